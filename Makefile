@@ -1,0 +1,57 @@
+# make train   set up everything and run the main job: AMAGAIL on stochastic_coop_nav
+# make test    set up everything and run the tests (the slow ones: make test-all)
+# make lint    ruff, ruff format and pyright
+# make bench   speeds on this machine
+# make clean   remove the environment, caches and the main job's run
+
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    ?= runs/quickstart
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+GAME   := stochastic_coop_nav
+
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+export PYGAME_HIDE_SUPPORT_PROMPT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-all lint bench clean
+
+help:
+	@sed -n '/^$$/q; s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP)
+
+# Repeated only when the declared packages change.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "mail_envs needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(STAMP)
+	$(PY) -m learners.amagail --preset quick --env $(GAME) --run-dir $(RUN)
+	$(PY) -m learners.evaluate $(RUN)
+	$(PY) -m mail_envs render $(GAME) --policy $(RUN) --out $(RUN)/rollout.gif
+
+test: $(STAMP)
+	$(PY) -m pytest -m "not slow" $(PYTEST_FLAGS)
+
+test-all: $(STAMP)
+	$(PY) -m pytest $(PYTEST_FLAGS)
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+bench: $(STAMP)
+	$(PY) -m mail_envs bench
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,479 @@
+"""Demonstrations: sets of episodes that are opened, selected, mixed, and handed to learners.
+
+```python
+d = Demonstrations.open("runs/demos/stochastic_coop_nav")   # lazy: a memory map and a manifest
+d.first(200), d.sample(200, seed=0), d[10:20]               # views: nothing is copied
+d[0].observations                                           # one Episode
+d.transitions().actions                                     # flat arrays over all selected episodes
+```
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from demos.layout import DemonstrationError, Layout, Rows
+from demos.store import Shard, layout_of, open_shards, read_manifest
+
+
+class DemonstrationWarning(UserWarning):
+    """Something about a set of demonstrations that its reader should know, and that is no error."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T rounds. Arrays that come from a file are read-only views of it.
+
+    Attributes:
+        observations: float32 (T+1, N, D), the last one is the final observation. Agents that observe
+            less than D numbers have zeros behind.
+        actions: int32 (T, N), or float32 (T, N, A) in continuous games; zero where an agent did not act.
+        participation: uint8 (T, N), 0 = the null action, m >= 1 = chose from the m-th action set.
+        rewards: float32 (T, N).
+        states: float32 (T+1, S).
+        action_masks: uint8 (T+1, N, A) in discrete games, the last row is zero; else None.
+        seed: `reset(seed=seed)` and the actions simulate the episode again.
+        metrics: outcome figures of the game, such as landmarks covered.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    participation: np.ndarray
+    rewards: np.ndarray
+    states: np.ndarray
+    action_masks: np.ndarray | None
+    terminated: bool
+    truncated: bool
+    seed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        t, n = self.participation.shape if self.participation.ndim == 2 else (0, 0)
+        expected = {
+            "observations": (t + 1, n, None),
+            "actions": (t, n) + (None,) * (self.actions.ndim - 2),
+            "participation": (t, n),
+            "rewards": (t, n),
+            "states": (t + 1, None),
+        }
+        if self.action_masks is not None:
+            expected["action_masks"] = (t + 1, n, None)
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if len(found) != len(shape) or any(
+                want not in (None, have) for want, have in zip(shape, found, strict=True)
+            ):
+                raise ValueError(
+                    f"Episode: {name} has shape {found}, expected "
+                    f"({', '.join('any' if s is None else str(s) for s in shape)}) "
+                    f"for T={t} rounds and N={n} agents (from participation)"
+                )
+        if t == 0:
+            raise ValueError("Episode: it has no rounds")
+
+    def __len__(self) -> int:
+        """T, the number of rounds."""
+        return len(self.rewards)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Undiscounted return of each agent, float64 (N,)."""
+        return self.rewards.sum(axis=0, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """M transitions as flat arrays, in the order of their episodes.
+
+    Attributes:
+        observations, next_observations: float32 (M, N, D).
+        actions: int32 (M, N) or float32 (M, N, A). participation: uint8 (M, N).
+        action_mask: uint8 (M, N, A), of `observations`; None in continuous games.
+        rewards: float32 (M, N). state: float32 (M, S).
+        terminated, truncated: bool (M,), of the transition that ended the episode.
+        episode: int64 (M,), position of the episode in the set. round: int32 (M,).
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    participation: np.ndarray
+    action_mask: np.ndarray | None
+    rewards: np.ndarray
+    state: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    episode: np.ndarray
+    round: np.ndarray
+
+    def __len__(self) -> int:
+        """M, the number of transitions."""
+        return len(self.rewards)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Transitions:
+        """A selection of transitions, e.g. a minibatch."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Transitions(**{k: None if v is None else v[rows] for k, v in parts.items()})
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """One row per episode: what statistics and plots need.
+
+    Attributes:
+        returns: float64 (K, N). lengths: int64 (K,). seeds: int64 (K,).
+        participation: float64 (K, N), share of rounds in which the agent acted.
+        terminated, truncated: bool (K,). metrics: name -> float32 (K,).
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    participation: np.ndarray
+    seeds: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    metrics: dict[str, np.ndarray]
+
+
+class Demonstrations(Sequence):
+    """A selection of episodes from one or more sets on disk.
+
+    Attributes:
+        metadata: the manifest without its list of shards: `id, arguments, player_function, null_action,
+            agents, observation_dims, convention, demonstrator, versions, random_return, expert_return`,
+            and the `statistics` of the whole set.
+        layout: the sizes that all episodes share.
+        notices: what was found and passed over when the set was opened (a torn tail, damaged episodes).
+    """
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        index: np.ndarray,
+        metadata: dict[str, Any],
+        layout: Layout,
+        notices: tuple[str, ...] = (),
+    ) -> None:
+        self._shards, self._index = shards, index  # index: int64 (K, 2), shard and episode within it
+        self.metadata, self.layout, self.notices = metadata, layout, notices
+
+    # --- opening and writing ---------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: str | Path, recover: bool = False, verify: bool = True) -> Demonstrations:
+        """Open a set. Episodes stay on disk until they are asked for.
+
+        Args:
+            recover: leave damaged episodes and missing shards out instead of raising.
+            verify: compare the SHA-256 of every closed shard (about half a second per gigabyte). Without
+                it opening takes milliseconds, and damage is still found when an episode is read, by the
+                episode's own checksum.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        layout = layout_of(manifest, folder)
+        shards, index, notices, damage = [], [], [], []
+        for number, shard in enumerate(open_shards(folder, manifest, layout)):
+            problem = shard.problem(verify)
+            if problem is None:
+                episodes = np.arange(len(shard))
+            else:
+                episodes = np.flatnonzero(shard.intact())
+                damage.append((shard.path, problem, len(episodes), len(shard)))
+            if shard.closed is None and shard.torn_bytes:
+                notices.append(
+                    f"{shard.path}: ignored {shard.torn_bytes} bytes of an unfinished episode; "
+                    f"{len(shard)} episodes of this shard are complete"
+                )
+            shards.append(shard)
+            index.append(np.stack([np.full(len(episodes), number), episodes], axis=1))
+        together = np.concatenate(index) if index else np.zeros((0, 2), np.int64)
+        if damage:
+            _report_damage(path, damage, len(together), recover, notices)
+        for notice in notices:
+            warnings.warn(notice, DemonstrationWarning, stacklevel=2)
+        metadata = {k: v for k, v in manifest.items() if k not in ("shards", "layout", "format")}
+        return cls(shards, together, metadata, layout, tuple(notices))
+
+    @staticmethod
+    def create(path: str | Path, metadata: Mapping[str, Any], **options: Any):
+        """Start a new set in an empty or absent folder; returns a `DemonstrationWriter`.
+
+        `metadata` comes from `demos.describe(env, demonstrator=...)`.
+        """
+        from demos.writer import DemonstrationWriter
+
+        return DemonstrationWriter.create(path, metadata, **options)
+
+    @staticmethod
+    def extend(path: str | Path, **options: Any):
+        """Continue an existing set, after mending what a kill left; returns a `DemonstrationWriter`."""
+        from demos.writer import DemonstrationWriter
+
+        return DemonstrationWriter.extend(path, **options)
+
+    # --- episodes ------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return len(self._index)
+
+    @overload
+    def __getitem__(self, key: int) -> Episode: ...
+    @overload
+    def __getitem__(self, key: slice | Sequence[int] | np.ndarray) -> Demonstrations: ...
+    def __getitem__(self, key):
+        if not isinstance(key, (int, np.integer)):
+            picked = self._index[key if isinstance(key, slice) else np.asarray(key)]
+            return Demonstrations(self._shards, picked, self.metadata, self.layout, self.notices)
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"episode {key} of a set of {len(self)} episodes")
+        shard, k = self._index[key]
+        return to_episode(self.layout, self._shards[shard].episode(int(k)))
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[k] for k in range(len(self)))
+
+    def __repr__(self) -> str:
+        who = self.metadata.get("demonstrator")
+        return f"Demonstrations({self.metadata['id']!r}, {len(self)} episodes by {who!r})"
+
+    def first(self, n: int) -> Demonstrations:
+        """The first n episodes."""
+        self._check_count(n)
+        return self[:n]
+
+    def sample(self, n: int, seed: int = 0) -> Demonstrations:
+        """n different episodes, drawn with `seed`, in the order drawn."""
+        self._check_count(n)
+        return self[np.random.default_rng(seed).permutation(len(self))[:n]]
+
+    def _check_count(self, n: int) -> None:
+        if not 0 < n <= len(self):
+            raise DemonstrationError(f"asked for {n} episodes of a set that holds {len(self)}")
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """T of every episode, int64 (K,)."""
+        out = np.empty(len(self), np.int64)
+        for shard, where, k in self._by_shard():
+            out[where] = shard.lengths[k]
+        return out
+
+    def _by_shard(self) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
+        """For each shard in use: itself, positions in this selection, positions in the shard."""
+        for number in np.unique(self._index[:, 0]):
+            where = np.flatnonzero(self._index[:, 0] == number)
+            yield self._shards[number], where, self._index[where, 1]
+
+    # --- flat arrays -----------------------------------------------------------------------------------------
+
+    def transitions(self) -> Transitions:
+        """All selected episodes as flat arrays, in memory."""
+        lengths = self.lengths
+        total = int(lengths.sum())
+        starts = np.cumsum(lengths) - lengths
+        names = ["round", *self.layout.arrays()]
+        out = {
+            k: np.empty((total, *shape), dtype) for k, (dtype, shape) in self.layout.arrays().items()
+        }
+        out["next_observations"] = np.empty_like(out["observations"])
+        out["round"] = np.empty(total, np.int32)
+        ends = {k: np.zeros(total, bool) for k in ("terminated", "truncated")}
+        for shard, where, k in self._by_shard():
+            for columns, positions, sources in _gather(shard, where, k):
+                length = lengths[positions]
+                to = _ranges(starts[positions], length)
+                source = _ranges(sources, length)
+                for name in names:
+                    _copy(out[name], to, columns[name], source)
+                _copy(out["next_observations"], to, columns["observations"], source + 1)
+                for name, flags in ends.items():
+                    flags[starts[positions] + length - 1] = columns[name][sources + length] != 0
+        return Transitions(
+            action_mask=out.pop("action_mask", None),
+            episode=np.repeat(np.arange(len(self)), lengths),
+            **out,
+            **ends,
+        )
+
+    def table(self) -> EpisodeTable:
+        """Returns, lengths, participation, seeds and outcomes, one row per episode."""
+        n = self.layout.num_agents
+        metrics = [f"metric.{m}" for m in self.layout.metrics]
+        out = {
+            "returns": np.empty((len(self), n)),
+            "participation": np.empty((len(self), n)),
+            **{k: np.empty(len(self), np.int64) for k in ("seed", "terminated", "truncated")},
+            **{k: np.empty(len(self), np.float32) for k in metrics},
+        }
+        last = ["seed", "terminated", "truncated", *metrics]
+        for shard, where, k in self._by_shard():
+            columns = shard.rows(["round", "rewards", "participation", *last]).columns
+            stops = np.cumsum(shard.lengths + 1)
+            starts = stops - shard.lengths - 1
+            sums = np.add.reduceat(columns["rewards"].astype(np.float64), starts)
+            acted = np.add.reduceat((columns["participation"] > 0).astype(np.float64), starts)
+            out["returns"][where] = sums[k]
+            out["participation"][where] = (acted / shard.lengths[:, None])[k]
+            for name in last:
+                out[name][where] = columns[name][stops - 1][k]
+        return EpisodeTable(
+            returns=out["returns"],
+            lengths=self.lengths,
+            participation=out["participation"],
+            seeds=out["seed"],
+            terminated=out["terminated"] != 0,
+            truncated=out["truncated"] != 0,
+            metrics={m.removeprefix("metric."): out[m] for m in metrics},
+        )
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures of this selection, ready for JSON. Returns are averaged over agents unless per agent."""
+        if not len(self):
+            return {"episodes": 0, "transitions": 0}
+        table = self.table()
+        team = table.returns.mean(axis=1)
+        agents = self.metadata["agents"]
+        out = {
+            "episodes": len(self),
+            "transitions": int(table.lengths.sum()),
+            "return_mean": float(team.mean()),
+            "return_sd": float(team.std(ddof=1)) if len(self) > 1 else 0.0,
+            "agent_return_mean": dict(zip(agents, table.returns.mean(axis=0).tolist(), strict=True)),
+            "length_mean": float(table.lengths.mean()),
+            "terminated": float(table.terminated.mean()),
+            "participation": dict(zip(agents, table.participation.mean(axis=0).tolist(), strict=True)),
+            "metrics": {name: float(values.mean()) for name, values in table.metrics.items()},
+        }
+        low, high = self.metadata.get("random_return"), self.metadata.get("expert_return")
+        if low is not None and high is not None and low != high:
+            out["normalized_return"] = (out["return_mean"] - low) / (high - low)
+        return out
+
+    # --- use ---------------------------------------------------------------------------------------------------
+
+    def check_compatible(self, env: Any) -> None:
+        """Raise a `DemonstrationError` unless these demonstrations can teach agents of `env`.
+
+        The player function, the horizon and reward options may differ; the game, its agents and what
+        they observe and do may not. `null_action="as_action"` does not count as an action of its own.
+        """
+        from demos.writer import describe
+
+        other = describe(env)
+        mine = {**self.metadata, **vars(self.layout)}
+        theirs = {**other, **other["layout"]}
+        for key, word in _COMPARED.items():
+            if mine.get(key) != theirs.get(key):
+                raise DemonstrationError(
+                    f"these demonstrations do not fit the environment: {word} {mine.get(key)!r} in the "
+                    f"demonstrations of {self.metadata['id']!r}, {theirs.get(key)!r} in {env.id!r}"
+                )
+
+
+_COMPARED = {
+    "id": "game",
+    "agents": "agents",
+    "observation_dims": "observation sizes",
+    "discrete": "discrete actions:",
+    "num_actions": "number of actions",
+    "state_size": "state size",
+}
+
+
+def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0) -> Demonstrations:
+    """As many episodes as `a` has, a share `noise_ratio` of them replaced by episodes of `b`.
+
+    Which episodes stay, which come in, and their order are drawn with `seed`.
+    """
+    if not 0.0 <= noise_ratio <= 1.0:
+        raise DemonstrationError(f"noise_ratio={noise_ratio!r} is outside [0, 1]")
+    keys = ("id", "agents", "observation_dims")
+    differing = [k for k in keys if a.metadata[k] != b.metadata[k]]
+    if differing or a.layout != b.layout:
+        named = "; ".join(f"{k}: {a.metadata[k]!r} and {b.metadata[k]!r}" for k in differing)
+        raise DemonstrationError(
+            f"mix: the sets are of different kinds ({named or f'{a.layout} and {b.layout}'})"
+        )
+    noisy = round(noise_ratio * len(a))
+    if noisy > len(b):
+        raise DemonstrationError(
+            f"mix: noise_ratio={noise_ratio} of {len(a)} episodes needs {noisy}, the second set has {len(b)}"
+        )
+    rng = np.random.default_rng(seed)
+    kept = a._index[rng.permutation(len(a))[: len(a) - noisy]]
+    added = b._index[rng.permutation(len(b))[:noisy]] + [len(a._shards), 0]
+    together = rng.permutation(np.concatenate([kept, added]))
+    metadata = {
+        **a.metadata,
+        "demonstrator": f"{a.metadata['demonstrator']} + {noise_ratio:g} {b.metadata['demonstrator']}",
+        "mixed_with": {k: b.metadata.get(k) for k in ("id", "demonstrator", "arguments")},
+        "noise_ratio": noise_ratio,
+    }
+    return Demonstrations(a._shards + b._shards, together, metadata, a.layout, a.notices + b.notices)
+
+
+def to_episode(layout: Layout, rows: Rows) -> Episode:
+    """The rows of one episode as an `Episode`; views."""
+    c = rows.columns
+    return Episode(
+        observations=c["observations"],
+        actions=c["actions"][:-1],
+        participation=c["participation"][:-1],
+        rewards=c["rewards"][:-1],
+        states=c["state"],
+        action_masks=c.get("action_mask"),
+        terminated=bool(c["terminated"][-1]),
+        truncated=bool(c["truncated"][-1]),
+        seed=int(c["seed"][-1]),
+        metrics={m: float(c[f"metric.{m}"][-1]) for m in layout.metrics},
+    )
+
+
+def _report_damage(path, damage, readable: int, recover: bool, notices: list[str]) -> None:
+    parts = [f"{shard}: {problem} ({left} of {of} episodes readable)" for shard, problem, left, of in damage]
+    if recover:
+        notices.extend(f"recovered {part}" for part in parts)
+        return
+    raise DemonstrationError(
+        f"{'; '.join(parts)}. {readable} episodes of the set are still readable: "
+        f"Demonstrations.open({str(path)!r}, recover=True)"
+    )
+
+
+Piece = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
+
+
+def _gather(shard: Shard, where: np.ndarray, k: np.ndarray) -> Iterator[Piece]:
+    """Columns, positions in the selection, and first rows of the episodes k of a shard.
+
+    The whole shard in one piece when much of it is wanted, else episode by episode.
+    """
+    read_all: Callable[[], Rows] = shard.rows
+    if 4 * len(k) >= len(shard.lengths) and len(shard.lengths) == len(shard):
+        rows = shard.lengths + 1
+        yield read_all().columns, where, (np.cumsum(rows) - rows)[k]
+        return
+    for position, episode in zip(where, k, strict=True):
+        yield shard.episode(int(episode)).columns, np.array([position]), np.zeros(1, np.int64)
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, ..., start + length - 1 for each pair, in one array."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _copy(out: np.ndarray, to: np.ndarray, column: np.ndarray, source: np.ndarray) -> None:
+    if len(to) and to[-1] - to[0] + 1 == len(to) and np.all(np.diff(to) == 1):
+        np.take(column, source, axis=0, out=out[to[0] : to[-1] + 1], mode="clip")
+    else:
+        out[to] = column[source]

@@ -1,0 +1,134 @@
+"""What one row of a demonstration holds: sizes, Arrow columns, and the way between arrays and columns."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+
+class DemonstrationError(ValueError):
+    """A set of demonstrations that cannot be read, or that does not fit what it is used for."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes that every episode of a set shares: the Arrow schema follows from them."""
+
+    num_agents: int  # N
+    observation_size: int  # D, of the agent that observes most
+    num_actions: int  # A
+    state_size: int  # S
+    discrete: bool
+    masked: bool  # episodes have action masks
+    metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+
+    def arrays(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """Column name -> dtype and shape of one row."""
+        n, a = self.num_agents, self.num_actions
+        columns = {
+            "observations": (np.dtype(np.float32), (n, self.observation_size)),
+            "state": (np.dtype(np.float32), (self.state_size,)),
+            "actions": (
+                np.dtype(np.int32 if self.discrete else np.float32),
+                (n,) if self.discrete else (n, a),
+            ),
+            "participation": (np.dtype(np.uint8), (n,)),
+            "rewards": (np.dtype(np.float32), (n,)),
+        }
+        if self.masked:
+            columns["action_mask"] = (np.dtype(np.uint8), (n, a))
+        return columns
+
+    def schema(self) -> pa.Schema:
+        """One Arrow field per column; arrays are lists of fixed size, in C order."""
+        fields = [pa.field(k, pa.int64()) for k in ("episode", "seed")] + [pa.field("round", pa.int32())]
+        for name, (dtype, shape) in self.arrays().items():
+            fields.append(pa.field(name, pa.list_(pa.from_numpy_dtype(dtype), int(np.prod(shape)))))
+        fields += [pa.field(k, pa.uint8()) for k in ("terminated", "truncated")]
+        fields += [pa.field(f"metric.{name}", pa.float32()) for name in self.metrics]
+        fields.append(pa.field("crc32", pa.uint32()))
+        return pa.schema([field.with_nullable(False) for field in fields])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of a shard, as NumPy views of its columns. One or many episodes."""
+
+    columns: dict[str, np.ndarray]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """T + 1 of each episode, (episodes,)."""
+        starts = np.flatnonzero(self.columns["round"] == 0)
+        return np.diff(np.append(starts, len(self.columns["round"])))
+
+
+def encode(layout: Layout, schema: pa.Schema, number: int, episode: Any) -> bytes:
+    """One episode as one Arrow IPC message."""
+    rows = len(episode.observations)
+    last = np.zeros(rows, np.uint8)
+    last[-1] = 1
+    per_row: dict[str, np.ndarray] = {
+        "episode": np.full(rows, number, np.int64),
+        "seed": np.full(rows, episode.seed, np.int64),
+        "round": np.arange(rows, dtype=np.int32),
+        "terminated": last * np.uint8(episode.terminated),
+        "truncated": last * np.uint8(episode.truncated),
+    }
+    source = {
+        "observations": episode.observations,
+        "state": episode.states,
+        "actions": episode.actions,
+        "participation": episode.participation,
+        "rewards": episode.rewards,
+        "action_mask": episode.action_masks,
+    }
+    for name, (dtype, shape) in layout.arrays().items():
+        padded = np.zeros((rows, *shape), dtype)
+        padded[: len(source[name])] = source[name]
+        per_row[name] = padded
+    for name in layout.metrics:
+        per_row[f"metric.{name}"] = np.full(rows, episode.metrics.get(name, np.nan), np.float32)
+    per_row["crc32"] = np.full(rows, checksum(layout, per_row), np.uint32)
+    arrays = [_to_arrow(field, per_row[field.name]) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
+
+
+def _to_arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
+    flat = pa.array(values.reshape(-1))
+    if pa.types.is_fixed_size_list(field.type):
+        return pa.FixedSizeListArray.from_arrays(flat, type=field.type)
+    return flat
+
+
+def checksum(layout: Layout, columns: Mapping[str, np.ndarray], rows: slice = slice(None)) -> int:
+    """CRC-32 of the given rows, over every column but `episode` and `crc32` itself."""
+    crc = 0
+    names = ["seed", "round", *layout.arrays(), "terminated", "truncated"]
+    for name in names + [f"metric.{m}" for m in layout.metrics]:
+        crc = zlib.crc32(columns[name][rows].view(np.uint8).data, crc)
+    return crc
+
+
+def decode(layout: Layout, table: pa.Table | pa.RecordBatch) -> Rows:
+    """Rows as NumPy arrays; of a record batch without a copy."""
+    columns = {}
+    arrays = layout.arrays()
+    for name in table.schema.names:
+        column = table.column(name)
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
+        if name in arrays:
+            values = column.flatten().to_numpy()
+            columns[name] = values.reshape(-1, *arrays[name][1])
+        else:
+            columns[name] = column.to_numpy()
+    return Rows(columns)

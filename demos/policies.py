@@ -1,0 +1,239 @@
+"""Policies that demonstrate: learned networks, scripted experts, random play. NumPy only.
+
+A policy is a callable `policy(observations, info, rng) -> actions` over K environments at once:
+observations float32 (K, N, D); info the dictionary of `VectorGame` (`participation`, `action_mask`, `state`,
+`round`, ...); actions int32 (K, N), or float32 (K, N, A). What it returns for agents that do not
+participate does not count. Policies keep no memory between calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
+
+POLICY_FORMAT = "mail_envs policy 1"
+EXPERTS = Path(__file__).parent / "experts"
+
+
+def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
+    """The policy that `spec` names, for `env` (a `VectorGame`).
+
+    Args:
+        spec: "random"; "scripted"; "expert", the shipped network of this game; the path of a run folder
+            or of a policy file (`.safetensors`).
+        greedy: learned policies take their most likely action instead of sampling.
+
+    Raises:
+        ValueError: no such policy, not a policy file, or one made for other observations or actions.
+    """
+    if spec == "random":
+        return random_policy(env)
+    if spec == "scripted":
+        from demos.experts import scripted_expert
+
+        return scripted_expert(env)
+    if spec == "expert":
+        path = EXPERTS / f"{env.id}.safetensors"
+        if not path.is_file():
+            raise ValueError(f"no trained expert is shipped for {env.id!r}; policy='scripted' may exist")
+        return MLPPolicy.load(path, env, greedy)
+    path = Path(spec)
+    if path.is_dir():
+        path = path / "policy.safetensors"
+    if not path.is_file():
+        raise ValueError(
+            f"policy {str(spec)!r} is neither 'random', 'scripted', 'expert', nor a policy file or a run "
+            f"folder (no file {path})"
+        )
+    return MLPPolicy.load(path, env, greedy)
+
+
+def random_policy(env: Any) -> Policy:
+    """Uniform over the actions that are allowed; continuous: uniform in the action space."""
+    if not env.discrete:
+        boxes = [env.action_spaces[a] for a in env.agents]
+        low, high = (np.stack([getattr(b, side) for b in boxes]) for side in ("low", "high"))
+
+        def uniform(observations, info, rng):
+            draw = rng.random((len(observations), *low.shape))
+            return (low + draw * (high - low)).astype(np.float32)
+
+        return uniform
+
+    def uniform_legal(observations, info, rng):
+        legal = info["action_mask"] != 0
+        return inverse_cdf(legal.astype(np.float64), rng.random(legal.shape[:2]))
+
+    return uniform_legal
+
+
+def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
+    cumulative = np.cumsum(weights, axis=-1)
+    threshold = draws[..., None] * cumulative[..., -1:]
+    return np.minimum((cumulative <= threshold).sum(axis=-1), weights.shape[-1] - 1).astype(np.int32)
+
+
+class MLPPolicy:
+    """A policy network per group of agents, read from a `policy.safetensors` file.
+
+    Arithmetic is float64, so that an episode does not depend on how many environments are stepped
+    together (the order of sums in a float32 matrix product does).
+
+    Attributes:
+        metadata: the file's metadata, decoded: `id, arguments, player_function, agents, groups, learner, steps, ...`.
+        greedy: take the most likely action instead of sampling.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], greedy: bool = False
+    ) -> None:
+        self.metadata, self.greedy = dict(metadata), greedy
+        self.groups = np.array(metadata["groups"])
+        self.networks = [_Network(tensors, g, metadata) for g in range(self.groups.max() + 1)]
+        self.gaussian = metadata["distribution"] == "gaussian"
+        self.null_output = metadata.get("null_action") == "as_action"
+        self.dims: list[int] = []
+
+    @classmethod
+    def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> MLPPolicy:
+        """Read a file, and check that it fits `env` when one is given."""
+        try:
+            with safe_open(str(path), "numpy") as file:
+                raw = file.metadata() or {}
+                tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+        if raw.get("format") != POLICY_FORMAT:
+            raise ValueError(f"{path}: expected a {POLICY_FORMAT!r} file, found {raw.get('format')!r}")
+        metadata = {k: _from_json(v) for k, v in raw.items()}
+        try:
+            policy = cls(tensors, metadata, greedy)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: the policy file is incomplete or inconsistent: {error}") from None
+        if env is not None:
+            policy.check(env, path)
+        return policy
+
+    def check(self, env: Any, source: Any = "policy") -> None:
+        """Raise ValueError when the networks do not fit the agents of `env`."""
+        if len(self.groups) != env.num_agents:
+            raise ValueError(
+                f"{source}: made for {len(self.groups)} agents ({self.metadata.get('id')}), "
+                f"{env.id!r} has {env.num_agents}"
+            )
+        if self.gaussian == env.discrete:
+            kinds = {True: "continuous", False: "discrete"}
+            raise ValueError(
+                f"{source}: chooses {kinds[self.gaussian]} actions, those of {env.id!r} are "
+                f"{kinds[not env.discrete]}"
+            )
+        actions = env.num_actions - (env.discrete and env.null_action == "as_action") + self.null_output
+        for i, dims in enumerate(env.observation_dims):
+            network = self.networks[self.groups[i]]
+            if network.inputs != dims:
+                raise ValueError(
+                    f"{source}: made for {network.inputs} observed numbers, {env.agents[i]} of {env.id!r} "
+                    f"observes {dims}"
+                )
+            if network.outputs != actions:
+                raise ValueError(
+                    f"{source}: has {network.outputs} action outputs, {env.agents[i]} of {env.id!r} "
+                    f"needs {actions}"
+                )
+        self.dims = list(env.observation_dims)
+
+    def outputs(self, observations: np.ndarray) -> np.ndarray:
+        """Logits, or means of Gaussian policies: float64 (K, N, outputs)."""
+        out = None
+        for g, network in enumerate(self.networks):
+            members = np.flatnonzero(self.groups == g)
+            values = network(observations[:, members, : network.inputs])
+            if out is None:
+                out = np.empty((*observations.shape[:2], values.shape[-1]))
+            out[:, members] = values
+        assert out is not None
+        return out
+
+    def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
+        out = self.outputs(np.asarray(observations))
+        if self.gaussian:
+            return self._gaussian(out, rng)
+        mask = np.asarray(info["action_mask"]) != 0
+        null_column = mask.shape[-1] > out.shape[-1] - self.null_output
+        legal = mask[..., : out.shape[-1] - self.null_output]
+        weights = out[..., : legal.shape[-1]]  # participants never take the null action
+        weights = np.where(legal, weights, -np.inf)
+        top = weights.max(axis=-1, keepdims=True)
+        weights = np.exp(weights - np.where(np.isfinite(top), top, 0.0))
+        if self.greedy:
+            actions = weights.argmax(axis=-1).astype(np.int32)
+        else:
+            actions = inverse_cdf(weights, rng.random(weights.shape[:2]))
+        if null_column:
+            absent = np.asarray(info["participation"]) == 0
+            actions[absent] = mask.shape[-1] - 1
+        return actions
+
+    def _gaussian(self, mean: np.ndarray, rng: Any) -> np.ndarray:
+        if not self.greedy:
+            sd = np.stack([np.exp(self.networks[g].log_std) for g in self.groups])
+            mean = mean + sd * rng.standard_normal(mean.shape)
+        return mean.astype(np.float32)
+
+
+class _Network:
+    """One group's multi-layer perceptron."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], group: int, metadata: Mapping[str, Any]) -> None:
+        prefix = f"group{group}."
+        count = sum(k.startswith(prefix) and k.endswith(".weight") for k in tensors)
+        if count == 0:
+            raise ValueError(f"no layers for group {group}")
+        self.layers = [
+            (
+                tensors[f"{prefix}{k}.weight"].astype(np.float64).T,
+                tensors[f"{prefix}{k}.bias"].astype(np.float64),
+            )
+            for k in range(count)
+        ]
+        self.members = metadata["groups"].count(group)
+        self.agent_id = metadata.get("agent_id", False) is True
+        self.mean, self.std = tensors.get(prefix + "mean"), tensors.get(prefix + "std")
+        self.log_std = tensors.get(prefix + "log_std", np.zeros(0)).astype(np.float64)
+        self.activate = {"relu": lambda x: np.maximum(x, 0.0, out=x), "tanh": np.tanh}[
+            metadata["activation"]
+        ]
+        self.inputs = self.layers[0][0].shape[0] - self.members * self.agent_id
+        self.outputs = self.layers[-1][0].shape[1]
+        if metadata["distribution"] == "gaussian" and self.log_std.shape != (self.outputs,):
+            raise ValueError(f"group {group} has log_std of shape {self.log_std.shape}")
+
+    def __call__(self, observations: np.ndarray) -> np.ndarray:
+        """observations (K, members, D) -> float64 (K, members, outputs)."""
+        x = observations.astype(np.float64)
+        if self.mean is not None and self.std is not None:
+            x = (x - self.mean) / self.std
+        if self.agent_id:
+            identity = np.broadcast_to(np.eye(self.members), (len(x), self.members, self.members))
+            x = np.concatenate([x, identity], axis=-1)
+        x = x.reshape(-1, x.shape[-1])
+        for k, (weight, bias) in enumerate(self.layers):
+            x = x @ weight + bias
+            if k + 1 < len(self.layers):
+                x = self.activate(x)
+        return x.reshape(len(observations), -1, self.outputs)
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # plain strings such as the id are stored as they are

@@ -1,0 +1,289 @@
+"""Record demonstrations: `python -m demos.record --env ID --policy scripted --episodes 1000 --out PATH`.
+
+Episode k is the episode of seed S + k, always: the set does not favour episodes that end early, and it does
+not depend on how many environments were stepped side by side. Policies draw numbers that are keyed by the
+episode's seed and the round (`demos.keyed_random`). So the same command records the same bits, and a set
+that was cut short, by Ctrl-C or a kill, is completed by running its command again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+import mail_envs
+from demos.dataset import Demonstrations, Episode
+from demos.keyed_random import KeyedRandom
+from demos.layout import DemonstrationError
+from demos.policies import MLPPolicy, Policy, load_policy
+from demos.store import MANIFEST
+from demos.writer import DemonstrationWriter, describe
+
+NUM_ENVS = 256
+REFERENCE_EPISODES = 500
+REFERENCE_SEED = 1_000_000_000  # far from the seeds that people choose
+IDENTITY = (
+    "id", "arguments", "player_function", "null_action", "max_rounds", "fixed_horizon", "agents",
+    "observation_dims", "demonstrator",
+)  # fmt: skip
+
+
+def rollouts(env: Any, policy: Policy, seeds: Sequence[int] | np.ndarray) -> Iterator[Episode]:
+    """Play the episodes with these seeds in `env` (a `VectorGame`, E at a time), in their order."""
+    seeds = np.asarray(seeds, np.int64)
+    for start in range(0, len(seeds), env.num_envs):
+        yield from _batch(env, policy, seeds[start : start + env.num_envs])
+
+
+def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
+    """One episode in each of the first len(seeds) environments. An environment that is done is ignored."""
+    padded = np.concatenate([seeds, np.repeat(seeds[-1:], env.num_envs - len(seeds))])
+    observations, info = env.reset_to(padded)
+    tape = _Tape(env)
+    tape.write("observations", 0, observations)
+    tape.write("states", 0, info["state"])
+    running = np.arange(env.num_envs) < len(seeds)
+    finished: dict[int, Episode] = {}
+    following = 0
+    t = 0
+    while running.any():
+        rows = np.flatnonzero(running)
+        tape.write("participation", t, info["participation"])
+        if env.discrete:
+            tape.write("action_masks", t, info["action_mask"][..., : tape.num_actions])
+        actions = _act(env, policy, rows, observations, info)
+        tape.write("actions", t, actions)
+        observations, rewards, terminated, truncated, info = env.step(actions)
+        done = terminated | truncated
+        t += 1
+        tape.write("rewards", t - 1, rewards)
+        tape.write("observations", t, _where(done, info["final_observation"], observations))
+        tape.write("states", t, _where(done, info["final_state"], info["state"]))
+        for e in np.flatnonzero(done & running):
+            metrics = {k: float(v[e]) for k, v in info["metrics"].items()}
+            finished[int(e)] = tape.episode(
+                e, t, bool(terminated[e]), bool(truncated[e]), int(seeds[e]), metrics
+            )
+        running &= ~done
+        while following in finished:  # an episode is handed out as soon as all before it are done
+            yield finished.pop(following)
+            following += 1
+
+
+def _act(env: Any, policy: Policy, rows: np.ndarray, observations: np.ndarray, info: dict) -> np.ndarray:
+    """Actions of all environments, zero in those that are done."""
+    names = ("participation", "action_mask", "alive", "state", "round", "seed")
+    view = {k: info[k][rows] for k in names if k in info}
+    chosen = np.asarray(policy(observations[rows], view, KeyedRandom(view["seed"], view["round"])))
+    shape = (env.num_envs, env.num_agents) + (() if env.discrete else (env.num_actions,))
+    if chosen.shape != (len(rows), *shape[1:]):
+        raise ValueError(
+            f"the policy returned actions of shape {chosen.shape}, expected {(len(rows), *shape[1:])}"
+        )
+    actions = np.zeros(shape, np.int32 if env.discrete else np.float32)
+    actions[rows] = chosen
+    return actions
+
+
+def _where(done: np.ndarray, final: np.ndarray, current: np.ndarray) -> np.ndarray:
+    return np.where(done.reshape(-1, *[1] * (current.ndim - 1)), final, current)
+
+
+class _Tape:
+    """What happened in E environments, (T, E, ...) arrays that grow with the rounds."""
+
+    def __init__(self, env: Any) -> None:
+        layout = describe(env)["layout"]
+        self.num_actions = layout["num_actions"]
+        e, n, a = env.num_envs, env.num_agents, self.num_actions
+        rounds = min(env.max_rounds, 63) + 1
+        shapes = {
+            "observations": ((n, layout["observation_size"]), np.float32),
+            "states": ((layout["state_size"],), np.float32),
+            "actions": ((n,), np.int32) if env.discrete else ((n, a), np.float32),
+            "participation": ((n,), np.uint8),
+            "rewards": ((n,), np.float32),
+            **({"action_masks": ((n, a), np.uint8)} if env.discrete else {}),
+        }
+        self.arrays = {k: np.zeros((rounds, e, *shape), dtype) for k, (shape, dtype) in shapes.items()}
+
+    def write(self, name: str, t: int, values: np.ndarray) -> None:
+        array = self.arrays[name]
+        if t >= len(array):
+            array = self.arrays[name] = np.concatenate([array, np.zeros_like(array)])
+        array[t] = values
+
+    def episode(
+        self, e: int, length: int, terminated: bool, truncated: bool, seed: int, metrics: dict[str, float]
+    ) -> Episode:
+        """Environment e's first `length` rounds, without what absent agents were told to do."""
+        part = {k: v[:length, e].copy() for k, v in self.arrays.items()}
+        for name in ("observations", "states"):
+            part[name] = self.arrays[name][: length + 1, e].copy()
+        part["actions"][part["participation"] == 0] = 0
+        masks = part.pop("action_masks", None)
+        if masks is not None:
+            masks = np.concatenate([masks, np.zeros_like(masks[:1])])
+        return Episode(
+            **part, action_masks=masks, terminated=terminated, truncated=truncated, seed=seed, metrics=metrics
+        )
+
+
+def mean_return(env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES) -> float:
+    """Mean return per agent over fixed seeds, for references."""
+    seeds = REFERENCE_SEED + np.arange(episodes)
+    return float(np.mean([e.returns.mean() for e in rollouts(env, policy, seeds)]))
+
+
+def record(
+    id: str,
+    policy: str | Path | Policy,
+    episodes: int,
+    seed: int,
+    out: str | Path,
+    *,
+    num_envs: int | None = None,
+    greedy: bool = False,
+    demonstrator: str | None = None,
+    random_return: float | None = None,
+    expert_return: float | None = None,
+    progress: bool = False,
+    **arguments: Any,
+) -> Demonstrations:
+    """Record the episodes of seeds `seed` to `seed + episodes - 1` into `out`, and open the set.
+
+    An existing set is continued: seeds that it holds already are not played again, so the same call
+    completes a set that was cut short.
+
+    Args:
+        policy: what `load_policy` takes, or a policy of your own.
+        num_envs: environments side by side; the result does not depend on it.
+        random_return, expert_return: references of normalized returns. By default random play is measured
+            over 500 episodes, and the expert's is this set's own mean when the demonstrator is the
+            shipped expert or a scripted one.
+        **arguments: for `mail_envs.make_vec`: `player_function`, `max_rounds`, the game's own, ...
+
+    Raises:
+        DemonstrationError: `out` holds something else, or a set with other settings.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes!r} must be at least 1")
+    env = mail_envs.make_vec(id, num_envs=min(num_envs or NUM_ENVS, episodes), **arguments)
+    player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
+    name = demonstrator or _name(policy, player, greedy)
+    metadata = describe(env, name, random_return, expert_return)
+    out = Path(out)
+    if (out / MANIFEST).exists():
+        writer, recorded = _continue(out, metadata)
+    else:
+        if metadata["random_return"] is None:
+            metadata["random_return"] = mean_return(env, load_policy("random", env))
+        writer, recorded = DemonstrationWriter.create(out, metadata), np.zeros(0, np.int64)
+    seeds = np.setdiff1d(np.arange(seed, seed + episodes, dtype=np.int64), recorded)
+    with writer:
+        bar: Iterable[Episode] = rollouts(env, player, seeds)
+        if progress:
+            bar = tqdm(bar, total=episodes, initial=episodes - len(seeds), unit="episode", desc=f"{id} by {name}")
+        for episode in bar:
+            writer.append(episode)
+    if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
+        writer.annotate(expert_return=writer.manifest["statistics"]["return_mean"])
+    return Demonstrations.open(out, verify=False)
+
+
+def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter, np.ndarray]:
+    """A writer at the end of the set in `out`, and the seeds that it holds."""
+    writer = DemonstrationWriter.extend(out)
+    try:
+        for key in IDENTITY:
+            if writer.manifest.get(key) != json.loads(json.dumps(metadata[key])):
+                raise DemonstrationError(
+                    f"{out}: holds demonstrations with {key} {writer.manifest.get(key)!r}, not "
+                    f"{metadata[key]!r}; choose another folder"
+                )
+        return writer, Demonstrations.open(out, verify=False).table().seeds
+    except BaseException:
+        writer.close()
+        raise
+
+
+def _name(policy: Any, player: Policy, greedy: bool) -> str:
+    """Who demonstrates, in words that mean something on another machine."""
+    if isinstance(player, MLPPolicy):
+        name = "expert" if policy == "expert" else Path(policy).name
+        details = [str(player.metadata[k]) for k in ("learner", "steps") if k in player.metadata]
+        return name + (f" ({', '.join(details)} steps)" if details else "") + (" greedy" if greedy else "")
+    if isinstance(policy, (str, Path)):
+        return str(policy)
+    return getattr(policy, "__name__", type(policy).__name__)
+
+
+@dataclass
+class Args:
+    """Record demonstrations into a folder, or continue it."""
+
+    env: str
+    """The game's id, see `python -m mail_envs list`."""
+    out: Path
+    """Folder of the set. An existing set of the same settings is continued."""
+    policy: str = "scripted"
+    """Who demonstrates: expert, scripted, random, a run folder, or a policy file."""
+    episodes: int = 1000
+    """Number of episodes."""
+    seed: int = 0
+    """Seed of the first episode; the others follow."""
+    num_envs: int = NUM_ENVS
+    """Environments side by side (changes the speed only)."""
+    greedy: bool = False
+    """Learned policies take their most likely action."""
+    arguments: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = field(
+        default_factory=tuple
+    )
+    """Arguments of the game, such as num_agents=5; values are JSON or plain words."""
+
+
+def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    """["num_agents=5", "penalty=hard"] -> {"num_agents": 5, "penalty": "hard"}."""
+    arguments = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{pair!r} is not of the form NAME=VALUE")
+        try:
+            arguments[name] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[name] = value
+    return arguments
+
+
+def main(args: Args) -> int:
+    """The command; returns the exit status."""
+    try:
+        demonstrations = record(
+            args.env, args.policy, args.episodes, args.seed, args.out, num_envs=args.num_envs,
+            greedy=args.greedy, progress=True, **parse_arguments(args.arguments),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print(f"\nstopped; finished episodes are in {args.out}, the same command continues", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    figures = demonstrations.metadata["statistics"]
+    print(
+        f"{args.out}: {figures['episodes']} episodes, {figures['transitions']} transitions, "
+        f"return {figures['return_mean']:.2f} ± {figures['return_sd']:.2f}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args)))

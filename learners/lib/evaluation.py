@@ -1,0 +1,66 @@
+"""Evaluate a torch policy on many episodes at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from learners.lib.networks import Policy
+from learners.lib.run import Settings, make_game
+
+EVALUATION_SEED = 1_000_000  # disjoint from training seeds
+
+
+@torch.inference_mode()
+def evaluate(
+    policy: Policy,
+    args: Settings,
+    null_action: str = "null",
+    device: torch.device | str = "cpu",
+    episodes: int | None = None,
+    greedy: bool = False,
+) -> dict:
+    """Play the first episode of as many copies as there are episodes, seeds from 1,000,000 on.
+
+    Returns:
+        `return`: undiscounted true return averaged over agents, its `sd` over episodes and its 95 %
+        `confidence_interval`; `agent_returns`, mean per agent; `length`, mean rounds.
+    """
+    episodes = episodes or args.eval_episodes
+    device = torch.device(device)
+    vec = make_game(args, episodes, device, null_action)
+    rng = None if greedy else torch.Generator(device).manual_seed(EVALUATION_SEED + args.seed)
+    observations, info = vec.reset(seed=EVALUATION_SEED)
+    returns = torch.zeros(episodes, vec.num_agents)
+    lengths = torch.zeros(episodes)
+    running = torch.ones(episodes, dtype=torch.bool)
+    while bool(running.any()):
+        mask = torch.as_tensor(info["action_mask"]) if vec.discrete else None
+        actions = policy.act(torch.as_tensor(observations), mask, rng)
+        observations, _, terminated, truncated, info = vec.step(actions)
+        ended = torch.as_tensor(terminated).cpu() | torch.as_tensor(truncated).cpu()
+        first = ended & running
+        if bool(first.any()):
+            returns[first] = torch.as_tensor(info["episode_return"]).cpu()[first]
+            lengths[first] = torch.as_tensor(info["episode_length"]).cpu()[first].float()
+            running &= ~ended
+    vec.close()
+    return summary(returns, lengths, vec.agents) | {"mode": "greedy" if greedy else "sample"}
+
+
+def summary(returns: torch.Tensor, lengths: torch.Tensor, agents: list[str]) -> dict:
+    """Statistics of returns (episodes, N) and lengths (episodes,)."""
+    per_episode = returns.double().mean(1)
+    mean, count = float(per_episode.mean()), len(per_episode)
+    sd = float(per_episode.std()) if count > 1 else 0.0
+    half = 1.96 * sd / math.sqrt(count)
+    return {
+        "return": mean,
+        "sd": sd,
+        "confidence_interval": [mean - half, mean + half],
+        "agent_returns": dict(zip(agents, returns.double().mean(0).tolist(), strict=True)),
+        "length": float(lengths.mean()),
+        "episodes": count,
+        "seed": EVALUATION_SEED,
+    }

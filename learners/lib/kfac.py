@@ -1,0 +1,263 @@
+"""K-FAC: natural-gradient steps of bounded KL for small networks of Linear layers.
+
+Each Linear layer's Fisher matrix is approximated by the Kronecker product of two factors: A, the second
+moment of its inputs (with a 1 appended, so that the bias is one more column of the weight), and G, the
+second moment of the gradient of a *sampled* loss with respect to its outputs (Martens & Grosse, 2015).
+The factors are running averages; the gradient is preconditioned in their eigenbases, and the step is
+scaled so that the predicted KL divergence stays below `kl_clip` (Wu et al., 2017, ACKTR).
+
+Both optimizers here share one interface, so that a learner reads the same with either:
+
+    optimizer.step(loss, fisher)
+
+`loss` is what is minimized; `fisher()` returns, per row, the negative log-likelihood of an outcome that was
+sampled from the model itself. Only K-FAC calls it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+EIGENVALUE_FLOOR = 1e-6  # smaller eigenvalues count as zero, so that only the damping acts there
+IDENTITY_PARAMETERS = ("log_std",)  # not part of a Linear layer; preconditioned by the identity
+
+
+class KFAC:
+    """Kronecker-factored approximate natural gradient with a KL clip.
+
+    Args:
+        module: network whose parameters all belong to Linear layers (or are called `log_std`).
+        lr: largest step length; usually the KL clip binds first.
+        kl_clip: bound on (step^T Fisher step).
+        momentum: of the update; the step length is multiplied by (1 - momentum).
+        damping: added to the product of the factors' eigenvalues.
+        stats_decay: of the running factors; the first steps are averaged plainly.
+        cold_steps: first steps, made by plain momentum SGD while the factors settle.
+        cold_grad_norm: bound on the gradient's norm in the cold steps.
+        eigen_every: steps between eigendecompositions; None means 1 below width 200, else 10.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        lr: float = 0.1,
+        kl_clip: float = 1e-3,
+        momentum: float = 0.9,
+        damping: float = 0.01,
+        stats_decay: float = 0.99,
+        cold_steps: int = 10,
+        cold_grad_norm: float = 0.5,
+        eigen_every: int | None = None,
+    ):
+        self.layers, self.free = _parameters_of(module)
+        self.lr, self.kl_clip, self.momentum, self.damping = lr, kl_clip, momentum, damping
+        self.stats_decay, self.cold_steps, self.cold_grad_norm = stats_decay, cold_steps, cold_grad_norm
+        width = max(max(layer.in_features + 1, layer.out_features) for layer in self.layers)
+        self.eigen_every = eigen_every or (1 if width < 200 else 10)
+        self.steps = 0
+        self.factor_updates = 0
+        self.skipped = 0
+        self.decomposed_at = -1
+        sizes = [(layer.in_features + 1, layer.out_features) for layer in self.layers]
+        self.A = [layer.weight.new_zeros(a, a) for layer, (a, _) in zip(self.layers, sizes, strict=True)]
+        self.G = [layer.weight.new_zeros(g, g) for layer, (_, g) in zip(self.layers, sizes, strict=True)]
+        self.bases: list[tuple[Tensor, Tensor]] = []  # per factor, all A then all G: values, vectors
+        self.velocity = [layer.weight.new_zeros(g, a) for layer, (a, g) in zip(self.layers, sizes, strict=True)]
+        self.velocity += [torch.zeros_like(p) for p in self.free]
+
+    # ------------------------------------------------------------------------------------- one step
+    def step(self, loss: Tensor, fisher: Callable[[], Tensor]) -> bool:
+        """Update the factors from `fisher`, then descend on `loss`. False when the step was skipped."""
+        with self._tape() as tape:
+            rows = fisher()
+        self._update_factors(tape, rows)
+        parameters = [p for layer in self.layers for p in (layer.weight, layer.bias)] + self.free
+        gradients = torch.autograd.grad(loss, parameters)
+        pairs = zip(gradients[0 : 2 * len(self.layers) : 2], gradients[1 : 2 * len(self.layers) : 2], strict=True)
+        blocks = [torch.cat([w, b.unsqueeze(1)], 1) for w, b in pairs] + list(gradients[2 * len(self.layers) :])
+        with torch.no_grad():
+            done = self._descend(blocks)
+        self.steps += 1
+        self.skipped += not done
+        return done
+
+    @contextmanager
+    def _tape(self) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
+        """Record (layer number, input, output) of every Linear layer that runs inside the block."""
+        tape: list[tuple[int, Tensor, Tensor]] = []
+        handles = [
+            layer.register_forward_hook(lambda _, x, y, k=k: tape.append((k, x[0], y)))
+            for k, layer in enumerate(self.layers)
+        ]
+        try:
+            yield tape
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _update_factors(self, tape: list[tuple[int, Tensor, Tensor]], rows: Tensor) -> None:
+        gradients = torch.autograd.grad(rows.sum(), [y for _, _, y in tape])
+        batch_A, batch_G = [torch.zeros_like(m) for m in self.A], [torch.zeros_like(m) for m in self.G]
+        with torch.no_grad():
+            for (k, x, _), g in zip(tape, gradients, strict=True):
+                total = x.sum(0)
+                batch_A[k][:-1, :-1].addmm_(x.T, x)
+                batch_A[k][-1, :-1] += total
+                batch_A[k][:-1, -1] += total
+                batch_A[k][-1, -1] += len(x)
+                batch_G[k].addmm_(g.T, g)
+            if not math.isfinite(sum(m.trace() for m in batch_A + batch_G)):
+                return
+            self.factor_updates += 1
+            weight = 1 - self.stats_decay
+            if self.factor_updates * weight < 1 and self.factor_updates <= max(self.cold_steps, 1):
+                weight = 1 / self.factor_updates
+            for factor, batch in zip(self.A + self.G, batch_A + batch_G, strict=True):
+                factor.lerp_(batch.div_(rows.numel()), weight)
+
+    def _descend(self, gradients: list[Tensor]) -> bool:
+        if self.steps < self.cold_steps:
+            norm = math.sqrt(sum(float((g * g).sum()) for g in gradients))
+            if not math.isfinite(norm):
+                return False
+            directions, scale = gradients, min(1.0, self.cold_grad_norm / (norm + 1e-12))
+        else:
+            if not self.bases or self.factor_updates - self.decomposed_at >= self.eigen_every:
+                self._decompose()
+            directions = self._precondition(gradients)
+            product = float(sum((v * g).sum() for v, g in zip(directions, gradients, strict=True)))
+            if not math.isfinite(product) or product <= 0:
+                return False
+            scale = min(1.0, math.sqrt(self.kl_clip / (self.lr**2 * product)))
+        rate = self.lr * (1 - self.momentum)
+        for velocity, direction in zip(self.velocity, directions, strict=True):
+            velocity.mul_(self.momentum).add_(direction, alpha=scale)
+        for k, layer in enumerate(self.layers):
+            layer.weight.sub_(self.velocity[k][:, :-1], alpha=rate)
+            layer.bias.sub_(self.velocity[k][:, -1], alpha=rate)
+        for parameter, velocity in zip(self.free, self.velocity[len(self.layers) :], strict=True):
+            parameter.sub_(velocity, alpha=rate)
+        return True
+
+    def _decompose(self) -> None:
+        self.decomposed_at = self.factor_updates
+        old = self.bases or [None] * (2 * len(self.A))
+        self.bases = [_eigenbasis(m, previous) for m, previous in zip(self.A + self.G, old, strict=True)]
+
+    def _precondition(self, gradients: list[Tensor]) -> list[Tensor]:
+        directions = []
+        for k in range(len(self.layers)):
+            (a, basis_A), (g, basis_G) = self.bases[k], self.bases[len(self.layers) + k]
+            rotated = basis_G.T @ gradients[k] @ basis_A
+            directions.append(basis_G @ (rotated / (torch.outer(g, a) + self.damping)) @ basis_A.T)
+        return directions + gradients[len(self.layers) :]
+
+    # ------------------------------------------------------------------------------------- resuming
+    def state_dict(self) -> dict:
+        """Everything a resumed run needs to make the very same steps."""
+        return {
+            "counters": [self.steps, self.factor_updates, self.skipped, self.decomposed_at],
+            "lr": self.lr,
+            "A": list(self.A),
+            "G": list(self.G),
+            "bases": [list(pair) for pair in self.bases],
+            "velocity": list(self.velocity),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.steps, self.factor_updates, self.skipped, self.decomposed_at = state["counters"]
+        self.lr = state["lr"]
+        for mine, saved in zip(
+            self.A + self.G + self.velocity, state["A"] + state["G"] + state["velocity"], strict=True
+        ):
+            mine.copy_(saved)
+        device = self.A[0].device
+        self.bases = [(values.to(device), vectors.to(device)) for values, vectors in state["bases"]]
+
+
+class Adam:
+    """torch's Adam behind the same interface; `fisher` is not used."""
+
+    def __init__(self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5):
+        self.parameters = list(module.parameters())
+        self.inner = torch.optim.Adam(self.parameters, lr=lr, eps=eps)
+        self.max_grad_norm = max_grad_norm
+        self.skipped = 0
+
+    @property
+    def lr(self) -> float:
+        return self.inner.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.inner.param_groups[0]["lr"] = value
+
+    def step(self, loss: Tensor, fisher: Callable[[], Tensor] | None = None) -> bool:
+        self.inner.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        finite = math.isfinite(float(norm))
+        if finite:
+            self.inner.step()
+        self.skipped += not finite
+        return finite
+
+    def state_dict(self) -> dict:
+        names = ("step", "exp_avg", "exp_avg_sq")
+        moments = [[self.inner.state[p][n] for n in names] for p in self.parameters if self.inner.state[p]]
+        return {"lr": self.lr, "skipped": self.skipped, "moments": moments}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.lr, self.skipped = state["lr"], state["skipped"]
+        for p, (step, mean, square) in zip(self.parameters, state["moments"], strict=False):
+            self.inner.state[p] = {"step": step.cpu(), "exp_avg": mean.to(p), "exp_avg_sq": square.to(p)}
+
+
+def make_optimizer(kind: str, module: nn.Module, lr: float, kl_clip: float) -> KFAC | Adam:
+    """`kind` is "kfac" or "adam"; the KL clip concerns K-FAC only."""
+    if kind == "kfac":
+        return KFAC(module, lr=lr, kl_clip=kl_clip)
+    if kind == "adam":
+        return Adam(module, lr=lr)
+    raise ValueError(f"optimizer {kind!r} is unknown; choose kfac or adam")
+
+
+def _parameters_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Parameter]]:
+    """The Linear layers and the free parameters; anything else is refused."""
+    layers, free = [], []
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Linear):
+            if part.bias is None:
+                raise TypeError(f"K-FAC needs a bias in every Linear layer; {name!r} has none")
+            layers.append(part)
+            continue
+        for key, parameter in part.named_parameters(recurse=False):
+            if key not in IDENTITY_PARAMETERS:
+                where = f"{type(part).__name__} {name!r}".strip()
+                raise TypeError(f"K-FAC knows only Linear layers; {where} has parameter {key!r}: use adam")
+            free.append(parameter)
+    if not layers:
+        raise TypeError(f"K-FAC found no Linear layer in {type(module).__name__}")
+    return layers, free
+
+
+def _eigenbasis(matrix: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (floored to zero) and eigenvectors; a failure retries with jitter, then keeps `previous`."""
+    symmetric = (matrix + matrix.T) / 2
+    for jitter, dtype in ((0.0, torch.float32), (1e-8, torch.float64), (1e-5, torch.float64)):
+        eye = jitter * torch.eye(len(matrix), dtype=dtype, device=matrix.device) if jitter else 0
+        try:
+            values, vectors = torch.linalg.eigh(symmetric.to(dtype) + eye)
+        except torch.linalg.LinAlgError:
+            continue
+        if bool(torch.isfinite(values).all()):
+            values, vectors = values.to(matrix.dtype), vectors.to(matrix.dtype)
+            return torch.where(values < EIGENVALUE_FLOOR, 0.0, values), vectors
+    if previous is not None:
+        return previous
+    return torch.ones_like(matrix[0]), torch.eye(len(matrix), device=matrix.device)

@@ -1,0 +1,244 @@
+"""Small networks, policies that share them between like agents, and the policy file.
+
+Agents with the same role and the same spaces form a *group* and share one network (`share="role"`), or every
+agent has its own (`share="none"`). A policy maps observations (E, N, D) to actions (E, N) for discrete
+games or (E, N, A) for continuous ones, with one batched forward per group.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = "mail_envs policy 1"
+FORBIDDEN = -1e10  # logit of an action that the mask does not allow; finite, so that gradients stay finite
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input."""
+
+    def __init__(self, sizes: list[int], gain: float = 1.0, activation: str = "relu", log_std: int = 0):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
+        hidden = math.sqrt(2) if activation == "relu" else 5 / 3
+        for k, layer in enumerate(self.layers):
+            nn.init.orthogonal_(layer.weight, hidden if k < len(self.layers) - 1 else gain)
+            nn.init.zeros_(layer.bias)
+        self.log_std = nn.Parameter(torch.zeros(log_std)) if log_std else None
+        self.register_buffer("mean", None)
+        self.register_buffer("std", None)
+
+    def normalize_with(self, rows: Tensor, tail: int = 0) -> None:
+        """Standardize inputs by the columns of `rows` (B, D); the last `tail` inputs pass through."""
+        std, mean = torch.std_mean(rows.float(), 0)
+        constant = std < 1e-3
+        mean, std = torch.where(constant, 0.0, mean), torch.where(constant, 1.0, std)
+        device = self.layers[0].weight.device
+        self.mean = torch.cat([mean, mean.new_zeros(tail)]).to(device)
+        self.std = torch.cat([std, std.new_ones(tail)]).to(device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mean is not None:
+            x = (x - self.mean) / self.std
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+def group_agents(agents: list[str], spaces: list, share: str) -> list[int]:
+    """Number of each agent's group: agents of one role whose spaces (any comparable) are equal share one."""
+    if share == "none":
+        return list(range(len(agents)))
+    if share != "role":
+        raise ValueError(f"share={share!r} is unknown; choose role or none")
+    kinds: list = []
+    for agent, space in zip(agents, spaces, strict=True):
+        kind = (agent.rsplit("_", 1)[0], space)
+        if kind not in kinds:
+            kinds.append(kind)
+    return [kinds.index((a.rsplit("_", 1)[0], s)) for a, s in zip(agents, spaces, strict=True)]
+
+
+class Policy(nn.Module):
+    """One network per group of agents; categorical (discrete games) or Gaussian (continuous ones).
+
+    Args:
+        groups: group of every agent, (N,).
+        observation_dims: length of every agent's observation, (N,).
+        num_actions: A, actions of a discrete game or dimensions of a continuous one.
+        agent_id: append the one-hot index of the agent inside its group to the observation.
+    """
+
+    def __init__(
+        self,
+        groups: list[int],
+        observation_dims: list[int],
+        num_actions: int,
+        discrete: bool = True,
+        hidden: tuple[int, ...] = (128, 128),
+        activation: str = "relu",
+        agent_id: bool = False,
+    ):
+        super().__init__()
+        self.groups, self.observation_dims, self.num_actions = list(groups), list(observation_dims), num_actions
+        self.discrete, self.activation, self.agent_id = discrete, activation, agent_id
+        self.members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
+        self.dims = [observation_dims[m[0]] for m in self.members]
+        self.networks = nn.ModuleList(
+            MLP(
+                [d + len(m) * agent_id, *hidden, num_actions],
+                gain=1.0 if discrete else 0.01,
+                activation=activation,
+                log_std=0 if discrete else num_actions,
+            )
+            for d, m in zip(self.dims, self.members, strict=True)
+        )
+
+    # ------------------------------------------------------------------------------------ row layout
+    def rows(self, g: int, x: Tensor) -> Tensor:
+        """Rows of group g: (B, N, ...) -> (B * members, ...)."""
+        members = self.members[g]
+        x = x if len(members) == x.shape[1] else x[:, members]
+        return x.flatten(0, 1)
+
+    def inputs(self, g: int, observations: Tensor) -> Tensor:
+        """Network inputs of group g: (B, N, D) -> (B * members, D_g [+ members])."""
+        x = self.rows(g, observations)
+        if self.dims[g] != x.shape[1]:
+            x = x[:, : self.dims[g]]
+        if self.agent_id:
+            one_hot = torch.eye(len(self.members[g]), device=x.device)
+            x = torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
+        return x
+
+    def normalize_with(self, observations: Tensor) -> None:
+        """Fix every group's input normalization from observations (B, N, D)."""
+        for g, network in enumerate(self.networks):
+            rows = self.rows(g, observations)[:, : self.dims[g]]
+            network.normalize_with(rows, tail=len(self.members[g]) * self.agent_id)
+
+    # ---------------------------------------------------------------------------------------- acting
+    def act(self, observations: Tensor, mask: Tensor | None, rng: torch.Generator | None) -> Tensor:
+        """Sampled actions (E, N[, A]) of observations (E, N, D); rng=None takes the most likely ones."""
+        parts = []
+        for g, network in enumerate(self.networks):
+            out = network(self.inputs(g, observations))
+            if self.discrete:
+                out = masked(out, None if mask is None else self.rows(g, mask))
+                if rng is not None:  # Gumbel-max: -log of an exponential variable is Gumbel distributed
+                    out = out - torch.empty_like(out).exponential_(generator=rng).log_()
+                parts.append(out.argmax(-1).view(len(observations), -1))
+            else:
+                if rng is not None:
+                    noise = torch.empty_like(out).normal_(generator=rng)
+                    out = out + noise * network.log_std.exp()
+                parts.append(out.view(len(observations), -1, self.num_actions))
+        if len(parts) == 1:
+            return parts[0]
+        order = [i for members in self.members for i in members]
+        return torch.cat(parts, 1)[:, [order.index(i) for i in range(len(order))]]
+
+    # ------------------------------------------------------------------------- likelihoods, per group
+    def log_prob(self, g: int, inputs: Tensor, actions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Log-likelihood and entropy per row of group g, both (rows,)."""
+        out = self.networks[g](inputs)
+        if self.discrete:
+            logs = torch.log_softmax(masked(out, mask), -1)
+            return logs.gather(1, actions.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(1)
+        log_std = self.networks[g].log_std
+        z = (actions - out) * (-log_std).exp()
+        constant = log_std.sum() + 0.5 * self.num_actions * math.log(2 * math.pi)
+        entropy = (log_std.sum() + 0.5 * self.num_actions * (1 + math.log(2 * math.pi))).expand(len(out))
+        return -0.5 * (z * z).sum(1) - constant, entropy
+
+    def sampled_nll(self, g: int, inputs: Tensor, mask: Tensor | None, rng: torch.Generator) -> Tensor:
+        """-log pi(a | o) of a fresh sample per row: K-FAC's Fisher loss, (rows,)."""
+        out = self.networks[g](inputs)
+        if self.discrete:
+            logs = torch.log_softmax(masked(out, mask), -1)
+            with torch.no_grad():
+                noise = torch.empty_like(logs).exponential_(generator=rng).log_()
+                actions = (logs - noise).argmax(1, keepdim=True)
+            return -logs.gather(1, actions).squeeze(1)
+        log_std = self.networks[g].log_std
+        noise = torch.empty_like(out).normal_(generator=rng)
+        z = (out.detach() + noise * log_std.detach().exp() - out) * (-log_std).exp()
+        return 0.5 * (z * z).sum(1) + log_std.sum()
+
+
+def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits with the actions that `mask` forbids at a large negative number."""
+    return logits if mask is None else torch.where(mask.bool(), logits, FORBIDDEN)
+
+
+# ------------------------------------------------------------------------------------------ policy file
+def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
+    """Write the policy as safetensors; `metadata` holds id, arguments, player_function, agents, ..."""
+    tensors = {}
+    for g, network in enumerate(policy.networks):
+        for k, layer in enumerate(network.layers):
+            tensors[f"group{g}.{k}.weight"] = layer.weight.detach().cpu().contiguous()
+            tensors[f"group{g}.{k}.bias"] = layer.bias.detach().cpu().contiguous()
+        if network.mean is not None:
+            tensors[f"group{g}.mean"] = network.mean[: policy.dims[g]].cpu().contiguous()
+            tensors[f"group{g}.std"] = network.std[: policy.dims[g]].cpu().contiguous()
+        if network.log_std is not None:
+            tensors[f"group{g}.log_std"] = network.log_std.detach().cpu()
+    fields = {
+        "format": FORMAT,
+        "groups": policy.groups,
+        "activation": policy.activation,
+        "distribution": "categorical" if policy.discrete else "gaussian",
+        "agent_id": policy.agent_id,
+        "observation_dims": policy.observation_dims,
+        **metadata,
+    }
+    text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items() if v is not None}
+    save_file(tensors, str(path), metadata=text)
+
+
+def read_policy(path: Path | str) -> tuple[Policy, dict]:
+    """The policy of a file and its metadata (JSON fields decoded)."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a policy file: format is {metadata.get('format')!r}, expected {FORMAT!r}")
+    metadata = {k: _decoded(v) for k, v in metadata.items()}
+    groups, agent_id = metadata["groups"], metadata["agent_id"]
+    sizes = [groups.count(g) * agent_id for g in range(max(groups) + 1)]
+    dims = [tensors[f"group{g}.0.weight"].shape[1] - sizes[g] for g in groups]
+    depth = sum(name.startswith("group0.") and name.endswith(".weight") for name in tensors)
+    hidden = tuple(tensors[f"group0.{k}.weight"].shape[0] for k in range(depth - 1))
+    num_actions = tensors[f"group0.{depth - 1}.weight"].shape[0]
+    discrete = metadata["distribution"] == "categorical"
+    policy = Policy(groups, dims, num_actions, discrete, hidden, metadata["activation"], agent_id)
+    with torch.no_grad():
+        for g, network in enumerate(policy.networks):
+            for k, layer in enumerate(network.layers):
+                layer.weight.copy_(tensors[f"group{g}.{k}.weight"])
+                layer.bias.copy_(tensors[f"group{g}.{k}.bias"])
+            if f"group{g}.mean" in tensors:
+                mean, std = tensors[f"group{g}.mean"], tensors[f"group{g}.std"]
+                network.mean = torch.cat([mean, mean.new_zeros(sizes[g])])
+                network.std = torch.cat([std, std.new_ones(sizes[g])])
+            if network.log_std is not None:
+                network.log_std.copy_(tensors[f"group{g}.log_std"])
+    return policy, metadata
+
+
+def _decoded(text: str):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,39 @@
+"""Generalized advantage estimation over fragments of T rounds with both kinds of episode end."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def generalized_advantages(
+    rewards: Tensor,
+    values: Tensor,
+    final_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    lam: float = 1.0,
+) -> Tensor:
+    """Advantages A_t = sum_k (gamma lam)^k delta_{t+k}, cut at every end of an episode.
+
+    Every round counts, also those in which an agent does not participate (its reward there is 0): filtering
+    comes afterwards. A terminated episode bootstraps with 0, a truncated one with the value of its own
+    final observation, never with that of the episode that follows after the autoreset.
+
+    Args:
+        rewards: (T, E, N). values: (T + 1, E, N), the last row bootstraps the fragment.
+        final_values: (T, E, N), read only where `truncated`. terminated, truncated: bool (T, E).
+    Returns:
+        (T, E, N); advantages + values[:-1] are the lambda-returns, discounted returns when lam = 1.
+    """
+    terminated, truncated = terminated.unsqueeze(-1), truncated.unsqueeze(-1)
+    following = torch.where(truncated & ~terminated, final_values, values[1:])
+    deltas = rewards + gamma * following.masked_fill(terminated, 0.0) - values[:-1]
+    keep = gamma * lam * (~(terminated | truncated)).to(deltas.dtype)
+    advantages = torch.empty_like(deltas)
+    running = torch.zeros_like(deltas[0])
+    for t in range(len(deltas) - 1, -1, -1):
+        running = torch.addcmul(deltas[t], keep[t], running)
+        advantages[t] = running
+    return advantages

@@ -1,0 +1,229 @@
+"""MACK: multi-agent actor-critic with Kronecker factors, on the game's own reward. It trains experts.
+
+Actors see their own observation. The critic of agent i sees all observations and the actions of the *other*
+agents (zeros for those that do not participate), so that it is a baseline that agent i's action cannot
+influence (Song et al., 2018). Returns are discounted through every round; rounds in which an agent does
+not participate are then dropped from its losses.
+
+    python -m learners.mack --env stochastic_coop_nav --steps 5000000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from learners.lib.kfac import KFAC, make_optimizer
+from learners.lib.networks import MLP, Policy, group_agents
+from learners.lib.returns import generalized_advantages
+from learners.lib.rollout import Rollout
+from learners.lib.run import Run, Settings, describe, main, make_game
+
+
+@dataclasses.dataclass(frozen=True)
+class Args(Settings):
+    """Train experts by the multi-agent natural gradient (MACK)."""
+
+    steps: int = 5_000_000
+    """Environment steps."""
+    num_envs: int = 100
+    """Copies of the game, E."""
+    rounds: int = 10
+    """Rounds per update, T; a batch has T x E rounds."""
+    optimizer: str = "kfac"
+    """kfac or adam."""
+    lr: float = 0.1
+    """Learning rate (3e-4 suits adam); with kfac the KL clip usually binds first."""
+    kl_clip: float = 1e-3
+    """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR)."""
+    critic_kl_clip: float = 0.1
+    """The same for the critic, whose Fisher matrix is that of a Gaussian of variance 1."""
+    anneal: bool = False
+    """Let the policy's step shrink linearly to zero over the run."""
+    gamma: float = 0.95
+    """Discount."""
+    lam: float = 1.0
+    """Lambda of the advantages; 1 gives discounted returns minus values, as in MACK."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    fisher_rows: int = 1024
+    """Rows used for the Fisher factors, at most."""
+    share: str = "role"
+    """Which agents share networks: role or none."""
+    agent_id: bool = False
+    """Append the agent's one-hot index to its observation."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers of actor and critic."""
+
+
+PRESETS = {
+    "paper": {"steps": 50_000_000, "num_envs": 4, "rounds": 250},
+    "quick": {"steps": 300_000, "eval_episodes": 200},
+}
+
+
+class Critic(nn.Module):
+    """One value network per group; input: all observations, own first, and the others' actions."""
+
+    def __init__(self, policy: Policy, hidden: tuple[int, ...]):
+        super().__init__()
+        self.dims, self.members, self.groups = policy.observation_dims, policy.members, policy.groups
+        self.discrete, self.num_actions = policy.discrete, policy.num_actions
+        N = len(self.dims)
+        size = sum(self.dims) + (N - 1) * self.num_actions + len(self.members) * 0
+        self.networks = nn.ModuleList(MLP([size, *hidden, 1]) for _ in self.members)
+        self.order = [[self._order(i) for i in members] for members in self.members]
+
+    def _order(self, i: int) -> list[int]:
+        """Agent i first, then its own group from i on, then everybody else: like agents see alike."""
+        own = self.members[self.groups[i]]
+        k = own.index(i)
+        return own[k:] + own[:k] + [j for j in range(len(self.dims)) if j not in own]
+
+    def inputs(self, g: int, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
+        """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, sum of D + (N - 1) A)."""
+        order = self.order[g]
+        if self.discrete:
+            choices = torch.arange(self.num_actions, device=actions.device)
+            actions = (actions.unsqueeze(-1) == choices) & participation.unsqueeze(-1)
+        else:
+            actions = actions * participation.unsqueeze(-1)
+        others = actions[:, [o[1:] for o in order]].flatten(2)
+        if len(set(self.dims)) == 1:
+            seen = observations[:, order].flatten(2)
+        else:
+            cut = [observations[:, i, :d] for i, d in enumerate(self.dims)]
+            seen = torch.stack([torch.cat([cut[i] for i in o], 1) for o in order], 1)
+        return torch.cat([seen, others.to(seen.dtype)], 2).flatten(0, 1)
+
+    def forward(self, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
+        """Values (B, N)."""
+        values = observations.new_empty(observations.shape[:2])
+        for g, network in enumerate(self.networks):
+            inputs = self.inputs(g, observations, actions, participation)
+            values[:, self.members[g]] = network(inputs).view(len(observations), -1)
+        return values
+
+
+class ActorCritic:
+    """Policy, critic and their optimizers, one of each per group."""
+
+    def __init__(self, vec, args, device: torch.device):
+        spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
+        groups = group_agents(list(vec.agents), spaces, args.share)
+        dims, A = list(vec.observation_dims), vec.num_actions
+        self.policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(device)
+        self.critic = Critic(self.policy, args.hidden).to(device)
+        self.actor_optimizers = [
+            make_optimizer(args.optimizer, n, args.lr, args.kl_clip) for n in self.policy.networks
+        ]
+        self.critic_optimizers = [
+            make_optimizer(args.optimizer, n, args.lr, args.critic_kl_clip) for n in self.critic.networks
+        ]
+
+    def state_dict(self) -> dict:
+        return {
+            "critic": dict(self.critic.state_dict()),
+            "actor_optimizers": [o.state_dict() for o in self.actor_optimizers],
+            "critic_optimizers": [o.state_dict() for o in self.critic_optimizers],
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.critic.load_state_dict(state["critic"])
+        for name in ("actor_optimizers", "critic_optimizers"):
+            for optimizer, saved in zip(getattr(self, name), state[name], strict=True):
+                optimizer.load_state_dict(saved)
+
+
+@torch.no_grad()
+def advantages(agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float, rng) -> tuple:
+    """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds."""
+    r, T = rollout, rollout.rounds
+    mask = None if r.action_mask is None else r.action_mask[T]
+    following = agent.policy.act(r.observations[T], mask, rng)  # what the others do in round T
+    actions = torch.cat([r.actions, following.unsqueeze(0)])
+    flat = agent.critic(r.observations.flatten(0, 1), actions.flatten(0, 1), r.participation.flatten(0, 1))
+    values = flat.view(T + 1, r.num_envs, -1)
+    final_values = torch.zeros_like(rewards)
+    cut = (r.truncated & ~r.terminated).nonzero(as_tuple=True)
+    if len(cut[0]):
+        # The participation that was drawn for the copy's next episode stands in for the one that a
+        # truncated round never drew.
+        observations, participation = r.final_observations[cut], r.participation[1:][cut]
+        allowed = None if r.action_mask is None else r.action_mask[1:][cut]
+        final_actions = agent.policy.act(observations, allowed, rng)
+        final_values[cut] = agent.critic(observations, final_actions, participation)
+    result = generalized_advantages(rewards, values, final_values, r.terminated, r.truncated, gamma, lam)
+    return result, result + values[:-1]
+
+
+def update(agent: ActorCritic, rollout: Rollout, gains: Tensor, targets: Tensor, counts: Tensor, args, rng) -> dict:
+    """One natural-gradient step of every actor and critic on the entries where `counts` (T, E, N) holds."""
+    observations, participation = rollout.observations[:-1].flatten(0, 1), rollout.participation[:-1].flatten(0, 1)
+    actions, masks, policy = rollout.actions.flatten(0, 1), rollout.mask_rows(), agent.policy
+    metrics = {}
+    for g, members in enumerate(policy.members):
+        rows = policy.rows(g, counts.flatten(0, 1)).nonzero().squeeze(1)
+        if len(rows) == 0:
+            continue
+        gain = policy.rows(g, gains.flatten(0, 1))[rows]
+        target = policy.rows(g, targets.flatten(0, 1))[rows]
+        few = slice(None, None, max(1, len(rows) // args.fisher_rows))
+
+        inputs, taken = policy.inputs(g, observations)[rows], policy.rows(g, actions)[rows]
+        allowed = None if masks is None else policy.rows(g, masks)[rows]
+        log_prob, entropy = policy.log_prob(g, inputs, taken, allowed)
+        loss = -(log_prob * gain).mean() - args.entropy * entropy.mean()
+        some = None if allowed is None else allowed[few]
+        agent.actor_optimizers[g].step(loss, lambda: policy.sampled_nll(g, inputs[few], some, rng))
+
+        network = agent.critic.networks[g]
+        state = agent.critic.inputs(g, observations, actions, participation)[rows]
+        error = network(state).squeeze(1) - target
+        value_loss = 0.5 * (error * error).mean()
+        agent.critic_optimizers[g].step(value_loss, lambda: gaussian_nll(network(state[few]), rng))
+
+        suffix = f"_{g}" if len(policy.members) > 1 else ""
+        metrics[f"entropy{suffix}"] = float(entropy.detach().mean())
+        metrics[f"value_loss{suffix}"] = float(value_loss.detach())
+        metrics[f"explained{suffix}"] = 1 - 2 * metrics[f"value_loss{suffix}"] / (float(target.var()) + 1e-8)
+    return metrics
+
+
+def gaussian_nll(values: Tensor, rng: torch.Generator) -> Tensor:
+    """-log N(sample; V, 1) of a sample from N(V, 1), per row: the critic's Fisher loss."""
+    noise = torch.empty_like(values).normal_(generator=rng)
+    return 0.5 * (values - values.detach() - noise).square().squeeze(1)
+
+
+def train(args: Args) -> dict:
+    """Run MACK; returns the evaluation of the trained policy."""
+    with Run("mack", args) as run:
+        args, rng = run.args, run.rng
+        vec = make_game(args, args.num_envs, run.device)
+        agent = ActorCritic(vec, args, run.device)
+        rollout = Rollout(vec, args.rounds, run.device)
+        rollout.reset(args.seed)
+        run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
+        run.say(f"mack on {args.env}: {args.steps:,} steps, {args.optimizer}, {run.device}, {run.folder}")
+        while run.steps < args.steps:
+            rollout.collect(agent.policy, rng)
+            if args.anneal:
+                anneal(agent, args.kl_clip, 1 - run.steps / args.steps)
+            gains, targets = advantages(agent, rollout, rollout.rewards, args.gamma, args.lam, rng)
+            metrics = update(agent, rollout, gains, targets, rollout.participation[:-1], args, rng)
+            run.advance(rollout.steps, rollout.episodes() | metrics)
+        return run.finish()
+
+
+def anneal(agent: ActorCritic, kl_clip: float, fraction: float) -> None:
+    """Shrink the actors' steps: a K-FAC step is proportional to the square root of its KL clip."""
+    for optimizer in agent.actor_optimizers:
+        if isinstance(optimizer, KFAC):
+            optimizer.kl_clip = kl_clip * max(fraction, 1e-3) ** 2
+
+
+if __name__ == "__main__":
+    main(Args, PRESETS, train)

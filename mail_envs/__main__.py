@@ -1,0 +1,48 @@
+"""The command line: `python -m mail_envs list | info | play | render | bench | check`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from mail_envs.commands import CommandError
+from mail_envs.commands.bench import bench
+from mail_envs.commands.check import check
+from mail_envs.commands.info import info
+from mail_envs.commands.list import list_games
+from mail_envs.commands.play import play
+from mail_envs.commands.render import render
+
+COMMANDS = {
+    "list": list_games,
+    "info": info,
+    "play": play,
+    "render": render,
+    "bench": bench,
+    "check": check,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for a mistake of the user's)."""
+    try:
+        status = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="python -m mail_envs",
+            description="Asynchronous Markov games: look at them, play them, measure and check them.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return int(status or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""One game at a time, one agent at a time: PettingZoo's AECEnv."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+from pettingzoo import AECEnv
+
+from mail_envs.vector import VectorGame, check_render_mode, mask_in_observation, observation_space
+
+
+class AECGame(AECEnv):
+    """A game under its player function as a PettingZoo AECEnv.
+
+    A round begins by drawing who participates. `agent_iter` visits exactly the participating, living
+    agents, in the game's order; the game steps when the last of them has acted. Rounds in which nobody
+    participates are played out at once. An agent's cumulative reward is that of the rounds since it last
+    acted, and rounds in which it did not participate count 0.
+
+    `infos[agent]` holds `round`, `participation` (uint8 (N,), this round's vector), for discrete games
+    `action_mask` (int8), `illegal_actions`, and after the end the game's metrics.
+
+    The class is flat on purpose: `last` and `step` do their work without a wrapper between.
+    """
+
+    def __init__(self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"):
+        self.vector = vector
+        self.render_mode = check_render_mode(render_mode)
+        self.metadata = {
+            "name": vector.id,
+            "render_modes": ["human", "rgb_array"],
+            "is_parallelizable": False,
+            "render_fps": 10,
+            **vector.metadata,
+        }
+        self.possible_agents = list(vector.agents)
+        self.mask_in_observation = mask_in_observation(vector, action_mask)
+        self.observation_spaces = {
+            a: observation_space(vector, a, self.mask_in_observation) for a in self.possible_agents
+        }
+        self.action_spaces = dict(vector.action_spaces)
+        self.state_space = vector.state_space
+        self.agents = []
+        b = vector.buffers
+        self._index = {a: i for i, a in enumerate(self.possible_agents)}
+        dims = vector.observation_dims
+        self._rows = {a: b.observations[0, i, : dims[i]] for a, i in self._index.items()}
+        self._masks = {a: b.action_mask[0, i] for a, i in self._index.items()}
+        self._rewards = b.rewards[0]
+        self._participation = b.participation[0]
+        self._actions = b.actions[0]
+        self._num_actions = vector.num_actions
+        self._discrete = vector.discrete
+
+    def observation_space(self, agent: str) -> gymnasium.Space:
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> gymnasium.Space:
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> None:
+        """Begin an episode and its first round in which somebody participates."""
+        self.vector.reset(seed=seed)
+        self.agents = list(self.possible_agents)
+        self.infos = {a: {} for a in self.agents}
+        self.agent_selection = self.agents[0]
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self._skip_agent_selection = None
+        self._paid = False  # whether `rewards` holds anything but zeros
+        self._begin_round()
+        if not self._queue:
+            self._play_rounds()
+
+    def observe(self, agent: str):
+        """The agent's observation: float32 (D,), or a dict with its action mask."""
+        if not self.mask_in_observation:
+            return self._rows[agent].copy()
+        return {"observation": self._rows[agent].copy(), "action_mask": self._masks[agent].copy()}
+
+    def state(self) -> np.ndarray:
+        """The global state, float32 (S,)."""
+        return self.vector.buffers.state[0].copy()
+
+    def last(self, observe: bool = True):
+        """Observation, cumulative reward, terminated, truncated and info of the agent that acts now."""
+        agent = self.agent_selection
+        return (
+            self.observe(agent) if observe else None,
+            self._cumulative_rewards[agent],
+            self.terminations[agent],
+            self.truncations[agent],
+            self.infos[agent],
+        )
+
+    def step(self, action) -> None:
+        """The action of the agent that acts now; None for an agent that has terminated or truncated.
+
+        Raises:
+            RuntimeError: before reset, or when the episode is over.
+            TypeError, ValueError: an action of the wrong kind or outside its space; nothing is lost.
+        """
+        if not self.agents:
+            raise RuntimeError("step() was called before reset() or after the end of the episode")
+        agent = self.agent_selection
+        if self.terminations[agent] or self.truncations[agent]:
+            self._was_dead_step(action)
+            return
+        self._actions[self._index[agent]] = self.vector.check_action(agent, action)
+        self._cumulative_rewards[agent] = 0.0
+        if self._paid:
+            self.rewards = dict.fromkeys(self.agents, 0.0)
+            self._paid = False
+        self._queue.pop()
+        if self._queue:
+            self.agent_selection = self._queue[-1]
+        else:
+            self._play_rounds()
+        if self.render_mode == "human":
+            self.render()
+
+    def _play_rounds(self) -> None:
+        """Step the game, and go on through rounds in which nobody participates."""
+        advance, b = self.vector.advance, self.vector.buffers
+        total = [0.0] * len(self._index)
+        while True:
+            advance()
+            total = [x + r for x, r in zip(total, self._rewards.tolist(), strict=True)]
+            over = b.terminated[0] or b.truncated[0]
+            self._begin_round()
+            if self._queue or over:
+                break
+        for agent in self.agents:
+            reward = total[self._index[agent]]
+            self.rewards[agent] = reward
+            self._cumulative_rewards[agent] += reward
+        self._paid = True
+        if over:
+            self._end_episode()
+        elif not b.alive.all():
+            self._bury_the_dead()
+
+    def _begin_round(self) -> None:
+        """Queue the participants, and tell every agent what this round is."""
+        index, clock = self._index, self.vector.clock
+        participates = self._participation.tolist()
+        self._queue = [a for a in reversed(self.agents) if participates[index[a]]]
+        if not self._queue:
+            return
+        self.agent_selection = self._queue[-1]
+        shared = {
+            "round": int(clock["round"][0]),
+            "participation": self._participation.copy(),
+            "illegal_actions": int(clock["illegal_actions"][0]),
+        }
+        if self._discrete and not self.mask_in_observation:
+            masks = self.vector.buffers.action_mask[0].copy()
+            self.infos = {a: {**shared, "action_mask": masks[index[a]]} for a in self.agents}
+        else:
+            self.infos = {a: dict(shared) for a in self.agents}
+
+    def _bury_the_dead(self) -> None:
+        """Agents that died take their last, empty turn before anybody acts."""
+        alive = self.vector.buffers.alive[0]
+        for agent in self.agents:
+            self.terminations[agent] = not alive[self._index[agent]]
+        self._deads_step_first()
+
+    def _end_episode(self) -> None:
+        terminated = bool(self.vector.buffers.terminated[0])
+        self.terminations = dict.fromkeys(self.agents, terminated)
+        self.truncations = dict.fromkeys(self.agents, not terminated)
+        outcome = {
+            "round": int(self.vector.clock["round"][0]),
+            "participation": np.zeros_like(self._participation),
+            "illegal_actions": int(self.vector.clock["illegal_actions"][0]),
+            **{k: float(v[0]) for k, v in self.vector.metrics.items()},
+        }
+        self.infos = {a: dict(outcome) for a in self.agents}
+        if self._discrete and not self.mask_in_observation:
+            for info in self.infos.values():
+                info["action_mask"] = np.ones(self._num_actions, np.int8)
+        self._queue = []
+        self.agent_selection = self.agents[0]
+
+    def render(self):
+        """Draw the game in a window, or return an image uint8 (H, W, 3)."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs render_mode='human' or 'rgb_array' in make()")
+            return None
+        return self.vector.render(mode=self.render_mode)
+
+    def close(self) -> None:
+        self.vector.close()
+

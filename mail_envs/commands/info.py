@@ -1,0 +1,97 @@
+"""`python -m mail_envs info ID`: a game's page, spaces, agents, player function and arguments."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from mail_envs.commands import CommandError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mail_envs.registry import EnvSpec
+
+
+def info(id: tyro.conf.Positional[str]) -> None:
+    """Show everything about one game.
+
+    Args:
+        id: id of the game.
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.rule import Rule
+
+    import mail_envs
+
+    try:
+        spec = mail_envs.spec(id)
+        vector = mail_envs.make_vec(id)
+    except (ImportError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    console = Console()
+    console.print(Rule(f"[bold]{id}"))
+    if spec.summary:
+        console.print(spec.summary, style="italic")
+    page = inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or "")
+    if page:
+        console.print()
+        console.print(Markdown(page))
+    console.print()
+    console.print(_facts(vector))
+    console.print()
+    console.print(_agents(vector))
+    console.print()
+    console.print(_arguments(spec))
+    console.print(f'\n[dim]env = mail_envs.make("{id}")')
+
+
+def _facts(vector: Any) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    rows = {
+        "player function": repr(vector.player_function),
+        "time limit": f"{vector.max_rounds} rounds",
+        "global state": str(vector.state_space.shape),
+        "action masks": "yes" if vector.game.has_action_mask else "everything is always allowed",
+        "metrics": ", ".join(vector.game.metric_names) or "none",
+        **{str(k).replace("_", " "): str(v) for k, v in vector.metadata.items()},
+    }
+    for name, value in rows.items():
+        table.add_row(name, value.replace("[", r"\["))
+    return table
+
+
+def _agents(vector: Any) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("agent", "observation", "action"):
+        table.add_column(column)
+    for agent in vector.agents:
+        spaces = (vector.observation_spaces[agent], vector.action_spaces[agent])
+        table.add_row(agent, *(str(space).replace("[", r"\[") for space in spaces))
+    return table
+
+
+def _arguments(spec: EnvSpec) -> Table:
+    """The game's own arguments with the defaults that this id gives them."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("argument", "type", "default"):
+        table.add_column(column)
+    for name, parameter in inspect.signature(spec.load()).parameters.items():
+        kind = parameter.annotation
+        shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
+        default = spec.arguments.get(name, parameter.default)
+        text = "required" if default is inspect.Parameter.empty else repr(default)
+        table.add_row(name, shown, text.replace("[", r"\["))
+    return table

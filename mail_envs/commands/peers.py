@@ -1,0 +1,156 @@
+"""Other people's simple_spread (cooperative navigation, N = 3), to be measured beside ours.
+
+Each function returns environment steps per CPU-second, with random actions drawn beforehand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+AGENTS = 3
+ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Steps a second, by processor time and by the clock on the wall."""
+
+    cpu: float
+    wall: float
+
+
+def measure(run: Callable[[int], int], seconds: float) -> Rate:
+    """Rate of `run(n)`, which makes n calls and returns the steps made: best of three trials.
+
+    The best one is what the machine can do; on a shared machine the others measure the neighbors.
+    """
+    calls, spent = 1, 0.0
+    while spent < seconds / 20:  # find out how many calls fill a trial
+        calls *= 2
+        begin = time.process_time()
+        run(calls)
+        spent = time.process_time() - begin
+    calls = max(1, int(calls * seconds / 3 / max(spent, 1e-9)))
+    best = Rate(0.0, 0.0)
+    for _ in range(3):
+        begin, clock = time.process_time(), time.perf_counter()
+        steps = run(calls)
+        cpu, wall = time.process_time() - begin, time.perf_counter() - clock
+        best = Rate(max(best.cpu, steps / cpu), max(best.wall, steps / wall))
+    return best
+
+
+def mpe2_parallel(num_envs: int, seconds: float) -> Rate | None:
+    """MPE2's parallel environment; it has one copy only."""
+    if num_envs != 1:
+        return None
+    from mpe2 import simple_spread_v3
+
+    env = simple_spread_v3.parallel_env(N=AGENTS, max_cycles=ROUNDS)
+    env.reset(seed=0)
+    drawn = np.random.default_rng(0).integers(0, 5, (1024, AGENTS))
+    actions = [dict(zip(env.possible_agents, map(int, row), strict=True)) for row in drawn]
+
+    def run(calls: int) -> int:
+        for k in range(calls):
+            env.step(actions[k % 1024])
+            if not env.agents:
+                env.reset()
+        return calls
+
+    return measure(run, seconds)
+
+
+def mpe2_aec(seconds: float) -> Rate:
+    """MPE2's AEC environment, in agent turns."""
+    from mpe2 import simple_spread_v3
+
+    return aec_turns(simple_spread_v3.env(N=AGENTS, max_cycles=ROUNDS), seconds)
+
+
+def aec_turns(env, seconds: float) -> Rate:
+    """Agent turns of an AEC environment with five discrete actions, `last` and `step` included."""
+    actions = np.random.default_rng(0).integers(0, 5, 1024).tolist()
+    env.reset(seed=0)
+
+    def run(calls: int) -> int:
+        turns = 0
+        while turns < calls:
+            for _ in env.agent_iter():
+                _, _, terminated, truncated, _ = env.last()
+                env.step(None if terminated or truncated else actions[turns % 1024])
+                turns += 1
+            env.reset()
+        return turns
+
+    return measure(run, seconds)
+
+
+def vmas(num_envs: int, seconds: float) -> Rate:
+    """VMAS on one CPU thread."""
+    import torch
+    import vmas as package
+
+    torch.set_num_threads(1)
+    env = package.make_env(
+        "simple_spread",
+        num_envs=num_envs,
+        device="cpu",
+        continuous_actions=False,
+        seed=0,
+        n_agents=AGENTS,
+        max_steps=ROUNDS,
+    )
+    env.reset()
+    drawn = torch.randint(0, 5, (16, AGENTS, num_envs))
+
+    def run(calls: int) -> int:
+        for k in range(calls):
+            done = env.step(list(drawn[k % 16]))[2]
+            if done.any():  # all copies are as old as each other
+                env.reset()
+        return calls * num_envs
+
+    return measure(run, seconds)
+
+
+def jaxmarl(num_envs: int, seconds: float) -> Rate:
+    """JaxMARL on the CPU: vmap over environments, jit over one step with autoreset."""
+    import jax
+    import jaxmarl as package
+
+    env = package.make("MPE_simple_spread_v3", num_agents=AGENTS, action_type="Discrete")
+    key = jax.random.PRNGKey(0)
+    keys = jax.random.split(key, num_envs)
+    _, state = jax.vmap(env.reset)(keys)
+    step = jax.jit(jax.vmap(env.step))
+    drawn = [
+        {a: jax.random.randint(k, (num_envs,), 0, 5) for a in env.agents}
+        for k in jax.random.split(key, 16)
+    ]
+
+    def run(calls: int) -> int:
+        current = state
+        for k in range(calls):
+            _, current, *_ = step(keys, current, drawn[k % 16])
+        jax.block_until_ready(current)
+        return calls * num_envs
+
+    return measure(run, seconds)
+
+
+PEERS: dict[str, Callable[[int, float], Rate | None]] = {
+    "mpe2": mpe2_parallel,
+    "vmas": vmas,
+    "jaxmarl": jaxmarl,
+}
+
+
+def installed() -> list[str]:
+    """Names of the peers that can be measured here."""
+    return [name for name in PEERS if importlib.util.find_spec(name) is not None]

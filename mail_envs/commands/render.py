@@ -1,0 +1,93 @@
+"""`python -m mail_envs render ID`: play episodes with a policy and write a GIF or PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from mail_envs.commands import CommandError, GameArguments, load_policy
+
+if TYPE_CHECKING:
+    from mail_envs.rendering import Canvas
+
+LAST_FRAME_REPEATS = 6  # the end of an episode stays on the screen for a moment
+
+
+def render(
+    game: GameArguments,
+    out: Path,
+    policy: str = "expert",
+    episodes: int = 1,
+    seed: int = 0,
+    fps: float = 10.0,
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 500,
+) -> None:
+    """Write a film of a game: .gif for whole episodes, .png for a filmstrip of the first.
+
+    Args:
+        game: the game.
+        out: the file to write, .gif or .png.
+        policy: expert, scripted, random, a run folder or a policy file.
+        episodes: number of episodes in a GIF.
+        seed: seed of the first episode; episode k has seed + k.
+        fps: rounds per second.
+        size: width and height of the picture.
+    """
+    from mail_envs.rendering import Canvas, write_gif, write_png
+
+    if out.suffix not in (".gif", ".png"):
+        raise CommandError(f"--out {out}: write a .gif or .png file")
+    if episodes < 1:
+        raise CommandError(f"--episodes {episodes}: at least 1 is needed")
+    vector = game.make(autoreset=False)
+    act = load_policy(policy, vector)
+    canvas = Canvas((size, size), title=game.id)
+    frames: list[np.ndarray] = []
+    for k in range(episodes):
+        played = play_episode(vector, act, seed + k, canvas)
+        frames += played
+        if out.suffix == ".png":
+            break
+        frames += [played[-1]] * LAST_FRAME_REPEATS
+        returns = vector.buffers.clock["returns"][0]
+        print(
+            f"episode {k} (seed {seed + k}): {len(played) - 1} rounds, returns "
+            + ", ".join(f"{a} {r:.2f}" for a, r in zip(vector.agents, returns, strict=True))
+        )
+    if out.suffix == ".gif":
+        write_gif(out, frames, fps)
+    else:
+        write_png(out, filmstrip(frames))
+    print(f"wrote {out} ({out.stat().st_size / 1024:.0f} kB)")
+
+
+def play_episode(vector: Any, policy: Any, seed: int, canvas: Canvas) -> list[np.ndarray]:
+    """Play one episode of one environment without autoreset: T+1 frames uint8 (H, W, 3)."""
+    from mail_envs.rendering import draw_game
+
+    rng = np.random.default_rng(seed)
+    observations, info = vector.reset(seed=seed)
+    frames, done = [], False
+    while True:
+        draw_game(canvas, vector)
+        frame = canvas.present("rgb_array")
+        assert frame is not None
+        frames.append(frame)
+        if done:
+            return frames
+        actions = policy(observations, info, rng)
+        observations, _, terminated, truncated, info = vector.step(actions)
+        done = bool(terminated[0] or truncated[0])
+
+
+def filmstrip(frames: list[np.ndarray], columns: int = 4, rows: int = 2) -> np.ndarray:
+    """Frames spread evenly over the episode, side by side: uint8 (rows * H, columns * W, 3)."""
+    chosen = np.linspace(0, len(frames) - 1, columns * rows).round().astype(int)
+    lines = [
+        np.concatenate([frames[k] for k in chosen[row * columns : (row + 1) * columns]], axis=1)
+        for row in range(rows)
+    ]
+    return np.concatenate(lines, axis=0)

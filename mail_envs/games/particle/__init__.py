@@ -1,0 +1,1 @@
+"""Particle worlds: round bodies on a plane, driven by forces (multi-agent particle environments)."""

@@ -1,0 +1,110 @@
+"""placeholder page"""
+
+import math
+
+import numpy as np
+
+from mail_envs.games.particle import world
+from mail_envs.games.particle.world import (
+    move,
+    scatter,
+    square_distance,
+    write_landmarks,
+    write_others,
+    write_pair,
+    write_world,
+)
+from mail_envs.kernels import device_function
+from mail_envs.markov_game import KernelGame
+
+PREY_SIZE, PREY_ACCEL, PREY_SPEED = 0.05, 4.0, 1.3
+ADVERSARY_SIZE, ADVERSARY_ACCEL, ADVERSARY_SPEED = 0.075, 3.0, 1.0
+OBSTACLE_SIZE, OBSTACLE_RANGE = 0.2, np.float32(0.9)
+CONTACT_REWARD = np.float32(10.0)
+ZERO = np.float32(0.0)
+ONE = np.float32(1.0)
+TWO = np.float32(2.0)
+TEN = np.float32(10.0)
+NEAR_WALL = np.float32(0.9)
+
+
+class PredatorPrey(KernelGame):
+    """One prey, which acts first, and `num_adversaries` slower adversaries."""
+
+    def __init__(
+        self,
+        num_adversaries: int = 3,
+        num_obstacles: int = 2,
+        max_rounds: int = 50,
+        integration: str = "velocity_first",
+        null_dynamics: str = "coast",
+        continuous_actions: bool = False,
+    ):
+        num_agents = 1 + num_adversaries
+        self.agents = ["prey_0", *(f"adversary_{i}" for i in range(num_adversaries))]
+        self.max_rounds = max_rounds
+        prey = 4 + 2 * num_obstacles + 2 * num_adversaries
+        self.observation_spaces = {
+            **world.observation_spaces(self.agents[:1], prey),
+            **world.observation_spaces(self.agents[1:], prey + 2),
+        }
+        self.action_spaces = world.action_spaces(self.agents, continuous_actions)
+        self.state_space = world.state_space(num_agents, num_obstacles)
+        self.state_dtype = np.dtype(world.body_fields(num_agents, num_obstacles), align=True)
+        adversaries = num_adversaries
+        self.params = world.make_params(
+            num_agents, integration, null_dynamics,
+            size=[PREY_SIZE] + [ADVERSARY_SIZE] * adversaries,
+            accel=[PREY_ACCEL] + [ADVERSARY_ACCEL] * adversaries,
+            max_speed=[PREY_SPEED] + [ADVERSARY_SPEED] * adversaries,
+            landmark_size=OBSTACLE_SIZE, landmarks_collide=1,
+        )
+        self.metric_names = ("contacts",)
+        self.metadata = {"convention": f"contacts 10, soft walls, {integration}"}
+
+    def draw(self, canvas, state, participation):
+        world.draw(canvas, state, self.params[0], prey=True)
+
+
+@device_function
+def reset_env(state, rng, params):
+    scatter(state, rng, OBSTACLE_RANGE)
+
+
+@device_function
+def step_env(state, rng, actions, acts, params, rewards, metrics):
+    move(state, actions, acts, params)
+    contacts = 0
+    for j in range(1, state.pos.shape[0]):
+        reach = params.size[0] + params.size[j]
+        contacts += square_distance(state.pos, 0, state.pos, j) < reach * reach
+    gain = CONTACT_REWARD * np.float32(contacts)
+    rewards[0] = -gain - wall(state.pos[0, 0]) - wall(state.pos[0, 1])
+    for j in range(1, state.pos.shape[0]):
+        rewards[j] = gain
+    metrics[0] = np.float32(contacts)
+    return False
+
+
+@device_function
+def wall(x):
+    """The prey's price for leaving the unit box, growing from |x| = 0.9 on."""
+    x = abs(x)
+    if x < NEAR_WALL:
+        return ZERO
+    if x < ONE:
+        return (x - NEAR_WALL) * TEN
+    return min(math.exp(TWO * x - TWO), TEN)
+
+
+@device_function
+def observe_env(state, params, observations, action_mask, alive, global_state):
+    for i in range(state.pos.shape[0]):
+        out = observations[i]
+        k = write_pair(out, 0, state.vel[i, 0], state.vel[i, 1])
+        k = write_pair(out, k, state.pos[i, 0], state.pos[i, 1])
+        k = write_landmarks(out, k, state, i)
+        k = write_others(out, k, state, i)
+        if i != 0:
+            write_pair(out, k, state.vel[0, 0], state.vel[0, 1])
+    write_world(global_state, state)

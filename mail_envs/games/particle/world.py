@@ -1,0 +1,267 @@
+"""The physics that all particle games share: controls, contacts, integration, observations.
+
+Facts follow OpenAI's multiagent-particle-envs and its descendants: time step 0.1, a velocity that keeps
+three quarters of itself each step, unit mass, a soft contact force. The functions take one environment's
+record (fields `pos`, `vel`, `control`, `force`, each (N, 2)) and run on CPU and CUDA alike.
+
+Two integration orders are in use, and they give different games:
+`velocity_first` (OpenAI's original, its MAGAIL fork, VMAS): v <- 0.75 v + 0.1 F, then x <- x + 0.1 v;
+`position_first` (PettingZoo since 1.23, MPE2, JaxMARL): x <- x + 0.1 v, then v <- 0.75 v + 0.1 F.
+"""
+
+import math
+
+import gymnasium
+import numpy as np
+
+from mail_envs.kernels import device_function
+from mail_envs.random import uniform_symmetric
+
+DT = np.float32(0.1)
+KEEP = np.float32(0.75)  # share of the velocity that survives a step ("damping" 0.25)
+CONTACT_FORCE = np.float32(100.0)
+CONTACT_MARGIN = np.float32(1e-3)
+CONTACT_REACH = np.float32(0.05)  # beyond this gap the force is below float32's resolution
+ZERO = np.float32(0.0)
+ONE = np.float32(1.0)
+NO_LIMIT = np.float32(1e9)
+
+INTEGRATION = ("velocity_first", "position_first")
+NULL_DYNAMICS = ("coast", "brake", "hold")
+BRAKE, HOLD = 1, 2  # positions in NULL_DYNAMICS
+
+DISCRETE_ACTIONS = ("none", "left", "right", "down", "up")
+
+
+def body_fields(num_agents, num_landmarks):
+    """State fields of a particle game: one flat record per environment."""
+    return [
+        ("pos", "f4", (num_agents, 2)),  # world units
+        ("vel", "f4", (num_agents, 2)),  # world units per second
+        ("control", "f4", (num_agents, 2)),  # the agent's own force, kept for null_dynamics="hold"
+        ("force", "f4", (num_agents, 2)),  # all forces of this step
+        ("landmark", "f4", (num_landmarks, 2)),
+    ]
+
+
+def body_params(num_agents):
+    """Parameter fields that `move` reads."""
+    return [
+        ("size", "f4", num_agents),  # radii
+        ("accel", "f4", num_agents),  # force of a full push
+        ("max_speed", "f4", num_agents),
+        ("landmark_size", "f4"),
+        ("landmarks_collide", "i4"),
+        ("position_first", "i4"),
+        ("null_dynamics", "i4"),
+        ("penalty", "i4"),
+        ("absolute", "i4"),
+        ("terminate_on_success", "i4"),
+    ]
+
+
+def make_params(num_agents, integration, null_dynamics, **fields):
+    """One record of parameters; agents without a `max_speed` have no limit."""
+    params = np.zeros(1, np.dtype(body_params(num_agents), align=True))
+    params["max_speed"] = NO_LIMIT
+    params["position_first"] = choice("integration", integration, INTEGRATION)
+    params["null_dynamics"] = choice("null_dynamics", null_dynamics, NULL_DYNAMICS)
+    for name, value in fields.items():
+        params[name] = value
+    return params
+
+
+def observation_spaces(agents, dims):
+    """Unbounded float32 boxes of `dims` numbers."""
+    return {a: gymnasium.spaces.Box(-np.inf, np.inf, (dims,), np.float32) for a in agents}
+
+
+def state_space(num_agents, num_landmarks):
+    """Positions and velocities of agents, positions of landmarks; see `write_world`."""
+    size = 4 * num_agents + 2 * num_landmarks
+    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+
+def action_spaces(agents, continuous):
+    """Discrete(5) or Box[0, 1]^5 per agent: (none, left, right, down, up), as in MPE2."""
+    if continuous:
+        return {a: gymnasium.spaces.Box(0.0, 1.0, (5,), np.float32) for a in agents}
+    return {a: gymnasium.spaces.Discrete(5) for a in agents}
+
+
+def choice(name, value, options):
+    """Position of `value` in `options`, or a ValueError that names them."""
+    if value not in options:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, options))}")
+    return options.index(value)
+
+
+@device_function
+def scatter(state, rng, landmark_range):
+    """Agents uniform in [-1, 1]^2 at rest, landmarks uniform in [-range, range]^2."""
+    for i in range(state.pos.shape[0]):
+        for k in range(2):
+            state.pos[i, k] = uniform_symmetric(rng)
+            state.vel[i, k] = ZERO
+            state.control[i, k] = ZERO
+    for m in range(state.landmark.shape[0]):
+        for k in range(2):
+            state.landmark[m, k] = uniform_symmetric(rng) * landmark_range
+
+
+@device_function
+def push_axis(actions, i, axis):
+    """The control of agent i along an axis in [-1, 1], from a discrete or a continuous action."""
+    if actions.ndim == 1:
+        positive = actions[i] == 2 + 2 * axis
+        negative = actions[i] == 1 + 2 * axis
+        return np.float32(positive) - np.float32(negative)
+    else:
+        return actions[i, 2 + 2 * axis] - actions[i, 1 + 2 * axis]
+
+
+@device_function
+def control(state, actions, acts, params):
+    """Turn actions into forces. Agents that do not act coast, brake or hold their last push."""
+    for i in range(state.pos.shape[0]):
+        on = np.float32(acts[i] != 0)  # arithmetic instead of a branch that nobody can predict
+        x = push_axis(actions, i, 0) * params.accel[i] * on
+        y = push_axis(actions, i, 1) * params.accel[i] * on
+        if params.null_dynamics == HOLD:
+            x += state.control[i, 0] * (ONE - on)
+            y += state.control[i, 1] * (ONE - on)
+        elif params.null_dynamics == BRAKE:
+            state.vel[i, 0] *= on
+            state.vel[i, 1] *= on
+        state.control[i, 0] = state.force[i, 0] = x
+        state.control[i, 1] = state.force[i, 1] = y
+
+
+@device_function
+def contact(dx, dy, reach):
+    """Force per unit of (dx, dy) between two bodies whose radii add up to `reach`; 0 when apart."""
+    square = dx * dx + dy * dy
+    limit = reach + CONTACT_REACH
+    if square >= limit * limit or square == ZERO:
+        return ZERO
+    distance = math.sqrt(square)
+    x = (reach - distance) / CONTACT_MARGIN
+    overlap = CONTACT_MARGIN * (max(x, ZERO) + math.log1p(math.exp(-abs(x))))
+    return CONTACT_FORCE * overlap / distance
+
+
+@device_function
+def collide(state, params):
+    """Add the contact forces between agents, and from landmarks that are solid."""
+    n = state.pos.shape[0]
+    for i in range(n):
+        for j in range(i + 1, n):
+            dx = state.pos[i, 0] - state.pos[j, 0]
+            dy = state.pos[i, 1] - state.pos[j, 1]
+            f = contact(dx, dy, params.size[i] + params.size[j])
+            if f != ZERO:
+                state.force[i, 0] += f * dx
+                state.force[i, 1] += f * dy
+                state.force[j, 0] -= f * dx
+                state.force[j, 1] -= f * dy
+        if params.landmarks_collide != 0:
+            for m in range(state.landmark.shape[0]):
+                dx = state.pos[i, 0] - state.landmark[m, 0]
+                dy = state.pos[i, 1] - state.landmark[m, 1]
+                f = contact(dx, dy, params.size[i] + params.landmark_size)
+                state.force[i, 0] += f * dx
+                state.force[i, 1] += f * dy
+
+
+@device_function
+def move(state, actions, acts, params):
+    """One physics step of 0.1 s."""
+    control(state, actions, acts, params)
+    collide(state, params)
+    for i in range(state.pos.shape[0]):
+        vx, vy = state.vel[i, 0], state.vel[i, 1]
+        new_vx = vx * KEEP + state.force[i, 0] * DT
+        new_vy = vy * KEEP + state.force[i, 1] * DT
+        square = new_vx * new_vx + new_vy * new_vy
+        if square > params.max_speed[i] * params.max_speed[i]:
+            scale = params.max_speed[i] / math.sqrt(square)
+            new_vx *= scale
+            new_vy *= scale
+        if params.position_first == 0:
+            vx, vy = new_vx, new_vy
+        state.pos[i, 0] += vx * DT
+        state.pos[i, 1] += vy * DT
+        state.vel[i, 0] = new_vx
+        state.vel[i, 1] = new_vy
+
+
+@device_function
+def distance(a, i, b, j):
+    """Distance between row i of `a` and row j of `b`."""
+    dx = a[i, 0] - b[j, 0]
+    dy = a[i, 1] - b[j, 1]
+    return math.sqrt(dx * dx + dy * dy)
+
+
+@device_function
+def square_distance(a, i, b, j):
+    dx = a[i, 0] - b[j, 0]
+    dy = a[i, 1] - b[j, 1]
+    return dx * dx + dy * dy
+
+
+@device_function
+def write_pair(out, k, x, y):
+    """Write two numbers from position k; returns the next position."""
+    out[k] = x
+    out[k + 1] = y
+    return k + 2
+
+
+@device_function
+def write_landmarks(out, k, state, i):
+    """Landmarks relative to agent i."""
+    for m in range(state.landmark.shape[0]):
+        k = write_pair(out, k, state.landmark[m, 0] - state.pos[i, 0],
+                       state.landmark[m, 1] - state.pos[i, 1])
+    return k
+
+
+@device_function
+def write_others(out, k, state, i):
+    """The other agents' positions relative to agent i, in agent order."""
+    for j in range(state.pos.shape[0]):
+        if j != i:
+            k = write_pair(out, k, state.pos[j, 0] - state.pos[i, 0],
+                           state.pos[j, 1] - state.pos[i, 1])
+    return k
+
+
+@device_function
+def write_world(out, state):
+    """The global state: x, y, vx, vy of every agent, then x, y of every landmark."""
+    k = 0
+    for i in range(state.pos.shape[0]):
+        k = write_pair(out, k, state.pos[i, 0], state.pos[i, 1])
+        k = write_pair(out, k, state.vel[i, 0], state.vel[i, 1])
+    for m in range(state.landmark.shape[0]):
+        k = write_pair(out, k, state.landmark[m, 0], state.landmark[m, 1])
+
+
+AGENT_COLORS = ("blue", "teal", "purple", "green", "orange")
+
+
+def draw(canvas, state, params, prey=False):
+    """Draw one environment. With `prey`, agent 0 is green, the others are red, landmarks are walls."""
+    canvas.begin((-1.1, 1.1, -1.1, 1.1), keep_visible=state["pos"])
+    for xy in state["landmark"]:
+        if prey:
+            canvas.circle(xy, float(params["landmark_size"]), "gray", alpha=0.8)
+        else:
+            canvas.circle(xy, 0.05, "dark")
+            canvas.ring(xy, 0.1, "gray", width_pixels=2)
+    for i, xy in enumerate(state["pos"]):
+        color = AGENT_COLORS[i % len(AGENT_COLORS)]
+        if prey:
+            color = "green" if i == 0 else "red"
+        canvas.agent(i, xy, float(params["size"][i]), color, label=str(i))

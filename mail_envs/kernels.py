@@ -1,0 +1,345 @@
+"""From a game's per-environment functions to launches over many environments.
+
+A game writes three plain `@njit` functions about *one* environment (see `markov_game.KernelGame`). This
+module writes the loop around them: serial, over threads, or one CUDA thread per environment. The loop is
+a small generated Python module which imports the game's functions by name, because that is the form
+numba's disk cache recognizes at the next start; closures over compiled functions are compiled anew every
+time. The module's name carries a hash of the sources it depends on, so an edited game is recompiled.
+
+Functions that no module can import (written in a notebook or in `__main__`) work too, without the disk
+cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import numba
+import numpy as np
+from numba import njit
+
+# Kernels allocate nothing, so they do without numba's reference counting: it costs a factor of three.
+LAUNCH_OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
+
+# Decorator of functions about one environment, called from CPU loops and CUDA kernels alike.
+device_function = njit(error_model="numpy", _nrt=False)
+
+# Positions in the `errors` array that every launch receives.
+INVALID_ACTION, INVALID_PROBABILITY = 0, 1
+
+
+def clock_dtype(num_agents: int) -> np.dtype:
+    """One environment's bookkeeping; `key` and `counter` make the record the game's random stream.
+
+    The `last_*` fields describe the episode of this environment that ended most recently.
+    """
+    return np.dtype(
+        [
+            ("key", "u8"),
+            ("counter", "i8"),
+            ("players_key", "u8"),
+            ("seed", "i8"),
+            ("last_seed", "i8"),
+            ("round", "i4"),
+            ("last_length", "i4"),
+            ("illegal_actions", "i4"),  # since the last call of reset()
+            ("idle", "i4"),  # fixed horizon: the game is over, the environment waits for the limit
+            ("returns", "f4", (num_agents,)),
+            ("last_returns", "f4", (num_agents,)),
+        ],
+        align=True,
+    )
+
+
+def settings_dtype(num_actions: int) -> np.dtype:
+    """What a launch knows of the view: the time limit, what follows an end, the legal numbers."""
+    return np.dtype(
+        [
+            ("max_rounds", "i4"),
+            ("autoreset", "i4"),
+            ("fixed_horizon", "i4"),
+            ("num_actions", "i4"),
+            ("low", "f4", (num_actions,)),  # bounds of continuous actions
+            ("high", "f4", (num_actions,)),
+        ],
+        align=True,
+    )
+
+
+@device_function
+def in_space(actions, e, i, settings):
+    """Whether agent i's action lies in its space. NaN does not."""
+    if actions.ndim == 2:
+        return 0 <= actions[e, i] < settings.num_actions
+    else:
+        for k in range(actions.shape[2]):
+            if not (settings.low[k] <= actions[e, i, k] <= settings.high[k]):
+                return False
+        return True
+
+
+@device_function
+def count_invalid(actions, participation, settings):
+    """How many participating agents hold an action outside their space."""
+    count = 0
+    for e in range(participation.shape[0]):
+        for i in range(participation.shape[1]):
+            count += (participation[e, i] != 0) & (not in_space(actions, e, i, settings))
+    return count
+
+
+@device_function
+def chosen(actions, participation, alive, action_mask, e, i):
+    """Agent i's action set, or 0 if it does not act or if its mask forbids its discrete action.
+
+    Who participates is a coin toss, which no branch predictor can learn: hence arithmetic, no `if`.
+    """
+    acts = participation[e, i] * alive[e, i]
+    if actions.ndim == 2:
+        return acts * action_mask[e, i, actions[e, i] if acts != 0 else 0]
+    else:
+        return acts
+
+
+_COMMON = '''"""Launches of {name}; generated, and generated anew when the sources change."""
+
+import numpy as np
+from numba import njit, prange
+
+from mail_envs.kernels import (
+    INVALID_ACTION, LAUNCH_OPTIONS, chosen, count_invalid, device_function, in_space
+)
+from mail_envs.random import DYNAMICS, PLAYERS, next_seed, stream_key
+{imports}
+
+ZERO = np.float32(0.0)
+
+
+@device_function
+def begin_episode(seed, params, state, clock):
+    clock.seed = seed
+    clock.key = stream_key(seed, DYNAMICS)
+    clock.players_key = stream_key(seed, PLAYERS)
+    clock.counter = 0
+    clock.round = 0
+    clock.idle = 0
+    for i in range(clock.returns.shape[0]):
+        clock.returns[i] = ZERO
+    reset_env(state, clock, params)
+
+
+@device_function
+def observe(params, state, clock, observations, action_mask, alive, global_state):
+    if clock.idle == 0:
+        observe_env(state, params, observations, action_mask, alive, global_state)
+    else:
+        for i in range(observations.shape[0]):
+            for k in range(observations.shape[1]):
+                observations[i, k] = ZERO
+        for k in range(global_state.shape[0]):
+            global_state[k] = ZERO
+
+
+@device_function
+def step_one(e, params, settings, state, clock, actions, participation, acts,
+             observations, rewards, terminated, truncated, alive, action_mask, global_state,
+             final_observations, final_state, metrics):
+    me = state[e]
+    now = clock[e]
+    for i in range(participation.shape[1]):
+        acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
+        now.illegal_actions += (acts[e, i] == 0) & (participation[e, i] != 0) & alive[e, i]
+    ended = False
+    if now.idle == 0:
+        ended = step_env(me, now, actions[e], acts[e], params, rewards[e], metrics[e])
+    for i in range(participation.shape[1]):
+        counts = (participation[e, i] != 0) & (now.idle == 0)
+        rewards[e, i] = rewards[e, i] if counts else ZERO
+        now.returns[i] += rewards[e, i]
+    now.round += 1
+    if ended and settings.fixed_horizon != 0:
+        now.idle = 1
+        ended = False
+    terminated[e] = ended
+    truncated[e] = not ended and now.round >= settings.max_rounds
+    if terminated[e] or truncated[e]:
+        now.last_seed = now.seed
+        now.last_length = now.round
+        for i in range(participation.shape[1]):
+            now.last_returns[i] = now.returns[i]
+        if settings.autoreset != 0:
+            observe(params, me, now, final_observations[e], action_mask[e], alive[e],
+                    final_state[e])
+            begin_episode(next_seed(now.seed), params, me, now)
+    observe(params, me, now, observations[e], action_mask[e], alive[e], global_state[e])
+
+
+@device_function
+def reset_one(e, params, state, clock, seeds, observations, alive, action_mask, global_state):
+    clock[e].illegal_actions = 0
+    begin_episode(seeds[e], params, state[e], clock[e])
+    observe(params, state[e], clock[e], observations[e], action_mask[e], alive[e], global_state[e])
+'''
+
+_STEP_ARGUMENTS = """params, settings, state, clock, actions, participation, acts,
+         observations, rewards, terminated, truncated, alive, action_mask, global_state,
+         final_observations, final_state, metrics, errors"""
+
+_STEP_CALL = """step_one(e, params[0], settings[0], state, clock, actions, participation, acts,
+                 observations, rewards, terminated, truncated, alive, action_mask, global_state,
+                 final_observations, final_state, metrics)"""
+
+_RESET_ARGUMENTS = """which, params, settings, state, clock, seeds,
+          observations, alive, action_mask, global_state"""
+
+_RESET_CALL = """reset_one(e, params[0], state, clock, seeds,
+                      observations, alive, action_mask, global_state)"""
+
+_CPU = '''
+
+@njit({options})
+def step({step_arguments}):
+    errors[INVALID_ACTION] = count_invalid(actions, participation, settings[0])
+    if errors[INVALID_ACTION] != 0:
+        return
+    for e in {range}(state.shape[0]):
+        {step_call}
+
+
+@njit({options})
+def reset({reset_arguments}):
+    for e in {range}(state.shape[0]):
+        if which[e]:
+            {reset_call}
+'''
+
+_CUDA = '''
+from numba import cuda
+
+
+@cuda.jit
+def step({step_arguments}):
+    e = cuda.grid(1)
+    if e < state.shape[0]:
+        for i in range(participation.shape[1]):
+            # No launch may raise on the device: the action becomes null, the view reads the flag.
+            if participation[e, i] != 0 and not in_space(actions, e, i, settings[0]):
+                participation[e, i] = 0
+                errors[INVALID_ACTION] = 1
+        {step_call}
+
+
+@cuda.jit
+def reset({reset_arguments}):
+    e = cuda.grid(1)
+    if e < state.shape[0] and which[e]:
+        {reset_call}
+'''
+
+
+def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: bool = False):
+    """The module of `step` and `reset` launches for a game.
+
+    `functions` holds the game's `reset_env`, `step_env` and `observe_env`.
+    """
+    options = "cache=True, **LAUNCH_OPTIONS" + (", parallel=True" if threads else "")
+    source = _COMMON + (_CUDA if device == "cuda" else _CPU)
+    return compile_module(
+        source,
+        functions,
+        name=name + ("_cuda" if device == "cuda" else "_threads" if threads else ""),
+        options=options,
+        range="prange" if threads else "range",
+        step_arguments=_STEP_ARGUMENTS,
+        step_call=_STEP_CALL,
+        reset_arguments=_RESET_ARGUMENTS,
+        reset_call=_RESET_CALL,
+    )
+
+
+def compile_module(source: str, functions: dict, *, name: str, **fields) -> ModuleType:
+    """Make a module of `source`, in which each function of `functions` is known by its key."""
+    sources = sorted(_source_files(functions.values()))
+    importable = all(_is_importable(f) for f in functions.values())
+    imports = (
+        "\n".join(
+            f"from {f.py_func.__module__} import {f.py_func.__name__} as {key}"
+            for key, f in functions.items()
+        )
+        if importable
+        else ""
+    )
+    if not importable:  # no disk cache can recognize these functions at the next start
+        fields["options"] = fields["options"].replace("cache=True", "cache=False")
+    for field, text in {"name": name, "imports": imports, **fields}.items():
+        source = source.replace("{" + field + "}", text)
+    if importable:
+        return _import_generated(name, source, tuple(sources))
+    module = ModuleType(f"mail_envs_generated_{name}")
+    module.__dict__.update(functions)
+    exec(compile(source, f"<launches of {name}>", "exec"), module.__dict__)  # our own text
+    return module
+
+
+def _is_importable(function) -> bool:
+    module = sys.modules.get(function.py_func.__module__)
+    found = getattr(module, function.py_func.__name__, None)
+    return function.py_func.__module__ != "__main__" and found is function
+
+
+def _source_files(functions) -> set[str]:
+    """Files of all compiled functions that these call, however deep."""
+    files, queue, seen = set(), list(functions), set()
+    while queue:
+        function = queue.pop()
+        if id(function) in seen:
+            continue
+        seen.add(id(function))
+        if isinstance(function, ModuleType):
+            files.add(function.__file__)
+            continue
+        files.add(function.py_func.__code__.co_filename)
+        scope = function.py_func.__globals__
+        for used in (scope.get(n) for n in function.py_func.__code__.co_names):
+            if hasattr(used, "py_func") or (
+                isinstance(used, ModuleType) and used.__name__.startswith("mail_envs.")
+            ):
+                queue.append(used)
+    return {f for f in files if f and os.path.isfile(f)}
+
+
+@lru_cache(maxsize=None)
+def _import_generated(name: str, source: str, sources: tuple[str, ...]) -> ModuleType:
+    digest = hashlib.sha256(f"{source}{numba.__version__}{np.__version__}".encode())
+    for path in (*sources, __file__, str(Path(__file__).with_name("random.py"))):
+        digest.update(Path(path).read_bytes())
+    title = f"{name}_{digest.hexdigest()[:16]}"
+    path = cache_directory() / f"{title}.py"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(source)
+        os.replace(file.name, path)
+    spec = importlib.util.spec_from_file_location(f"mail_envs_generated_{title}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@lru_cache(maxsize=1)
+def cache_directory() -> Path:
+    """Where generated modules and their machine code live: $MAIL_ENVS_CACHE or ~/.cache/mail_envs."""
+    wanted = os.environ.get("MAIL_ENVS_CACHE") or Path.home() / ".cache" / "mail_envs"
+    try:
+        Path(wanted).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wanted):
+            return Path(wanted)
+    except OSError:  # a read-only home: compile once per process group instead
+        return Path(tempfile.mkdtemp(prefix="mail_envs_"))

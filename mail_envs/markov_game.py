@@ -1,0 +1,78 @@
+"""The contract that every game meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+
+class MarkovGame:
+    """Dynamics P, initial states η, rewards r and observations of a Markov game.
+
+    A game knows nothing about whose turn it is: each round it receives the actions of all agents and
+    which of them count. Who acts is the player function's business (`mail_envs.player_functions`),
+    the time limit and the ways in are the views' (`mail_envs.aec`, `.parallel`, `.vector`).
+
+    Attributes:
+        agents: names of the N agents, `role_k`, in the order in which they act within a round. Agents of
+            one role have equal spaces.
+        observation_spaces, action_spaces: one Gymnasium space per agent.
+        state_space: space of the global state, a float32 Box (S,).
+        max_rounds: default time limit.
+        metric_names: names of the K outcome figures of an episode.
+        has_action_mask: whether `observe` restricts actions; otherwise everything is always allowed.
+        metadata: anything worth storing with demonstrations, such as the reward convention.
+    """
+
+    agents: list[str]
+    observation_spaces: dict[str, gymnasium.spaces.Box]
+    action_spaces: dict[str, gymnasium.spaces.Space]
+    state_space: gymnasium.spaces.Box
+    max_rounds: int
+    metric_names: tuple[str, ...] = ()
+    has_action_mask: bool = False
+    metadata: dict[str, Any] = {}
+
+    def draw(self, canvas, state: np.ndarray, participation: np.ndarray) -> None:
+        """Draw one environment. `state`: its record; `participation`: uint8 (N,), who acts next."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be rendered: it defines no draw()")
+
+
+class KernelGame(MarkovGame):
+    """A game written as three numba functions about one environment, in the game's own module.
+
+    ```
+    reset_env(state, rng, params)
+    step_env(state, rng, actions, acts, params, rewards, metrics) -> bool
+    observe_env(state, params, observations, action_mask, alive, global_state)
+    ```
+    state: the environment's record, of dtype `state_dtype`; the functions read and write its fields.
+    rng: pass it to `mail_envs.random.uniform`. params: one record, `self.params[0]`.
+    actions: (N,) for discrete, (N, A) for continuous actions. acts: uint8 (N,), 0 where the agent takes
+    the null action, because it does not participate or because its action was masked, else the number of
+    the action set it chose from. The outputs are written in place: rewards float32 (N,), metrics float32
+    (K,), observations float32 (N, D), action_mask int8 (N, A) where the game has one, alive bool (N,)
+    where agents die, global_state float32 (S,). `step_env` returns whether the game has ended by itself.
+    Rewards of agents that do not participate are set to 0 by the launch.
+
+    Additional attributes: `state_dtype` and `params`, a structured array of one record.
+    """
+
+    state_dtype: np.dtype
+    params: np.ndarray
+
+    @property
+    def kernels(self) -> dict:
+        """The three functions, found by name in the module that defines the game."""
+        import sys
+
+        module = sys.modules[type(self).__module__]
+        names = ("reset_env", "step_env", "observe_env")
+        missing = [n for n in names if not hasattr(getattr(module, n, None), "py_func")]
+        if missing:
+            raise TypeError(
+                f"{module.__name__} must define {', '.join(missing)} as @njit functions at module level"
+            )
+        return {n: getattr(module, n) for n in names}

@@ -1,0 +1,125 @@
+"""One game at a time, all agents at once: PettingZoo's ParallelEnv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from mail_envs.vector import VectorGame, check_render_mode, mask_in_observation, observation_space
+
+
+class ParallelGame(ParallelEnv):
+    """A game under its player function as a PettingZoo ParallelEnv; a step is a round.
+
+    `step` takes an action of every living agent; those of agents that do not participate in the round
+    are ignored, and may be left out. `infos[agent]["participates"]` tells who will act next; it and
+    `round`, `participation`, `action_mask` (discrete games), `illegal_actions` come with every
+    observation, the game's metrics with the last one.
+    """
+
+    def __init__(self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"):
+        self.vector = vector
+        self.render_mode = check_render_mode(render_mode)
+        self.metadata = {
+            "name": vector.id,
+            "render_modes": ["human", "rgb_array"],
+            "render_fps": 10,
+            **vector.metadata,
+        }
+        self.possible_agents = list(vector.agents)
+        self.mask_in_observation = mask_in_observation(vector, action_mask)
+        self.observation_spaces = {
+            a: observation_space(vector, a, self.mask_in_observation) for a in self.possible_agents
+        }
+        self.action_spaces = dict(vector.action_spaces)
+        self.state_space = vector.state_space
+        self.agents = []
+        self._index = {a: i for i, a in enumerate(self.possible_agents)}
+
+    def observation_space(self, agent: str) -> gymnasium.Space:
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> gymnasium.Space:
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict | None = None):
+        """Begin an episode; observations and infos of all agents."""
+        self.vector.reset(seed=seed)
+        self.agents = list(self.possible_agents)
+        return self._observations(), self._infos()
+
+    def step(self, actions: dict[str, Any]):
+        """Play a round.
+
+        Raises:
+            RuntimeError: before reset, or when the episode is over.
+            KeyError: no action of a participating agent, or an action of an unknown one.
+            TypeError, ValueError: an action of the wrong kind or outside its space; nothing is played.
+        """
+        if not self.agents:
+            raise RuntimeError("step() was called before reset() or after the end of the episode")
+        b = self.vector.buffers
+        checked = {a: self.vector.check_action(a, action) for a, action in actions.items()
+                   if a in self.agents and b.participation[0, self._index[a]]}
+        for agent in self.agents:
+            if agent not in checked and b.participation[0, self._index[agent]]:
+                raise KeyError(f"{agent} participates in this round, but actions has only "
+                               f"{', '.join(actions) or 'nothing'}")
+        for agent, action in checked.items():
+            b.actions[0, self._index[agent]] = action
+        self.vector.advance()
+        acting = self.agents
+        over = bool(b.terminated[0] or b.truncated[0])
+        rewards = {a: float(b.rewards[0, self._index[a]]) for a in acting}
+        terminations = {a: bool(b.terminated[0] or not b.alive[0, self._index[a]]) for a in acting}
+        truncations = dict.fromkeys(acting, bool(b.truncated[0]))
+        observations, infos = self._observations(), self._infos()
+        if over:
+            for info in infos.values():
+                info.update({k: float(v[0]) for k, v in self.vector.metrics.items()})
+        self.agents = [] if over else [a for a in acting if not terminations[a]]
+        if self.render_mode == "human":
+            self.render()
+        return observations, rewards, terminations, truncations, infos
+
+    def _observations(self) -> dict[str, Any]:
+        b, dims = self.vector.buffers, self.vector.observation_dims
+        rows = {}
+        for agent in self.agents:
+            i = self._index[agent]
+            row = b.observations[0, i, : dims[i]].copy()
+            rows[agent] = ({"observation": row, "action_mask": b.action_mask[0, i].copy()}
+                           if self.mask_in_observation else row)
+        return rows
+
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        b, clock = self.vector.buffers, self.vector.clock
+        infos = {}
+        for agent in self.agents:
+            i = self._index[agent]
+            infos[agent] = {
+                "round": int(clock["round"][0]),
+                "participates": bool(b.participation[0, i]),
+                "participation": b.participation[0].copy(),
+                "illegal_actions": int(clock["illegal_actions"][0]),
+            }
+            if self.vector.discrete and not self.mask_in_observation:
+                infos[agent]["action_mask"] = b.action_mask[0, i].copy()
+        return infos
+
+    def state(self) -> np.ndarray:
+        """The global state, float32 (S,)."""
+        return self.vector.buffers.state[0].copy()
+
+    def render(self):
+        """Draw the game in a window, or return an image uint8 (H, W, 3)."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs render_mode='human' or 'rgb_array' in make()")
+            return None
+        return self.vector.render(mode=self.render_mode)
+
+    def close(self) -> None:
+        self.vector.close()

@@ -1,0 +1,241 @@
+"""Player functions Y(i | h): who acts in the next round, given the participation history.
+
+In every round t a participation vector I_t in {0, 1, ..., M}^N is drawn: 0 means that the agent does not
+act, m >= 1 that it acts, choosing from its m-th action set (M = 1 nearly everywhere). Agents are drawn
+independently given the history (AMAGAIL, section 2), each from its own number of a counter-based stream
+that belongs to the episode's seed: participation does not depend on the number of environments.
+
+A new player function is a small class: `table` for those that only look at the round, `probability` for
+those that look at the history.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+class PlayerFunction:
+    """Base of all player functions.
+
+    Attributes:
+        num_sets: M, the number of action sets.
+        shared_coin: one number per round decides for all agents, instead of one for each.
+        needs_history, needs_state: what `probability` wants to see.
+    """
+
+    num_sets = 1
+    shared_coin = False
+    needs_history = False
+    needs_state = False
+
+    def table(self, num_agents: int) -> tuple[np.ndarray, int] | None:
+        """Probabilities by round: float32 (R, N), and the row to which the last one returns.
+
+        None when they depend on more than the round. ValueError when they do not fit N agents.
+        """
+        return None
+
+    def check(self, num_agents: int, num_actions: int, discrete: bool) -> None:
+        """Raise ValueError when this player function cannot be used for such a game."""
+        self.table(num_agents)
+
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-able description from which `from_config` makes an equal player function."""
+        return {"type": type(self).__name__, **self._arguments()}
+
+    def _arguments(self) -> dict[str, Any]:
+        return {}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self._arguments().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PlayerFunction) and self.to_config() == other.to_config()
+
+    __hash__ = None
+
+
+class Synchronous(PlayerFunction):
+    """Everybody acts in every round: the usual Markov game."""
+
+    def table(self, num_agents):
+        return np.ones((1, num_agents), np.float32), 0
+
+
+class TurnOrder(PlayerFunction):
+    """Rounds cycle through groups of agents, e.g. `TurnOrder([[0, 1, 2], [0, 1], [0]])`.
+
+    An empty group is a round in which nobody acts.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]]):
+        self.groups = [[int(i) for i in group] for group in groups]
+        if not any(self.groups):
+            raise ValueError(f"TurnOrder(groups={groups!r}) never lets anybody act")
+
+    def table(self, num_agents):
+        table = np.zeros((len(self.groups), num_agents), np.float32)
+        for row, group in zip(table, self.groups, strict=True):
+            for i in group:
+                if not 0 <= i < num_agents:
+                    raise ValueError(
+                        f"{self!r} names agent {i}, but the game has agents 0 to {num_agents - 1}"
+                    )
+                row[i] = 1
+        return table, 0
+
+    def _arguments(self):
+        return {"groups": self.groups}
+
+
+class Stochastic(PlayerFunction):
+    """Each agent acts with its own probability, independently of the past.
+
+    Args:
+        probability: one number for all agents, or one for each.
+        initial: the same for the first round (ζ); None: as in the others.
+        shared_coin: one draw per round for all agents: with equal probabilities all act or none does.
+    """
+
+    def __init__(
+        self,
+        probability: float | Sequence[float] = 0.5,
+        initial: float | Sequence[float] | None = None,
+        shared_coin: bool = False,
+    ):
+        self.probability = _probabilities("probability", probability)
+        self.initial = None if initial is None else _probabilities("initial", initial)
+        self.shared_coin = bool(shared_coin)
+        if not np.any(self.probability):
+            raise ValueError(f"{self!r} never lets anybody act after the first round")
+
+    def table(self, num_agents):
+        later = self._row("probability", self.probability, num_agents)
+        if self.initial is None:
+            return later[None], 0
+        return np.stack([self._row("initial", self.initial, num_agents), later]), 1
+
+    def _row(self, name, value, num_agents):
+        if not isinstance(value, list):
+            return np.full(num_agents, value, np.float32)
+        if len(value) != num_agents:
+            raise ValueError(
+                f"{self!r}: {name} has {len(value)} entries, but the game has {num_agents} agents"
+            )
+        return np.array(value, np.float32)
+
+    def _arguments(self):
+        return {
+            "probability": self.probability,
+            **({"initial": self.initial} if self.initial is not None else {}),
+            **({"shared_coin": True} if self.shared_coin else {}),
+        }
+
+
+class HistoryDependent(PlayerFunction):
+    """Y(i | h): the chance to act depends on who has acted so far.
+
+    Args:
+        function: either a numba-compiled scalar function `f(i, history) -> probability`, with `history`
+            uint8 (t, N) the participation vectors of rounds 0 to t-1 (it runs on CUDA, too), or a plain
+            Python function over a batch, `f(history, rounds) -> probabilities`: history uint8 (E, T, N),
+            zero from row `rounds[e]` on, rounds int32 (E,), result (E, N).
+    """
+
+    needs_history = True
+
+    def __init__(self, function: Callable):
+        if not callable(function):
+            raise TypeError(f"{type(self).__name__} needs a function, got {function!r}")
+        self.function = function
+        self.compiled = hasattr(function, "py_func")
+
+    def _arguments(self):
+        source = getattr(self.function, "py_func", self.function)
+        name = getattr(source, "__qualname__", type(source).__name__)
+        return {"function": f"{getattr(source, '__module__', '?')}:{name}"}
+
+    def __eq__(self, other):
+        return type(other) is type(self) and other.function is self.function
+
+    __hash__ = None
+
+
+class StateDependent(HistoryDependent):
+    """The chance to act depends on the state and on all actions so far, too.
+
+    Args:
+        function: numba-compiled, `f(i, state, history, actions) -> probability` with state float32 (S,)
+            and actions (t, N) or (t, N, A); or plain Python over a batch, `f(state, history, actions,
+            rounds) -> (E, N)` with state (E, S), actions (E, T, N) or (E, T, N, A). A null action is -1
+            in discrete and zero in continuous action histories.
+    """
+
+    needs_state = True
+
+
+class ActionSets(HistoryDependent):
+    """An agent that acts is also told how: it must choose from the m-th of M action sets.
+
+    Args:
+        function: numba-compiled, `f(i, m, history) -> probability of participating in set m` (1 to M),
+            or plain Python over a batch, `f(history, rounds) -> (E, N, M)`.
+        sets: M lists of the actions (discrete) or of the action's components (continuous) that the set
+            contains; components outside it are zero.
+    """
+
+    def __init__(self, function: Callable, sets: Sequence[Sequence[int]]):
+        super().__init__(function)
+        self.sets = [[int(a) for a in s] for s in sets]
+        if not self.sets or not all(self.sets):
+            raise ValueError(f"ActionSets(sets={sets!r}): every action set needs an action")
+        self.num_sets = len(self.sets)
+
+    def check(self, num_agents, num_actions, discrete):
+        for s in self.sets:
+            for a in s:
+                if not 0 <= a < num_actions:
+                    raise ValueError(
+                        f"ActionSets: action {a} in set {s} is outside 0 to {num_actions - 1}"
+                    )
+
+    def membership(self, num_actions: int) -> np.ndarray:
+        """int8 (M, A): 1 where the set contains the action."""
+        table = np.zeros((self.num_sets, num_actions), np.int8)
+        for row, s in zip(table, self.sets, strict=True):
+            row[s] = 1
+        return table
+
+    def _arguments(self):
+        return {**super()._arguments(), "sets": self.sets}
+
+
+def from_config(config: dict[str, Any]) -> PlayerFunction:
+    """The player function that `to_config` described. User functions are imported by name."""
+    arguments = dict(config)
+    kinds = (Synchronous, TurnOrder, Stochastic, HistoryDependent, StateDependent, ActionSets)
+    classes = {c.__name__: c for c in kinds}
+    kind = arguments.pop("type", None)
+    if kind not in classes:
+        raise ValueError(f"player function type {kind!r} is not one of {', '.join(classes)}")
+    if "function" in arguments:
+        module, _, name = arguments["function"].partition(":")
+        try:
+            arguments["function"] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"the player function {arguments['function']!r} cannot be imported here; pass "
+                "player_function= yourself"
+            ) from error
+    return classes[kind](**arguments)
+
+
+def _probabilities(name: str, value: float | Sequence[float]) -> float | list[float]:
+    array = np.asarray(value, np.float64)
+    if array.ndim > 1 or not np.all((array >= 0) & (array <= 1)):
+        raise ValueError(f"{name}={value!r} must lie in [0, 1], one number or one for each agent")
+    return array.tolist()

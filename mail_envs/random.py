@@ -1,0 +1,72 @@
+"""Counter-based random numbers: the same bits for every number of environments, thread and device.
+
+A stream is a 64-bit key; its k-th number is SplitMix64's output function applied to `key + k * GOLDEN`
+(Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Numbers are drawn
+by position, so there is no generator to pass around, to lock or to save.
+
+Every *episode* has one integer seed. From it come two independent keys, one for the dynamics and one for
+the player function; the next episode's seed is derived from the last one's. One number is therefore
+enough to simulate any episode again, wherever in a long vectorised run it happened.
+
+Everything here is `@njit` and is called alike from CPU loops and from CUDA kernels.
+"""
+
+import numpy as np
+
+from mail_envs.kernels import device_function
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+DYNAMICS = np.uint64(0xD1B54A32D192ED03)  # salts: any three odd constants without relation
+PLAYERS = np.uint64(0x8CB92BA72F3D8DD7)
+NEXT_EPISODE = np.uint64(0xABC98388FB8FAC03)
+
+_30, _27, _31, _40, _1 = (np.uint64(n) for n in (30, 27, 31, 40, 1))
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_2_POW_MINUS_24 = np.float32(2.0**-24)
+_TWO = np.float32(2.0)
+_ONE = np.float32(1.0)
+
+
+@device_function
+def hash64(x):
+    """SplitMix64's output function: a bijection of the 64-bit integers that looks random."""
+    x = (x ^ (x >> _30)) * _MIX_1
+    x = (x ^ (x >> _27)) * _MIX_2
+    return x ^ (x >> _31)
+
+
+@device_function
+def stream_key(seed, salt):
+    """Key of one of an episode's streams. `seed`: int64, `salt`: DYNAMICS or PLAYERS."""
+    return hash64(hash64(np.uint64(seed) + GOLDEN) ^ salt)
+
+
+@device_function
+def next_seed(seed):
+    """Seed of the episode that follows the one with `seed`, in [0, 2**63)."""
+    return np.int64(hash64(hash64(np.uint64(seed) + GOLDEN) ^ NEXT_EPISODE) >> _1)
+
+
+@device_function
+def uniform_at(key, counter):
+    """The `counter`-th number of stream `key`: float32 in [0, 1)."""
+    bits = hash64(key + np.uint64(counter) * GOLDEN) >> _40
+    return np.float32(np.int32(bits)) * _2_POW_MINUS_24
+
+
+@device_function
+def uniform(rng):
+    """The next number of the environment's own stream: float32 in [0, 1).
+
+    `rng` is a record with the fields `key` (uint64) and `counter` (int64); the counter moves on.
+    """
+    number = uniform_at(rng.key, rng.counter)
+    rng.counter += 1
+    return number
+
+
+@device_function
+def uniform_symmetric(rng):
+    """Like `uniform`, in [-1, 1)."""
+    return uniform(rng) * _TWO - _ONE

@@ -1,0 +1,135 @@
+"""The table of ids, and the two ways in: `make` and `make_vec`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an id stands for.
+
+    Attributes:
+        id: flat snake case.
+        entry_point: the game's class, or "module:Class", imported when the game is made.
+        player_function: makes the default player function from the number of agents.
+        arguments: defaults that differ from the class's own.
+        family: groups ids in tables.
+        summary: one line.
+    """
+
+    id: str
+    entry_point: str | type
+    player_function: Callable[[int], Any] | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    family: str = "user"
+    summary: str = ""
+
+    def load(self) -> type:
+        if not isinstance(self.entry_point, str):
+            return self.entry_point
+        module, _, name = self.entry_point.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+_SPECS: dict[str, EnvSpec] = {}
+
+
+def register(
+    id: str,
+    entry_point: str | type,
+    *,
+    player_function: Callable[[int], Any] | None = None,
+    arguments: dict[str, Any] | None = None,
+    family: str = "user",
+    summary: str = "",
+) -> None:
+    """Add an id. `player_function` is called with the number of agents; None: synchronous."""
+    if id in _SPECS:
+        raise ValueError(f"the id {id!r} is already registered")
+    _SPECS[id] = EnvSpec(id, entry_point, player_function, dict(arguments or {}), family, summary)
+
+
+def specs() -> dict[str, EnvSpec]:
+    """All ids and what they stand for."""
+    return dict(_SPECS)
+
+
+def spec(id: str) -> EnvSpec:
+    """What `id` stands for; ValueError naming the nearest ids when there is none."""
+    if id not in _SPECS:
+        near = difflib.get_close_matches(id, _SPECS, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see mail_envs.specs()"
+        raise ValueError(f"unknown id {id!r}; {hint}")
+    return _SPECS[id]
+
+
+def make_game(id: str, **arguments):
+    """The game and its default player function, for those who bring their own view."""
+    from mail_envs.player_functions import Synchronous
+
+    found = spec(id)
+    kind = found.load()
+    known = [p for p in inspect.signature(kind).parameters]
+    for name in arguments:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{id} has no argument {name!r}; {hint}")
+    game = kind(**{**found.arguments, **arguments})
+    default = found.player_function or (lambda num_agents: Synchronous())
+    return game, default(len(game.agents))
+
+
+def make(id: str, *, api: str = "aec", player_function=None, render_mode: str | None = None,
+         max_rounds: int | None = None, null_action: str = "null", action_mask: str = "info",
+         fixed_horizon: bool = False, **arguments):
+    """One environment, as a PettingZoo AECEnv or ParallelEnv.
+
+    Args:
+        id: one of `specs()`.
+        api: "aec" or "parallel".
+        player_function: who acts when; None: the id's own.
+        render_mode: None, "human" or "rgb_array".
+        max_rounds: time limit; None: the game's own.
+        null_action: "null", or "as_action" for φ as one more discrete action.
+        action_mask: "info", or "observation" for dict observations.
+        fixed_horizon: let an ended game idle in an absorbing state until the time limit.
+        **arguments: the game's own, see `python -m mail_envs info ID`.
+    """
+    from mail_envs.aec import AECGame
+    from mail_envs.parallel import ParallelGame
+
+    views = {"aec": AECGame, "parallel": ParallelGame}
+    if api not in views:
+        raise ValueError(f"api={api!r} is not one of 'aec', 'parallel'")
+    vector = make_vec(id, 1, player_function=player_function, max_rounds=max_rounds,
+                      null_action=null_action, fixed_horizon=fixed_horizon, autoreset=False, **arguments)
+    return views[api](vector, render_mode=render_mode, action_mask=action_mask)
+
+
+def make_vec(id: str, num_envs: int = 1, *, player_function=None, seed: int | None = None,
+             max_rounds: int | None = None, null_action: str = "null", fixed_horizon: bool = False,
+             device: str = "cpu", array: str = "numpy", num_threads: int = 1, autoreset: bool = True,
+             **arguments):
+    """Many copies of a game; see `mail_envs.vector.VectorGame`. With a seed it is reset at once."""
+    from mail_envs.player_functions import PlayerFunction
+    from mail_envs.vector import VectorGame
+
+    game, default = make_game(id, **arguments)
+    player = default if player_function is None else player_function
+    if not isinstance(player, PlayerFunction):
+        raise TypeError(f"player_function={player!r} is not a player function such as "
+                        "mail_envs.Stochastic(0.5)")
+    vector = VectorGame(game, player, num_envs, max_rounds=max_rounds, null_action=null_action,
+                        fixed_horizon=fixed_horizon, device=device, array=array,
+                        num_threads=num_threads, autoreset=autoreset)
+    vector.id, vector.arguments = id, dict(arguments)
+    if seed is not None:
+        vector.reset(seed=seed)
+    return vector

@@ -1,0 +1,294 @@
+"""A canvas that games draw on: one drawing function for the window and for image arrays.
+
+A game implements `draw(canvas, state, participation)` for the record of one environment, in world
+coordinates (x to the right, y up), and never asks whether a window or an array is at the other end:
+
+    def draw(self, canvas, state, participation):
+        canvas.begin((-1.0, 1.0, -1.0, 1.0), keep_visible=state["positions"])
+        for xy in state["landmarks"]:
+            canvas.circle(xy, 0.05, "gray")
+        for i, xy in enumerate(state["positions"]):
+            canvas.agent(i, xy, 0.05, "blue", label=str(i))
+
+The view that owns the game tells the canvas what the game does not know (`annotate`: round, who
+participates, returns), calls `draw` and then `present`:
+
+    canvas = Canvas(title="stochastic_coop_nav")
+    canvas.annotate(round=3, max_rounds=50, agents=names, participation=[1, 0, 1])
+    game.draw(canvas, state, participation)     # both at once: draw_game(canvas, vector, env)
+    frame = canvas.present("rgb_array")         # uint8 (H, W, 3); "human" shows it, returns None
+
+`agent` marks whoever participates with a halo and full color and dims the others. What lies
+outside the world box stays visible: the view zooms out as far as `keep_visible` asks for, and the
+frame of the box shows where it was.
+
+pygame is imported when the first canvas is made, so `import mail_envs` does not need it. No
+screen is needed for arrays. The shapes are those of `mail_envs.drawing.Drawing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mail_envs.drawing import (
+    COLORS,
+    PAPER,
+    SUPERSAMPLING,
+    Color,
+    Drawing,
+    Point,
+    RenderingError,
+    mix,
+    rgb,
+)
+
+if TYPE_CHECKING:
+    import pygame
+
+HUD_PIXELS = 44  # height of the strip above the world
+DIMMED = 0.62  # how far the color of an agent that waits moves toward the paper
+
+
+class Canvas(Drawing):
+    """What a game draws on; see the module's docstring for how a game and a view use it."""
+
+    def __init__(self, size: tuple[int, int] = (700, 700), title: str = "mail_envs") -> None:
+        """Make a canvas of `size` (width, height) pixels; a window opens at the first frame shown."""
+        super().__init__(size, top_pixels=HUD_PIXELS)
+        self.title = title
+        self.closed = False  # the person closed the window
+        self.events: list[Any] = []  # pygame events since the last poll, for `play`
+        self.focus: int | None = None  # agent steered by a person: gets a marker
+        self.message = ""  # one line at the lower edge
+        self._window: pygame.Surface | None = None
+        self._clock: Any = None
+        self._notes: dict[str, Any] = {}
+
+    # -- the frame --------------------------------------------------------------------------
+
+    def annotate(
+        self,
+        *,
+        round: int | None = None,
+        max_rounds: int | None = None,
+        agents: Sequence[str] = (),
+        participation: Sequence[int] | np.ndarray | None = None,
+        alive: Sequence[bool] | np.ndarray | None = None,
+        returns: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
+        """Say what the heads-up line shows and which agents `agent` marks; kept until the next call.
+
+        Args:
+            round: number of rounds played.
+            max_rounds: the time limit.
+            agents: N names.
+            participation: (N,), 0 for agents that do not act in the next round.
+            alive: (N,), agents that are gone are drawn as dots only.
+            returns: (N,), undiscounted sums of rewards so far.
+        """
+        self._notes = {
+            "round": round,
+            "max_rounds": max_rounds,
+            "agents": list(agents),
+            "participation": None if participation is None else np.asarray(participation),
+            "alive": None if alive is None else np.asarray(alive),
+            "returns": None if returns is None else np.asarray(returns),
+        }
+
+    def present(self, mode: str = "rgb_array", fps: float = 0.0) -> np.ndarray | None:
+        """Finish the frame: return it as uint8 (H, W, 3), or show it in the window (None).
+
+        In the window at most `fps` frames are shown a second (0: no limit). After the person has
+        closed the window, `closed` is True and further frames are not shown.
+        """
+        if mode not in ("rgb_array", "human"):
+            raise ValueError(f"render mode must be 'rgb_array' or 'human', got {mode!r}.")
+        if mode == "human" and self.closed:
+            return None
+        self._draw_hud()
+        if self.message:
+            self._draw_message()
+        picture = self._pygame.transform.smoothscale(self._surface, self.size)
+        if mode == "rgb_array":
+            pixels = self._pygame.surfarray.array3d(picture)  # (W, H, 3)
+            return np.ascontiguousarray(pixels.transpose(1, 0, 2))
+        self._open_window().blit(picture, (0, 0))
+        self.poll()
+        if not self.closed:
+            self._pygame.display.flip()
+            if fps > 0:
+                self._clock.tick(fps)
+        return None
+
+    def poll(self) -> list[Any]:
+        """Fetch the window's events (also kept in `events`); closing the window sets `closed`."""
+        if self._window is None:
+            self.events = []
+            return self.events
+        self.events = self._pygame.event.get()
+        if any(event.type == self._pygame.QUIT for event in self.events):
+            self.close()
+        return self.events
+
+    def close(self) -> None:
+        """Close the window if there is one; the canvas can still make arrays."""
+        if self._window is not None:
+            self._window = None
+            self._pygame.display.quit()
+        self.closed = True
+
+    # -- agents -----------------------------------------------------------------------------
+
+    def participates(self, agent: int) -> bool:
+        """Whether agent number `agent` acts in the next round (True when nobody said)."""
+        participation = self._notes.get("participation")
+        return participation is None or bool(participation[agent] > 0)
+
+    def agent(
+        self,
+        agent: int,
+        xy: Point,
+        radius: float,
+        color: Color = "blue",
+        label: str | None = None,
+    ) -> None:
+        """Draw agent number `agent`: halo and full color when it participates, dimmed when not."""
+        alive = self._notes.get("alive")
+        if alive is not None and not alive[agent]:
+            self.circle(xy, 0.3 * radius, "gray", alpha=0.6)
+            return
+        acts = self.participates(agent)
+        shown = rgb(color) if acts else mix(rgb(color), PAPER, DIMMED)
+        if acts:
+            self.circle(xy, radius + 11 * SUPERSAMPLING / self._scale, "gold", alpha=0.28)
+            self.ring(xy, radius + 6 * SUPERSAMPLING / self._scale, "gold", width_pixels=3)
+        self.circle(xy, radius, shown, outline=mix(shown, (0, 0, 0), 0.25 if acts else 0.1))
+        if label:
+            size = int(min(max(radius * self._scale / SUPERSAMPLING, 11), 22))
+            self.text(xy, label, size, "white" if acts else "gray")
+        if self.focus == agent:
+            self._draw_focus(xy, radius)
+
+    def _draw_focus(self, xy: Point, radius: float) -> None:
+        """Point at the agent a person steers, from above."""
+        pixel = SUPERSAMPLING / self._scale
+        tip = np.asarray(xy, float)[:2] + (0.0, radius + 15 * pixel)
+        corners = [tip, tip + (-9 * pixel, 14 * pixel), tip + (9 * pixel, 14 * pixel)]
+        self.polygon(corners, "dark")
+
+    # -- the strip above and the line below ---------------------------------------------------
+
+    def _draw_hud(self) -> None:
+        notes, middle = self._notes, HUD_PIXELS / 2
+        width = self.size[0]
+        strip = self._pygame.Rect(0, 0, width * SUPERSAMPLING, HUD_PIXELS * SUPERSAMPLING)
+        self._pygame.draw.rect(self._surface, COLORS["white"], strip)
+        self._pygame.draw.line(
+            self._surface, COLORS["light"], strip.bottomleft, strip.bottomright, SUPERSAMPLING
+        )
+        if notes.get("round") is not None:
+            limit = f" / {notes['max_rounds']}" if notes.get("max_rounds") is not None else ""
+            self._write_screen(
+                (16, middle), f"round {notes['round']}{limit}", 17, "dark", "midleft"
+            )
+        if notes.get("returns") is not None and len(notes["returns"]):
+            mean = f"return {float(np.mean(notes['returns'])):.1f}"
+            self._write_screen((width - 16, middle), mean, 17, "dark", "midright")
+        participation = notes.get("participation")
+        count = 0 if participation is None else len(participation)
+        step = min(26.0, (width - 320) / max(count, 1))
+        for i in range(count):
+            center = np.array([width / 2 + (i - (count - 1) / 2) * step, middle])
+            acts = self.participates(i)
+            spot, radius = center * SUPERSAMPLING, 0.42 * step * SUPERSAMPLING
+            color = COLORS["gold"] if acts else COLORS["light"]
+            self._pygame.draw.circle(self._surface, color, spot, radius)
+            if i == self.focus:
+                self._pygame.draw.circle(
+                    self._surface, COLORS["dark"], spot, radius + 4, 2 * SUPERSAMPLING
+                )
+            if step > 14:
+                shade: Color = "dark" if acts else "gray"
+                self._write_screen(center, str(i), max(int(0.55 * step), 9), shade, "center")
+
+    def _draw_message(self) -> None:
+        self._write_screen(
+            (self.size[0] / 2, self.size[1] - 18), self.message, 16, "dark", "center"
+        )
+
+    def _write_screen(self, xy: Point, string: str, size: int, color: Color, anchor: str) -> None:
+        self._write(np.asarray(xy, dtype=float) * SUPERSAMPLING, string, size, color, anchor)
+
+    def _open_window(self) -> pygame.Surface:
+        if self._window is not None:
+            return self._window
+        try:
+            self._pygame.display.init()
+            window = self._pygame.display.set_mode(self.size)
+        except self._pygame.error as error:
+            raise RenderingError(
+                f"No window can be opened ({error}). Without a screen use "
+                "render_mode='rgb_array' or `python -m mail_envs render ID --out x.gif`."
+            ) from error
+        self._pygame.display.set_caption(self.title)
+        self._clock = self._pygame.time.Clock()
+        self._window = window
+        return window
+
+
+def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
+    """Draw environment `env` of a `VectorGame`, with its round, participation and returns."""
+    buffers, get = vector.buffers, vector._device.get
+    participation, clock = get(buffers.participation)[env], get(buffers.clock)[env]
+    canvas.annotate(
+        round=int(clock["round"]),
+        max_rounds=vector.max_rounds,
+        agents=vector.agents,
+        participation=participation,
+        alive=get(buffers.alive)[env],
+        returns=clock["returns"],
+    )
+    vector.game.draw(canvas, get(buffers.world)[env], participation)
+
+
+def write_gif(path: str | Path, frames: Sequence[np.ndarray], fps: float = 10.0) -> Path:
+    """Write frames uint8 (H, W, 3) as a looping GIF with one palette of 64 colors.
+
+    A shared palette without dithering keeps flat drawings small (about 3 kB a frame).
+    """
+    from PIL import Image
+
+    if not len(frames):
+        raise ValueError(f"{path}: a GIF needs at least one frame.")
+    sample = np.concatenate([frames[k] for k in np.linspace(0, len(frames) - 1, 5).astype(int)])
+    palette = Image.fromarray(sample).quantize(64, dither=Image.Dither.NONE)
+    images = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        optimize=False,
+    )
+    return path
+
+
+def write_png(path: str | Path, frame: np.ndarray) -> Path:
+    """Write one frame uint8 (H, W, 3) as PNG."""
+    from PIL import Image
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(frame).save(path, format="PNG")
+    return path

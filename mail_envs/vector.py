@@ -1,0 +1,431 @@
+"""Many copies of one game at once: arrays in, arrays out, autoreset in the same step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mail_envs.devices import Cpu, Cuda, make_device
+from mail_envs.kernels import (
+    INVALID_ACTION,
+    INVALID_PROBABILITY,
+    clock_dtype,
+    game_launches,
+    settings_dtype,
+)
+from mail_envs.markov_game import KernelGame
+from mail_envs.participation import Participation
+from mail_envs.player_functions import PlayerFunction
+
+RENDER_FPS = 10
+DEVICE_CHECK_EVERY = 1024  # steps between looks at the error flags of a CUDA device
+
+
+@dataclass
+class Buffers:
+    """All arrays of E environments; games and player functions write into them in place."""
+
+    world: Any  # the game's records (E,)
+    clock: Any  # bookkeeping records (E,), see `kernels.clock_dtype`
+    seeds: Any  # int64 (E,): seeds of the next reset
+    which: Any  # bool (E,): environments of the next reset
+    actions: Any  # int32 (E, N) or float32 (E, N, A)
+    acts: Any  # uint8 (E, N): participation less dead agents and illegal actions
+    participation: Any  # uint8 (E, N): who acts in the round that comes next
+    observations: Any  # float32 (E, N, D)
+    rewards: Any  # float32 (E, N)
+    terminated: Any  # bool (E,)
+    truncated: Any  # bool (E,)
+    alive: Any  # bool (E, N)
+    action_mask: Any  # int8 (E, N, A)
+    state: Any  # float32 (E, S)
+    final_observations: Any  # float32 (E, N, D)
+    final_state: Any  # float32 (E, S)
+    metrics: Any  # float32 (E, K)
+    errors: Any  # int32 (2,)
+
+    @classmethod
+    def allocate(cls, game: KernelGame, device: Cpu | Cuda, num_envs: int, num_actions: int,
+                 discrete: bool) -> Buffers:
+        n, d = len(game.agents), max(s.shape[0] for s in game.observation_spaces.values())
+        s = game.state_space.shape[0]
+        e = num_envs
+        shapes = {
+            "world": (e, game.state_dtype),
+            "clock": (e, clock_dtype(n)),
+            "seeds": (e, np.int64),
+            "which": (e, np.bool_),
+            "actions": ((e, n), np.int32) if discrete else ((e, n, num_actions), np.float32),
+            "acts": ((e, n), np.uint8),
+            "participation": ((e, n), np.uint8),
+            "observations": ((e, n, d), np.float32),
+            "rewards": ((e, n), np.float32),
+            "terminated": (e, np.bool_),
+            "truncated": (e, np.bool_),
+            "alive": ((e, n), np.bool_),
+            "action_mask": ((e, n, num_actions if discrete else 0), np.int8),
+            "state": ((e, s), np.float32),
+            "final_observations": ((e, n, d), np.float32),
+            "final_state": ((e, s), np.float32),
+            "metrics": ((e, len(game.metric_names)), np.float32),
+            "errors": (2, np.int32),
+        }
+        buffers = cls(**{k: device.zeros(*v) for k, v in shapes.items()})
+        buffers.alive[...] = True
+        buffers.action_mask[...] = 1
+        return buffers
+
+
+class VectorGame:
+    """E copies of a game under a player function, with Gymnasium's five return values as arrays.
+
+    All arrays that `reset` and `step` return are the game's own buffers (or torch views of them): the
+    next step overwrites them, copy what you keep. Shapes: E environments, N agents, D the longest
+    observation (`observation_dims` has each agent's own length), A actions, S state.
+
+    An environment that ends is reset within the same step; what it ended with is in `info`.
+    Environment e of `reset(seed=s)` plays the episode of seed s + e, and every later episode gets a seed
+    that follows from the last one's: `info["seed"]` is enough to play any episode again.
+
+    Args:
+        game: the game.
+        player_function: who acts when.
+        num_envs: E.
+        max_rounds: time limit; None: the game's own.
+        null_action: "null": agents that do not participate are left out; their actions are ignored.
+            "as_action": φ is one more discrete action, the last one, allowed exactly when the agent
+            does not participate.
+        fixed_horizon: a game that ends idles in an absorbing state (observations and state all zero,
+            rewards zero) until the time limit.
+        device: "cpu" or "cuda". array: "numpy" or "torch"; on CUDA always torch.
+        num_threads: CPU threads; worth it from some ten thousand environments on.
+        autoreset: False leaves ended environments as they are.
+    """
+
+    def __init__(
+        self,
+        game: KernelGame,
+        player_function: PlayerFunction,
+        num_envs: int = 1,
+        *,
+        max_rounds: int | None = None,
+        null_action: str = "null",
+        fixed_horizon: bool = False,
+        device: str = "cpu",
+        array: str = "numpy",
+        num_threads: int = 1,
+        autoreset: bool = True,
+    ):
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r} must be at least 1")
+        if null_action not in ("null", "as_action"):
+            raise ValueError(f"null_action={null_action!r} is not one of 'null', 'as_action'")
+        if array not in ("numpy", "torch"):
+            raise ValueError(f"array={array!r} is not one of 'numpy', 'torch'")
+        self.game, self.player_function, self.num_envs = game, player_function, num_envs
+        self.agents, self.num_agents = list(game.agents), len(game.agents)
+        self.null_action, self.fixed_horizon = null_action, fixed_horizon
+        self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
+        if self.max_rounds < 1:
+            raise ValueError(f"max_rounds={self.max_rounds!r} must be at least 1")
+        self.id, self.arguments = type(game).__name__, {}
+        self._set_spaces()
+        self._device = make_device(device, num_envs, num_threads)
+        self.buffers = Buffers.allocate(game, self._device, num_envs, self.num_actions, self.discrete)
+        self._bind(autoreset)
+        self._on_cpu = self._device.name == "cpu"
+        self._started = False
+        self._steps = 0
+        self._canvas = None
+        self._wrap(array)
+
+    def _set_spaces(self) -> None:
+        game = self.game
+        self.observation_spaces, self.state_space = game.observation_spaces, game.state_space
+        self.observation_dims = [game.observation_spaces[a].shape[0] for a in self.agents]
+        spaces = [game.action_spaces[a] for a in self.agents]
+        self.discrete = isinstance(spaces[0], gymnasium.spaces.Discrete)
+        self.metadata = dict(game.metadata)
+        if self.discrete:
+            extra = self.null_action == "as_action"
+            self.num_actions = int(max(s.n for s in spaces)) + extra
+            self.action_spaces = (
+                {a: gymnasium.spaces.Discrete(int(s.n) + 1) for a, s in game.action_spaces.items()}
+                if extra else game.action_spaces
+            )
+        elif self.null_action == "as_action":
+            raise ValueError("null_action='as_action' needs discrete actions; these are continuous")
+        else:
+            self.num_actions = spaces[0].shape[0]
+            self.action_spaces = game.action_spaces
+
+    def _bind(self, autoreset: bool) -> None:
+        """Tie the launches to the buffers, once: a step then only runs them."""
+        b, game, device = self.buffers, self.game, self._device
+        settings = np.zeros(1, settings_dtype(0 if self.discrete else self.num_actions))
+        settings["max_rounds"] = self.max_rounds
+        settings["autoreset"], settings["fixed_horizon"] = autoreset, self.fixed_horizon
+        settings["num_actions"] = self.num_actions
+        if not self.discrete:
+            space = game.action_spaces[self.agents[0]]
+            settings["low"], settings["high"] = space.low, space.high
+        params, settings = device.put(game.params), device.put(settings)
+        threads = getattr(device, "num_threads", 1) > 1
+        launches = game_launches(game.kernels, _snake(type(game).__name__), device=device.name,
+                                 threads=threads)
+        outputs = (b.observations, b.rewards, b.terminated, b.truncated, b.alive, b.action_mask,
+                   b.state, b.final_observations, b.final_state, b.metrics, b.errors)
+        self._launch_step = device.bind(launches.step, params, settings, b.world, b.clock, b.actions,
+                                        b.participation, b.acts, *outputs)
+        self._launch_reset = device.bind(launches.reset, b.which, params, settings, b.world, b.clock,
+                                         b.seeds, b.observations, b.alive, b.action_mask, b.state)
+        self.participation = Participation(
+            self.player_function, b, device, max_rounds=self.max_rounds, discrete=self.discrete,
+            as_action=self.null_action == "as_action", has_action_mask=game.has_action_mask,
+        )
+
+    def _wrap(self, array: str) -> None:
+        """The arrays that the user sees: the buffers, or torch views of them."""
+        b = self.buffers
+        names = ("observations", "rewards", "terminated", "truncated")
+        view = _torch_view if array == "torch" and self._device.name == "cpu" else (lambda a: a)
+        self._out = tuple(view(getattr(b, n)) for n in names)
+        info = {
+            "participation": b.participation,
+            "alive": b.alive,
+            "state": b.state,
+            "final_observation": b.final_observations,
+            "final_state": b.final_state,
+        }
+        if self.discrete:
+            info["action_mask"] = b.action_mask
+        self._fields = {"round": "round", "seed": "seed", "illegal_actions": "illegal_actions",
+                        "episode_return": "last_returns", "episode_length": "last_length",
+                        "episode_seed": "last_seed"}
+        if isinstance(b.clock, np.ndarray):
+            info.update({k: b.clock[f] for k, f in self._fields.items()})
+        else:
+            info.update(_device_fields(b.clock, self._fields))
+        info["metrics"] = {m: view(b.metrics[:, k]) for k, m in enumerate(self.game.metric_names)}
+        self._info = {k: v if k == "metrics" else view(v) for k, v in info.items()}
+        self.clock = b.clock
+        self.metrics = info["metrics"]
+
+    def reset(self, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode in every environment; environment e gets seed + e.
+
+        Without a seed: fresh ones the first time, afterwards those that follow from the last episodes'.
+        """
+        if seed is None and self._started:
+            seeds = following_seeds(np.asarray(self._host("seed")))
+        else:
+            seeds = check_seed(seed) + np.arange(self.num_envs, dtype=np.int64)
+        return self.reset_to(seeds)
+
+    def reset_to(self, seeds: np.ndarray) -> tuple[Any, dict[str, Any]]:
+        """Begin the episodes with these seeds, int64 (E,)."""
+        b = self.buffers
+        b.seeds[...] = self._device.put(np.asarray(seeds, np.int64))
+        b.which[...] = True
+        self._launch_reset()
+        self._started = True
+        self.participation.draw()
+        if self._errors_at(INVALID_PROBABILITY):
+            raise ValueError(f"{self.player_function!r} gave a probability outside [0, 1]")
+        return self._out[0], dict(self._info)
+
+    def step(self, actions) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Play one round in every environment.
+
+        Args:
+            actions: int (E, N), or float (E, N, A). Entries of agents that do not participate do not
+                count. An action that the mask forbids becomes the null action and is counted.
+
+        Returns:
+            observations float32 (E, N, D), rewards float32 (E, N), terminated bool (E,), truncated bool
+            (E,) and info: `participation` uint8 (E, N), who acts next; `action_mask` int8 (E, N, A);
+            `alive` bool (E, N); `state` float32 (E, S); `round`, `seed`, `illegal_actions` (E,); and,
+            valid where an episode just ended: `final_observation`, `final_state`, `episode_return`
+            float32 (E, N), `episode_length`, `episode_seed` (E,), and `metrics`.
+
+        Raises:
+            RuntimeError: before the first reset.
+            TypeError, ValueError: wrong kind, shape, or an action outside its space; nothing is played.
+        """
+        if not self._started:
+            raise RuntimeError("step() was called before reset()")
+        self._load(actions)
+        self.advance()
+        return (*self._out, dict(self._info))
+
+    def advance(self) -> None:
+        """`step` with the actions that already lie in `buffers.actions`, and nothing returned."""
+        self.participation.before_step()
+        self._launch_step()
+        self._steps += 1
+        look = self._on_cpu or self._steps % DEVICE_CHECK_EVERY == 0
+        if look and self._errors_at(INVALID_ACTION):
+            self._raise_invalid_action()
+        self.participation.draw()
+        if look and self._errors_at(INVALID_PROBABILITY):
+            raise ValueError(f"{self.player_function!r} gave a probability outside [0, 1]")
+
+    def _load(self, actions) -> None:
+        target = self.buffers.actions
+        if not hasattr(actions, "shape"):
+            actions = np.asarray(actions)
+        if tuple(actions.shape) != tuple(target.shape):
+            raise ValueError(f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}")
+        if isinstance(target, np.ndarray):
+            actions = np.asarray(actions)
+            if self.discrete and actions.dtype.kind not in "iu":
+                raise TypeError(f"actions have dtype {actions.dtype}; these are discrete, pass integers")
+            np.copyto(target, actions, casting="unsafe")
+        else:
+            import torch
+
+            actions = torch.as_tensor(actions)
+            if self.discrete and (actions.is_floating_point() or actions.dtype == torch.bool):
+                raise TypeError(f"actions have dtype {actions.dtype}; these are discrete, pass integers")
+            target.copy_(actions)
+
+    def check_action(self, agent: str, action) -> int | np.ndarray:
+        """One agent's action as a number or array; TypeError or ValueError when it is not in its space."""
+        space = self.action_spaces[agent]
+        if self.discrete:
+            if not isinstance(action, (int, np.integer)) and getattr(action, "shape", None) != ():
+                raise TypeError(f"the action of {agent} is {action!r}; {space} wants an integer")
+            if not 0 <= action < space.n or int(action) != action:
+                raise ValueError(f"action {action!r} of {agent} is not in {space}")
+            return int(action)
+        try:
+            array = np.asarray(action, np.float32)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"the action of {agent} is {action!r}; {space} wants numbers") from error
+        if array.shape != space.shape or not np.all((array >= space.low) & (array <= space.high)):
+            raise ValueError(f"action {action!r} of {agent} is not in {space}")
+        return array
+
+    def _raise_invalid_action(self) -> None:
+        if not self._on_cpu:
+            raise ValueError("an action outside its space was sent to the device; it counted as null")
+        b = self.buffers
+        b.errors[INVALID_ACTION] = 0
+        for e, i in np.argwhere(b.participation != 0):
+            action = b.actions[e, i]
+            space = self.action_spaces[self.agents[i]]
+            if not space.contains(np.int64(action) if self.discrete else action):
+                raise ValueError(f"action {action!s} of {self.agents[i]} in environment {e} is not in "
+                                 f"{space}; nothing was played")
+
+    def _errors_at(self, kind: int) -> bool:
+        return bool(self.buffers.errors[kind])
+
+    def _host(self, name: str) -> np.ndarray:
+        value = self._info[name]
+        return value.cpu().numpy() if hasattr(value, "cpu") else value
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Everything that the future depends on, as plain arrays; `set_state` goes back to it."""
+        arrays = {k: self._device.get(v) for k, v in vars(self.buffers).items()}
+        if self.participation.history is not None:
+            arrays["history"] = self._device.get(self.participation.history)
+            arrays["past_actions"] = self._device.get(self.participation.past_actions)
+        return {k: np.array(v.view(np.uint8) if v.dtype.names else v) for k, v in arrays.items()}
+
+    def set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Continue from what `get_state` returned for an equal game with as many environments."""
+        targets = {**vars(self.buffers), "history": self.participation.history,
+                   "past_actions": self.participation.past_actions}
+        for name, value in arrays.items():
+            target = targets[name]
+            host = np.asarray(value)
+            if isinstance(target, np.ndarray):
+                if target.nbytes != host.nbytes:
+                    raise ValueError(f"the saved {name} has {host.nbytes} bytes; this game needs "
+                                     f"{target.nbytes}")
+                target[...] = host.view(target.dtype).reshape(target.shape) if target.dtype.names else host
+            elif hasattr(target, "copy_to_device"):
+                target.copy_to_device(host.view(target.dtype).reshape(target.shape))
+            else:
+                target.copy_(_tensor(host))
+        self._started = True
+
+    def render(self, env: int = 0, mode: str = "rgb_array"):
+        """Draw environment `env`: an image uint8 (H, W, 3), or None in the human window."""
+        from mail_envs.rendering import Canvas, draw_game
+
+        if self._canvas is None:
+            self._canvas = Canvas(title=self.id)
+        draw_game(self._canvas, self, env)
+        return self._canvas.present(mode, fps=RENDER_FPS)
+
+    def close(self) -> None:
+        if self._canvas is not None:
+            self._canvas.close()
+            self._canvas = None
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    if render_mode not in (None, "human", "rgb_array"):
+        raise ValueError(f"render_mode={render_mode!r} is not one of None, 'human', 'rgb_array'")
+    return render_mode
+
+
+def mask_in_observation(vector: VectorGame, action_mask: str) -> bool:
+    if action_mask not in ("info", "observation"):
+        raise ValueError(f"action_mask={action_mask!r} is not one of 'info', 'observation'")
+    if action_mask == "observation" and not vector.discrete:
+        raise ValueError("action_mask='observation' needs discrete actions; these are continuous")
+    return action_mask == "observation"
+
+
+def observation_space(vector: VectorGame, agent: str, mask_in_observation: bool):
+    """One agent's observation space in the AEC and parallel views."""
+    box = vector.observation_spaces[agent]
+    if not mask_in_observation:
+        return box
+    mask = gymnasium.spaces.Box(0, 1, (vector.num_actions,), np.int8)
+    return gymnasium.spaces.Dict({"observation": box, "action_mask": mask})
+
+
+def check_seed(seed: int | None) -> int:
+    """A seed in [0, 2**62), from the operating system when it is None."""
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(2))
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed!r} is not an integer in [0, 2**63)")
+    return int(seed)
+
+
+def following_seeds(seeds: np.ndarray) -> np.ndarray:
+    """Seeds of the episodes that follow those with `seeds`, int64 (E,)."""
+    from mail_envs.random import next_seed
+
+    return np.array([next_seed(s) for s in seeds], np.int64)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _torch_view(array: np.ndarray):
+    import torch
+
+    return torch.from_numpy(array)
+
+
+def _tensor(array: np.ndarray):
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _device_fields(clock, fields: dict[str, str]) -> dict[str, Any]:
+    """Views of the fields of a device array of records, as torch tensors without a copy."""
+    import torch
+
+    return {k: torch.as_tensor(clock[f], device="cuda") for k, f in fields.items()}
