@@ -1,4 +1,7 @@
-"""Demonstrations: record them, keep them, look at them, and hand them to learners."""
+"""Demonstrations: record them, keep them, look at them, and hand them to learners.
+
+`demos.record.record(...)` records; `Demonstrations.open(path)` reads.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ if TYPE_CHECKING:
     from demos.dataset import DemonstrationWarning, Demonstrations, Episode, Transitions, mix
     from demos.layout import DemonstrationError
     from demos.policies import MLPPolicy, load_policy, random_policy
-    from demos.record import record, rollouts
+    from demos.record import rollouts
     from demos.writer import DemonstrationWriter, describe
 
 _HOMES = {
@@ -16,7 +19,7 @@ _HOMES = {
     "layout": ("DemonstrationError",),
     "minari": ("from_minari", "to_minari"),
     "policies": ("MLPPolicy", "load_policy", "random_policy"),
-    "record": ("record", "rollouts"),
+    "record": ("rollouts",),
     "writer": ("DemonstrationWriter", "describe"),
 }
 __all__ = [name for names in _HOMES.values() for name in names]

@@ -263,11 +263,11 @@ class Demonstrations(Sequence):
     def lengths(self) -> np.ndarray:
         """T of every episode, int64 (K,)."""
         out = np.empty(len(self), np.int64)
-        for shard, where, k in self._by_shard():
+        for shard, where, k in self.by_shard():
             out[where] = shard.lengths[k]
         return out
 
-    def _by_shard(self) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
+    def by_shard(self) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
         """For each shard in use: itself, positions in this selection, positions in the shard."""
         for number in np.unique(self._index[:, 0]):
             where = np.flatnonzero(self._index[:, 0] == number)
@@ -287,7 +287,7 @@ class Demonstrations(Sequence):
         out["next_observations"] = np.empty_like(out["observations"])
         out["round"] = np.empty(total, np.int32)
         ends = {k: np.zeros(total, bool) for k in ("terminated", "truncated")}
-        for shard, where, k in self._by_shard():
+        for shard, where, k in self.by_shard():
             for columns, positions, sources in _gather(shard, where, k):
                 length = lengths[positions]
                 to = _ranges(starts[positions], length)
@@ -315,7 +315,7 @@ class Demonstrations(Sequence):
             **{k: np.empty(len(self), np.float32) for k in metrics},
         }
         last = ["seed", "terminated", "truncated", *metrics]
-        for shard, where, k in self._by_shard():
+        for shard, where, k in self.by_shard():
             columns = shard.rows(["round", "rewards", "participation", *last]).columns
             stops = np.cumsum(shard.lengths + 1)
             starts = stops - shard.lengths - 1
@@ -335,12 +335,25 @@ class Demonstrations(Sequence):
             metrics={m.removeprefix("metric."): out[m] for m in metrics},
         )
 
+    def team_returns(self, table: EpisodeTable | None = None) -> np.ndarray:
+        """Return of each episode, float64 (K,): the mean over agents, or over those that the game names
+        as `return_agents` (the prey of predator-prey)."""
+        returns = (table or self.table()).returns
+        agents = self.metadata["agents"]
+        counted = self.metadata.get("return_agents") or agents
+        return returns[:, [agents.index(a) for a in counted]].mean(axis=1)
+
+    def only(self, shard: Shard) -> Demonstrations:
+        """Those of the selected episodes that lie in one shard's file."""
+        numbers = [k for k, s in enumerate(self._shards) if s.path == shard.path]
+        return self[np.isin(self._index[:, 0], numbers).nonzero()[0]]
+
     def statistics(self) -> dict[str, Any]:
-        """Figures of this selection, ready for JSON. Returns are averaged over agents unless per agent."""
+        """Figures of this selection, ready for JSON. Returns are those of `team_returns`."""
         if not len(self):
             return {"episodes": 0, "transitions": 0}
         table = self.table()
-        team = table.returns.mean(axis=1)
+        team = self.team_returns(table)
         agents = self.metadata["agents"]
         out = {
             "episodes": len(self),

@@ -138,9 +138,10 @@ class _Tape:
 
 
 def mean_return(env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES) -> float:
-    """Mean return per agent over fixed seeds, for references."""
+    """Mean return over fixed seeds, for references; of the agents that count in this game."""
+    counted = [env.agents.index(a) for a in describe(env)["return_agents"]]
     seeds = REFERENCE_SEED + np.arange(episodes)
-    return float(np.mean([e.returns.mean() for e in rollouts(env, policy, seeds)]))
+    return float(np.mean([e.returns[counted].mean() for e in rollouts(env, policy, seeds)]))
 
 
 def record(

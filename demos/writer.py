@@ -60,6 +60,7 @@ def describe(
         "fixed_horizon": bool(getattr(env, "fixed_horizon", False)),
         "agents": list(env.agents),
         "observation_dims": [int(d) for d in env.observation_dims],
+        "return_agents": list(published.get("return_agents") or env.agents),
         "convention": published.get("convention"),
         "demonstrator": demonstrator,
         "versions": _versions(),

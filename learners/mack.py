@@ -159,7 +159,16 @@ def advantages(agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: flo
     return result, result + values[:-1]
 
 
-def update(agent: ActorCritic, rollout: Rollout, gains: Tensor, targets: Tensor, counts: Tensor, args, rng) -> dict:
+def update(
+    agent: ActorCritic,
+    rollout: Rollout,
+    gains: Tensor,
+    targets: Tensor,
+    counts: Tensor,
+    args,
+    rng: torch.Generator,
+    train_actor: bool = True,
+) -> dict[str, float]:
     """One natural-gradient step of every actor and critic on the entries where `counts` (T, E, N) holds."""
     observations, participation = rollout.observations[:-1].flatten(0, 1), rollout.participation[:-1].flatten(0, 1)
     actions, masks, policy = rollout.actions.flatten(0, 1), rollout.mask_rows(), agent.policy
@@ -177,7 +186,8 @@ def update(agent: ActorCritic, rollout: Rollout, gains: Tensor, targets: Tensor,
         log_prob, entropy = policy.log_prob(g, inputs, taken, allowed)
         loss = -(log_prob * gain).mean() - args.entropy * entropy.mean()
         some = None if allowed is None else allowed[few]
-        agent.actor_optimizers[g].step(loss, lambda: policy.sampled_nll(g, inputs[few], some, rng))
+        if train_actor:
+            agent.actor_optimizers[g].step(loss, lambda: policy.sampled_nll(g, inputs[few], some, rng))
 
         network = agent.critic.networks[g]
         state = agent.critic.inputs(g, observations, actions, participation)[rows]

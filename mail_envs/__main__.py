@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog="python -m mail_envs",
             description="Asynchronous Markov games: look at them, play them, measure and check them.",
             args=arguments,
-            config=(tyro.conf.OmitArgPrefixes,),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)

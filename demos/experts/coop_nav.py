@@ -12,26 +12,24 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from demos.experts.planning import approach_all
+from demos.experts.planning import approach_all, bodies_of
 
 DEPTH = 4
 DRIFT = 0.3  # a body at speed v comes to rest after another 0.3 v
-CROWDING = 1.0
+CROWDING = 0.3
 
 
 def coop_nav(env: Any):
     """The demonstrator for `env`; any number of agents and landmarks."""
     n = env.num_agents
-    p = env.game.params[0]
-    body = [np.array(p[k], np.float64) for k in ("accel", "max_speed", "size")]
-    first, hard = bool(p["position_first"]), int(p["penalty"]) == 2
-    weight = CROWDING if p["penalty"] else 0.0
+    bodies = bodies_of(env)
+    weight = CROWDING if env.game.params[0]["penalty"] else 0.0
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         states = np.ascontiguousarray(info["state"])
         targets = assigned_landmarks(states, n)
         acts = np.ascontiguousarray(info["participation"])
-        return approach_all(states, acts, targets, DEPTH, *body, first, hard, weight)
+        return approach_all(states, acts, targets, weight, DEPTH, bodies)
 
     return scripted
 

@@ -1,11 +1,13 @@
 """Short exhaustive plans for bodies of the particle world, compiled.
 
-An agent tries every sequence of pushes over a few rounds with its own dynamics, the others being expected
-to coast (or, when they have planned already in this round, to do as they planned). Branches whose cost
-already exceeds the best plan's are cut.
+An agent tries every sequence of pushes over a few rounds with its own dynamics, and takes the first push of
+the cheapest. The others are expected to follow `paths`: at first those of `coast` or `pursue`, and, once
+an agent has planned in this round, its plan. Branches that already cost more than the best plan are cut.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,75 +15,160 @@ from numba import njit
 DT = 0.1
 KEEP = 0.75
 PUSHES = 5  # none, left, right, down, up
-MAX_DEPTH = 6
+MAX_DEPTH = 8
+APPROACH, FLEE = 0, 1
+
+CONTACT_PRICE = 10.0  # what the prey pays per contact
+FEAR, FEAR_RANGE = 1.0, 0.3  # the prey's price of an adversary at distance d: FEAR * exp(-d / FEAR_RANGE)
+OBSTACLE_PRICE = 10.0  # per unit of overlap with a solid landmark
+
+
+class Bodies(NamedTuple):
+    """Physical constants of the agents."""
+
+    accel: np.ndarray  # float64 (N,)
+    max_speed: np.ndarray  # float64 (N,)
+    size: np.ndarray  # float64 (N,)
+    obstacle_size: float  # 0 when landmarks are not solid
+    position_first: bool
+    hard_penalty: bool
+
+
+def bodies_of(env: Any) -> Bodies:
+    """The constants of a particle game."""
+    p = env.game.params[0]
+    solid = bool(p["landmarks_collide"])
+    return Bodies(
+        *(np.array(p[k], np.float64) for k in ("accel", "max_speed", "size")),
+        obstacle_size=float(p["landmark_size"]) if solid else 0.0,
+        position_first=bool(p["position_first"]),
+        hard_penalty="penalty" in p.dtype.names and int(p["penalty"]) == 2,
+    )
 
 
 @njit(cache=True)
-def advance(x, y, vx, vy, action, accel, max_speed, position_first):
-    """One round of one body without contacts; returns the new x, y, vx, vy."""
-    new_vx = KEEP * vx + DT * accel * ((action == 2) - (action == 1))
-    new_vy = KEEP * vy + DT * accel * ((action == 4) - (action == 3))
-    speed = np.sqrt(new_vx * new_vx + new_vy * new_vy)
-    if speed > max_speed:
-        new_vx *= max_speed / speed
-        new_vy *= max_speed / speed
+def advance(body, ux, uy, accel, max_speed, position_first):
+    """One round of one body (x, y, vx, vy) under the push (ux, uy), without contacts."""
+    x, y, vx, vy = body
+    new_vx = KEEP * vx + DT * accel * ux
+    new_vy = KEEP * vy + DT * accel * uy
+    square = new_vx * new_vx + new_vy * new_vy
+    if square > max_speed * max_speed:
+        scale = max_speed / np.sqrt(square)
+        new_vx *= scale
+        new_vy *= scale
     if position_first:
         return x + DT * vx, y + DT * vy, new_vx, new_vy
     return x + DT * new_vx, y + DT * new_vy, new_vx, new_vy
 
 
 @njit(cache=True)
-def coast(bodies, depth, max_speed, position_first):
-    """Where bodies (N, 4) will be in the next rounds when nobody pushes: float64 (N, depth, 2)."""
-    path = np.empty((len(bodies), depth, 2))
-    for i in range(len(bodies)):
-        x, y, vx, vy = bodies[i]
+def coast(states, depth, bodies):
+    """Where agents (N, 4) will be in the next rounds when nobody pushes: float64 (N, depth, 2)."""
+    paths = np.empty((len(states), depth, 2))
+    for i in range(len(states)):
+        body = (states[i, 0], states[i, 1], states[i, 2], states[i, 3])
         for k in range(depth):
-            x, y, vx, vy = advance(x, y, vx, vy, 0, 0.0, max_speed[i], position_first)
-            path[i, k, 0], path[i, k, 1] = x, y
+            body = advance(body, 0.0, 0.0, 0.0, bodies.max_speed[i], bodies.position_first)
+            paths[i, k, 0], paths[i, k, 1] = body[0], body[1]
+    return paths
+
+
+@njit(cache=True)
+def pursue(state, target, depth, i, bodies):
+    """Where agent i will be in the next rounds when it pushes straight to `target`: (depth, 2)."""
+    path = np.empty((depth, 2))
+    body = (state[0], state[1], state[2], state[3])
+    for k in range(depth):
+        dx, dy = target[0] - body[0], target[1] - body[1]
+        d = max(np.sqrt(dx * dx + dy * dy), 1e-9)
+        body = advance(body, dx / d, dy / d, bodies.accel[i], bodies.max_speed[i], bodies.position_first)
+        path[k, 0], path[k, 1] = body[0], body[1]
     return path
 
 
 @njit(cache=True)
-def crowding(i, x, y, paths, k, reach, hard):
-    """Price of being at (x, y) in round k: overlap with the others' expected places."""
+def distance(x, y, point):
+    """Distance from (x, y) to a point (2,)."""
+    dx, dy = x - point[0], y - point[1]
+    return np.sqrt(dx * dx + dy * dy)
+
+
+@njit(cache=True)
+def crowding(x, y, k, paths, reach, hard):
+    """Overlap with the others' expected places in round k; `reach` (N,) is 0 for those that do not count."""
     total = 0.0
     for j in range(len(paths)):
-        if j != i:
-            dx, dy = x - paths[j, k, 0], y - paths[j, k, 1]
-            square = dx * dx + dy * dy
-            if square < reach * reach:
-                total += 1.0 if hard else reach - np.sqrt(square)
+        if reach[j] > 0.0:
+            d = distance(x, y, paths[j, k])
+            if d < reach[j]:
+                total += 1.0 if hard else reach[j] - d
     return total
 
 
 @njit(cache=True)
-def approach(i, body, target, paths, depth, accel, max_speed, position_first, reach, hard, weight):
-    """First push of the best plan to `target`, and where the plan leads: (action, (depth, 2)).
+def fear(x, y, k, paths, reach):
+    """The prey's price of being at (x, y) in round k: contacts, adversaries near by, the walls."""
+    total = wall(x) + wall(y)
+    for j in range(len(paths)):
+        if reach[j] > 0.0:
+            d = distance(x, y, paths[j, k])
+            total += FEAR * np.exp(-d / FEAR_RANGE)
+            if d < reach[j]:
+                total += CONTACT_PRICE
+    return total
 
-    Cost of a plan: over its rounds, the distance to the target plus `weight` times the crowding.
+
+@njit(cache=True)
+def wall(x):
+    """The predator-prey game's price for leaving the box, felt a little earlier."""
+    return 10.0 * max(abs(x) - 0.85, 0.0)
+
+
+@njit(cache=True)
+def overlap(x, y, obstacles, reach):
+    """Overlap with solid landmarks (L, 2)."""
+    total = 0.0
+    for m in range(len(obstacles)):
+        total += max(reach - distance(x, y, obstacles[m]), 0.0)
+    return total
+
+
+@njit(cache=True)
+def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies):
+    """First push of agent i's cheapest plan, and where it leads: (action, (depth, 2)).
+
+    kind APPROACH: the distance to `target` (depth, 2) plus `weight` times the crowding, in every round;
+    FLEE: the prey's `fear`. Solid landmarks cost extra.
     """
     nodes = np.empty((MAX_DEPTH + 1, 5))  # x, y, vx, vy, cost so far
-    nodes[0, :4] = body
+    nodes[0, :4] = state
     nodes[0, 4] = 0.0
-    trail = np.empty((depth, 2))
     choice = np.full(MAX_DEPTH, -1, np.int64)
+    trail, best_trail = np.zeros((depth, 2)), np.zeros((depth, 2))
     best, best_action = np.inf, 0
-    best_trail = np.empty((depth, 2))
     k = 0
     while k >= 0:
         choice[k] += 1
-        if choice[k] == PUSHES:
+        a = choice[k]
+        if a == PUSHES:
             choice[k] = -1
             k -= 1
             continue
+        ux, uy = 1.0 * (a == 2) - 1.0 * (a == 1), 1.0 * (a == 4) - 1.0 * (a == 3)
+        body = (nodes[k, 0], nodes[k, 1], nodes[k, 2], nodes[k, 3])
         x, y, vx, vy = advance(
-            nodes[k, 0], nodes[k, 1], nodes[k, 2], nodes[k, 3], choice[k], accel, max_speed, position_first
+            body, ux, uy, bodies.accel[i], bodies.max_speed[i], bodies.position_first
         )
-        dx, dy = x - target[0], y - target[1]
-        cost = nodes[k, 4] + np.sqrt(dx * dx + dy * dy)
-        if weight > 0.0:
-            cost += weight * crowding(i, x, y, paths, k, reach, hard)
+        cost = nodes[k, 4]
+        if kind == FLEE:
+            cost += fear(x, y, k, paths, reach)
+        else:
+            cost += distance(x, y, target[k])
+            if weight > 0.0:
+                cost += weight * crowding(x, y, k, paths, reach, bodies.hard_penalty)
+        if bodies.obstacle_size > 0.0:
+            cost += OBSTACLE_PRICE * overlap(x, y, obstacles, bodies.size[i] + bodies.obstacle_size)
         if cost >= best:
             continue
         trail[k, 0], trail[k, 1] = x, y
@@ -95,19 +182,27 @@ def approach(i, body, target, paths, depth, accel, max_speed, position_first, re
 
 
 @njit(cache=True)
-def approach_all(
-    states, participation, targets, depth, accel, max_speed, size, position_first, hard, weight
-):
-    """Pushes of all agents towards targets (K, N, 2), one agent after the other: int32 (K, N)."""
+def unpack(state, n):
+    """One row of the global state: agents (N, 4), landmarks (L, 2), float64."""
+    whole = state.astype(np.float64)
+    return whole[: 4 * n].copy().reshape(n, 4), whole[4 * n :].copy().reshape(-1, 2)
+
+
+@njit(cache=True)
+def approach_all(states, participation, targets, weight, depth, bodies):
+    """Pushes of all agents to resting targets (K, N, 2), one agent after the other: int32 (K, N)."""
     num_envs, n = participation.shape
     actions = np.zeros((num_envs, n), np.int32)
+    goal = np.empty((depth, 2))
     for e in range(num_envs):
-        bodies = states[e, : 4 * n].copy().reshape(n, 4).astype(np.float64)
-        paths = coast(bodies, depth, max_speed, position_first)
+        agents, obstacles = unpack(states[e], n)
+        paths = coast(agents, depth, bodies)
         for i in range(n):
             if participation[e, i]:
-                actions[e, i], paths[i] = approach(
-                    i, bodies[i], targets[e, i], paths, depth, accel[i], max_speed[i], position_first,
-                    2.0 * size[i], hard, weight,
-                )  # fmt: skip
+                goal[:] = targets[e, i]
+                reach = bodies.size + bodies.size[i]
+                reach[i] = 0.0
+                actions[e, i], paths[i] = plan(
+                    APPROACH, i, agents[i], goal, paths, obstacles, reach, weight, depth, bodies
+                )
     return actions

@@ -17,7 +17,7 @@ class CommandError(Exception):
 class GameArguments:
     """Which game, and how it is set up."""
 
-    id: tyro.conf.Positional[str]
+    id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
     """Id of the game, see `python -m mail_envs list`."""
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE")] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
@@ -65,24 +65,24 @@ def parse_player_function(text: str | None) -> Any:
     import mail_envs
 
     kinds = ("Synchronous", "TurnOrder", "Stochastic")
+    wrong = CommandError(
+        f"--player-function {text}: write one of {', '.join(kinds)} with its arguments, "
+        'e.g. "Stochastic(0.3)"'
+    )
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if isinstance(call, ast.Name):
             call = ast.Call(func=call, args=[], keywords=[])
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-            raise ValueError
-        name = call.func.id
+        if not (
+            isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in kinds
+        ):
+            raise wrong
         positional = [ast.literal_eval(value) for value in call.args]
         named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        if name not in kinds:
-            raise ValueError
     except (SyntaxError, ValueError) as error:
-        raise CommandError(
-            f"--player-function {text}: write one of {', '.join(kinds)} with its arguments, "
-            'e.g. "Stochastic(0.3)"'
-        ) from error
+        raise wrong from error
     try:
-        return getattr(mail_envs, name)(*positional, **named)
+        return getattr(mail_envs, call.func.id)(*positional, **named)
     except (TypeError, ValueError) as error:
         raise CommandError(f"--player-function {text}: {error}") from error
 

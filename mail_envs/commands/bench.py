@@ -32,13 +32,16 @@ mail_envs.make(sys.argv[1]).reset(seed=0)
 print(time.perf_counter() - begin)
 """
 MEMORY = """
-import resource, sys
+import os, resource, sys
 import numpy as np
 import mail_envs
 
-def used():
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def used():  # bytes now; where that is not known, at most so far
+    try:
+        return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 def play(num_envs):
     vector = mail_envs.make_vec(sys.argv[1], num_envs, seed=0)
@@ -53,7 +56,9 @@ print(used() - before)
 
 
 def bench(
-    ids: tyro.conf.Positional[tuple[str, ...]] = ("stochastic_coop_nav",),
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID")] = (
+        "stochastic_coop_nav",
+    ),
     against: str = "installed",
     seconds: float = 1.5,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
@@ -120,8 +125,10 @@ def peer_jobs(peers: list[str], seconds: float) -> Iterator[Job]:
 
     for peer in peers:
         for size in SIZES:
-            yield peer, f"vector {size}", lambda peer=peer, size=size: _rate(
-                PEERS[peer](size, seconds)
+            yield (
+                peer,
+                f"vector {size}",
+                lambda peer=peer, size=size: _rate(PEERS[peer](size, seconds)),
             )
         if peer == "mpe2":
             yield peer, "aec", lambda: vars(mpe2_aec(seconds))
@@ -207,7 +214,9 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def print_tables(results: dict[str, dict[str, Any]], ids: tuple[str, ...], peers: list[str]) -> None:
+def print_tables(
+    results: dict[str, dict[str, Any]], ids: tuple[str, ...], peers: list[str]
+) -> None:
     """Rates, with ratios to the peers, then start-up times and memory."""
     from rich.console import Console
     from rich.table import Table

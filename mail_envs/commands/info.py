@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mail_envs.registry import EnvSpec
 
 
-def info(id: tyro.conf.Positional[str]) -> None:
+def info(id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]) -> None:
     """Show everything about one game.
 
     Args:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
 from mail_envs.commands import CommandError, GameArguments, load_policy
 
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 30
 # Keys of the five-action games (none, left, right, down, up). Digits name actions in every game; a
 # game with other moves sets `key_actions`, a dict from pygame's key names to actions.
-FIVE_ACTIONS = {
-    **{"space": 0, "left": 1, "right": 2, "down": 3, "up": 4},
-    **{"a": 1, "d": 2, "s": 3, "w": 4},
-}
+FIVE_ACTIONS = {"space": 0, "left": 1, "right": 2, "down": 3, "up": 4}
+FIVE_ACTIONS |= {"a": 1, "d": 2, "s": 3, "w": 4}
 
 
 def play(
@@ -130,8 +127,10 @@ class Session:
             if terminated[0] or truncated[0]:
                 break
         returns = self.vector.buffers.clock["returns"][0]
-        print(f"episode of seed {seed}: {int(info['round'][0])} rounds, returns "
-              + ", ".join(f"{a} {r:.2f}" for a, r in zip(self.vector.agents, returns, strict=True)))
+        print(
+            f"episode of seed {seed}: {int(info['round'][0])} rounds, returns "
+            + ", ".join(f"{a} {r:.2f}" for a, r in zip(self.vector.agents, returns, strict=True))
+        )
         if self.recorder is not None:
             self.recorder.end(bool(terminated[0]), bool(truncated[0]), info)
         return True

@@ -1,0 +1,195 @@
+"""Look at a set of demonstrations: `python -m demos.inspect PATH [--plots FOLDER] [--json] [--repair]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from demos.dataset import Demonstrations, DemonstrationWarning
+from demos.store import layout_of, open_shards, read_manifest, write_manifest
+
+WIDE_GAME = 12  # with more agents than this, plots show them together
+HIDDEN = ("layout", "shards", "statistics", "format", "versions")
+
+
+def report(demonstrations: Demonstrations) -> dict[str, Any]:
+    """Metadata, statistics and the actions' frequencies, ready for JSON."""
+    out = {**demonstrations.metadata, "statistics": demonstrations.statistics()}
+    if demonstrations.layout.discrete and len(demonstrations):
+        counts = action_counts(demonstrations)
+        agents = demonstrations.metadata["agents"]
+        out["statistics"]["actions"] = {a: counts[i].tolist() for i, a in enumerate(agents)}
+    return {**out, "notices": list(demonstrations.notices)}
+
+
+def action_counts(demonstrations: Demonstrations) -> np.ndarray:
+    """How often each agent took each action when it participated, int64 (N, A)."""
+    layout = demonstrations.layout
+    counts = np.zeros((layout.num_agents, layout.num_actions), np.int64)
+    for shard, _, chosen in demonstrations.by_shard():
+        columns = shard.rows(["round", "actions", "participation"]).columns
+        wanted = np.repeat(np.isin(np.arange(len(shard.lengths)), chosen), shard.lengths + 1)
+        for i in range(layout.num_agents):
+            acted = wanted & (columns["participation"][:, i] > 0)
+            counts[i] += np.bincount(columns["actions"][acted, i], minlength=layout.num_actions)
+    return counts
+
+
+def show(demonstrations: Demonstrations, console: Console) -> None:
+    """Print tables."""
+    figures = report(demonstrations)
+    about = Table(title=str(demonstrations), show_header=False, title_justify="left")
+    for key, value in figures.items():
+        if key not in HIDDEN and value not in (None, [], {}):
+            about.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    about.add_row("versions", ", ".join(f"{k} {v}" for k, v in figures.get("versions", {}).items()))
+    s = figures["statistics"]
+    for key in ("episodes", "transitions"):
+        about.add_row(key, f"{s[key]:,}")
+    if len(demonstrations):
+        about.add_row("return", f"{s['return_mean']:.2f} ± {s['return_sd']:.2f}")
+        if "normalized_return" in s:
+            about.add_row("normalized return", f"{s['normalized_return']:.3f}")
+        about.add_row("rounds", f"{s['length_mean']:.1f} on average, {s['terminated']:.1%} ended early")
+        for name, value in s["metrics"].items():
+            about.add_row(name, f"{value:.3f} on average")
+    console.print(about)
+    if not len(demonstrations):
+        return
+    agents = Table("agent", "return", "participation", "actions taken")
+    for name in demonstrations.metadata["agents"]:
+        counts = np.array(s.get("actions", {}).get(name, []))
+        shares = "  ".join(f"{k}: {c / max(counts.sum(), 1):.0%}" for k, c in enumerate(counts))
+        agents.add_row(name, f"{s['agent_return_mean'][name]:.2f}", f"{s['participation'][name]:.1%}", shares)
+    console.print(agents)
+
+
+def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
+    """Write returns.png, lengths.png, participation.png and actions.png; returns their paths."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table = demonstrations.table()
+    agents = demonstrations.metadata["agents"]
+    paths = []
+
+    def save(name: str, title: str, xlabel: str, ylabel: str, draw) -> None:
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(folder / name, dpi=150)
+        paths.append(folder / name)
+
+    def draw_returns(axes) -> None:
+        axes.hist(demonstrations.team_returns(table), bins=40, color="tab:blue")
+        for key, color in (("random_return", "tab:red"), ("expert_return", "tab:green")):
+            if (value := demonstrations.metadata.get(key)) is not None:
+                axes.axvline(value, color=color, label=key.replace("_", " "))
+                axes.legend(frameon=False)
+
+    def draw_lengths(axes) -> None:
+        top = int(table.lengths.max())
+        axes.hist(table.lengths, bins=np.linspace(0.5, top + 0.5, min(top, 60) + 1), color="tab:blue")
+
+    def draw_participation(axes) -> None:
+        axes.bar(range(len(agents)), table.participation.mean(axis=0), color="tab:blue")
+        axes.set_ylim(0, 1)
+        axes.set_xticks(range(len(agents)), agents if len(agents) <= WIDE_GAME else [""] * len(agents))
+
+    def draw_actions(axes) -> None:
+        counts = action_counts(demonstrations)
+        if len(agents) > WIDE_GAME:
+            axes.bar(range(counts.shape[1]), counts.sum(axis=0) / counts.sum())
+            return
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        for i, name in enumerate(agents):
+            x = np.arange(counts.shape[1]) + (i - (len(agents) - 1) / 2) * 0.8 / len(agents)
+            axes.bar(x, shares[i], width=0.8 / len(agents), label=name)
+        axes.legend(frameon=False, fontsize="small")
+
+    name = demonstrations.metadata["id"]
+    save("returns.png", f"{name}: returns", "return", "episodes", draw_returns)
+    save("lengths.png", f"{name}: lengths", "rounds", "episodes", draw_lengths)
+    save("participation.png", f"{name}: participation", "agent", "share of rounds", draw_participation)
+    if demonstrations.layout.discrete:
+        save("actions.png", f"{name}: actions", "action", "share of turns", draw_actions)
+    return paths
+
+
+def repair(path: Path) -> str:
+    """Make a damaged set whole again from its readable episodes, and say what was kept.
+
+    A damaged shard is kept beside the set as `shard-….arrow.damaged`; its readable episodes are written
+    into a new shard.
+    """
+    manifest = read_manifest(path)
+    shards = list(open_shards(path, manifest, layout_of(manifest, path)))
+    broken = [s for s in shards if s.problem(verify=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DemonstrationWarning)
+        before = sum(len(s) for s in shards)
+        readable = Demonstrations.open(path, recover=True)
+        saved = [readable.only(s) for s in broken]
+    names = {s.path.name for s in broken}
+    manifest["shards"] = [e for e in manifest["shards"] if e["file"] not in names]
+    for shard in broken:
+        if shard.path.exists():
+            shard.path.rename(shard.path.with_suffix(".arrow.damaged"))
+    write_manifest(path, manifest)
+    with Demonstrations.extend(path) as writer:
+        for selection in saved:
+            for episode in selection:
+                writer.append(episode)
+    return f"{path}: {writer.episodes} of {before} episodes are in order now; set aside: {sorted(names) or 'none'}"
+
+
+@dataclass
+class Args:
+    """Show what a set of demonstrations holds."""
+
+    path: tyro.conf.Positional[Path]
+    """Folder of the set."""
+    plots: Path | None = None
+    """Write PNG plots of returns, lengths, participation and actions into this folder."""
+    json: bool = False
+    """Print everything as JSON instead of tables."""
+    recover: bool = False
+    """Show the readable part of a damaged set."""
+    repair: bool = False
+    """Close what a kill left open, and set damaged shards aside, keeping their readable episodes."""
+
+
+def main(args: Args) -> int:
+    """The command; returns the exit status."""
+    try:
+        if args.repair:
+            print(repair(args.path), file=sys.stderr if args.json else sys.stdout)
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always", DemonstrationWarning)
+            demonstrations = Demonstrations.open(args.path, recover=args.recover)
+        if args.json:
+            print(json.dumps(report(demonstrations), indent=1))
+        else:
+            show(demonstrations, Console())
+        if args.plots is not None:
+            written = plot(demonstrations, args.plots)
+            print("wrote " + ", ".join(map(str, written)), file=sys.stderr if args.json else sys.stdout)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args)))

@@ -1,0 +1,162 @@
+"""Show or check recorded episodes: `python -m demos.replay PATH --episode 3 --out episode.gif`.
+
+An episode is simulated again from its seed with the recorded actions. `--verify` compares what comes out
+with what was recorded, bit for bit: observations, states, rewards, participation, masks, the end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+import mail_envs
+from demos.dataset import Demonstrations, Episode
+
+FRAMES_PER_SECOND = 10
+
+
+def make_env(metadata: Mapping[str, Any], num_envs: int = 1) -> Any:
+    """The environment in which a set was recorded, as a `VectorGame`."""
+    from mail_envs.player_functions import from_config
+
+    return mail_envs.make_vec(
+        metadata["id"],
+        num_envs=num_envs,
+        player_function=from_config(metadata["player_function"]),
+        max_rounds=metadata["max_rounds"],
+        null_action=metadata["null_action"],
+        fixed_horizon=metadata["fixed_horizon"],
+        **metadata["arguments"],
+    )
+
+
+def simulate(
+    env: Any, episode: Episode, each_round: Callable[[int], None] = lambda t: None
+) -> tuple[str, ...]:
+    """Play the recorded actions in environment 0 of `env`; returns what came out differently.
+
+    `each_round(t)` is called when round t is about to be played, not after the end.
+    """
+    differences: dict[str, int] = {}
+
+    def compare(name: str, t: int, recorded: Any, simulated: Any) -> None:
+        if np.asarray(recorded).tobytes() != np.asarray(simulated).tobytes():
+            differences.setdefault(name, t)
+
+    observations, info = env.reset_to(np.full(env.num_envs, episode.seed))
+    compare("observations", 0, episode.observations[0], observations[0])
+    compare("state", 0, episode.states[0], info["state"][0])
+    for t in range(len(episode)):
+        each_round(t)
+        compare("participation", t, episode.participation[t], info["participation"][0])
+        if episode.action_masks is not None:
+            mask = episode.action_masks[t]
+            compare("action_mask", t, mask, info["action_mask"][0, :, : mask.shape[-1]].astype(mask.dtype))
+        actions = np.zeros((env.num_envs, *episode.actions[t].shape), episode.actions.dtype)
+        actions[0] = episode.actions[t]
+        observations, rewards, terminated, truncated, info = env.step(actions)
+        last = t + 1 == len(episode)
+        compare("rewards", t, episode.rewards[t], rewards[0])
+        compare("terminated", t, last and episode.terminated, bool(terminated[0]))
+        compare("truncated", t, last and episode.truncated, bool(truncated[0]))
+        over = bool(terminated[0] | truncated[0])
+        compare("observations", t + 1, episode.observations[t + 1], (
+            info["final_observation"] if over else observations)[0])  # fmt: skip
+        compare("state", t + 1, episode.states[t + 1], (info["final_state"] if over else info["state"])[0])
+        if over:
+            break
+    return tuple(f"{name} from round {t}" for name, t in differences.items())
+
+
+def verify(demonstrations: Demonstrations, progress: bool = False) -> list[str]:
+    """Simulate every episode again; one line for each that did not come out the same."""
+    env = make_env(demonstrations.metadata)
+    problems = []
+    for k in tqdm(range(len(demonstrations)), unit="episode", disable=not progress):
+        episode = demonstrations[k]
+        if found := simulate(env, episode):
+            problems.append(f"episode {k} (seed {episode.seed}) differs: {', '.join(found)}")
+    return problems
+
+
+def frames(demonstrations: Demonstrations, k: int) -> list[np.ndarray]:
+    """Pictures of episode k, one per round: uint8 (H, W, 3)."""
+    env = make_env(demonstrations.metadata)
+    pictures: list[np.ndarray] = []
+    simulate(env, demonstrations[k], lambda t: pictures.append(np.array(env.render())))
+    env.close()
+    return pictures
+
+
+def save_gif(pictures: list[np.ndarray], path: str | Path) -> None:
+    """Write pictures as an endless animation; the last one stays for a second."""
+    import imageio.v3 as imageio
+
+    hold = [pictures[-1]] * FRAMES_PER_SECOND
+    imageio.imwrite(path, np.stack(pictures + hold), duration=1000 / FRAMES_PER_SECOND, loop=0)
+
+
+def show(demonstrations: Demonstrations, k: int) -> None:
+    """Play episode k in a window."""
+    env = make_env(demonstrations.metadata)
+
+    def draw(t: int) -> None:
+        env.render(mode="human")
+        time.sleep(1 / FRAMES_PER_SECOND)
+
+    simulate(env, demonstrations[k], draw)
+    env.close()
+
+
+@dataclass
+class Args:
+    """Replay recorded episodes in a window or into a GIF, or verify them."""
+
+    path: tyro.conf.Positional[Path]
+    """Folder of the set."""
+    episode: int = 0
+    """Which episode."""
+    out: Path | None = None
+    """Write an animation (.gif) instead of opening a window."""
+    verify: bool = False
+    """Check that simulating again gives the same bits; draws nothing unless --out is given."""
+    all: bool = False
+    """With --verify: all episodes."""
+
+
+def main(args: Args) -> int:
+    """The command; returns the exit status."""
+    try:
+        demonstrations = Demonstrations.open(args.path)
+        if not -len(demonstrations) <= args.episode < len(demonstrations):
+            raise ValueError(f"{args.path} has {len(demonstrations)} episodes, there is no {args.episode}")
+        if args.verify:
+            k = args.episode % len(demonstrations)
+            chosen = demonstrations if args.all else demonstrations[k : k + 1]
+            problems = verify(chosen, progress=args.all)
+            print("\n".join(problems) or f"{len(chosen)} of {len(chosen)} episodes are the same, bit for bit")
+            if problems:
+                return 1
+        if args.out is not None:
+            save_gif(frames(demonstrations, args.episode), args.out)
+            print(f"wrote {args.out}")
+        elif not args.verify:
+            show(demonstrations, args.episode)
+    except KeyboardInterrupt:
+        return 130
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args)))

@@ -1,0 +1,67 @@
+"""AMAGAIL: adversarial imitation in asynchronous multi-agent games (the AMAGAIL paper, Algorithm 1).
+
+A player function decides in every round which agents act; an absent agent leaves a null action φ behind.
+What differs from MAGAIL (`learners.magail`, whose losses are used here):
+
+1. Pairs (observation, φ) are dropped: the discriminator of agent i learns from the rounds in which i
+   participates, separately in the demonstrations and in the policy's own rounds.
+2. The reward of agent i is I_i f(logit): exactly 0 in rounds in which it is absent.
+3. Values and advantages run through *all* rounds; then the entries with I_i = 0 are dropped from the losses
+   of actor and critic. Others still see the absent agent; for them its action is null (all zeros).
+4. The policy chooses among the game's own actions only; φ is not an action.
+
+When everybody always participates, nothing is dropped and AMAGAIL is MAGAIL, number for number.
+
+    python -m learners.amagail --env stochastic_coop_nav --demos expert --num-demos 200
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from learners import mack, magail
+from learners.lib.run import Run, main, make_game
+from learners.magail import PRESETS, Pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Args(magail.Args):
+    """Imitate in asynchronous games by multi-agent adversarial imitation (AMAGAIL)."""
+
+
+def train(args: Args) -> dict:
+    """Run AMAGAIL; returns the evaluation of the trained policy."""
+    magail.check(args)
+    with Run("amagail", args) as run:
+        args, rng = run.args, run.rng
+        vec = make_game(args, args.num_envs, run.device)
+        agent, data, adversary, rollout, balance = magail.prepare(run, vec)
+        if not run.resumed:
+            magail.warm_start(run, agent, data, data.participation)
+        magail.begin(run, vec, agent, adversary, rollout, balance)
+        while run.steps < args.steps:
+            magail.schedule(run, agent, adversary)
+            # Play T x E rounds with the current policies; I says who took part.
+            rollout.collect(agent.policy, rng)
+            participation = rollout.participation[:-1]
+
+            # Discriminators: pairs with I = 1 of both sources; (observation, φ) pairs are dropped.
+            sample = data.sample(rollout.steps, rng)
+            expert = Pairs.of_expert(sample, sample.participation)
+            policy = Pairs.of_policy(rollout, participation, participation)
+            metrics = magail.update_discriminators(adversary, expert, policy, args, rng)
+
+            # Rewards of participants, values and advantages through all rounds, then the filter.
+            rewards = participation * adversary.rewards(policy, args.reward).view_as(rollout.rewards)
+            gains, targets = mack.advantages(agent, rollout, rewards, args.gamma, args.lam, rng)
+            train_actor = run.updates >= args.disc_first
+            metrics |= mack.update(agent, rollout, gains, targets, participation, args, rng, train_actor)
+
+            metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
+            balance.look(run.updates, metrics)
+            run.advance(rollout.steps, metrics)
+        return run.finish()
+
+
+if __name__ == "__main__":
+    main(Args, PRESETS, train)

@@ -1,0 +1,40 @@
+"""Watch the balance of an adversarial run and say so when it is lost."""
+
+from __future__ import annotations
+
+LOST_LOSS = 0.3  # of the two halves' sum, which is 1.386 when the discriminator cannot tell at all
+PATIENCE = 50  # updates
+DECAY = 0.98
+
+
+class Balance:
+    """Warns once each time the discriminator has won for good, or the return has collapsed."""
+
+    def __init__(self, say):
+        self.say = say
+        self.won = 0
+        self.average: float | None = None
+        self.best: float | None = None
+        self.collapsed = False
+
+    def look(self, update: int, metrics: dict[str, float]) -> None:
+        """Note the metrics of one update: `disc_loss`, and `return` when episodes ended."""
+        self.won = self.won + 1 if metrics.get("disc_loss", 1.0) < LOST_LOSS else 0
+        if self.won == PATIENCE:
+            self.say(f"warning: update {update}: the discriminator's loss has been below {LOST_LOSS} for "
+                     f"{PATIENCE} updates; it has won, and its reward says little (smaller --disc-kl-clip helps)")
+        if "return" not in metrics:
+            return
+        value = metrics["return"]
+        self.average = value if self.average is None else DECAY * self.average + (1 - DECAY) * value
+        self.best = self.average if self.best is None else max(self.best, self.average)
+        fallen = self.average < self.best - max(10.0, 0.5 * abs(self.best))
+        if fallen and not self.collapsed:
+            self.say(f"warning: update {update}: the return collapsed from {self.best:.1f} to {self.average:.1f}")
+        self.collapsed = fallen
+
+    def state_dict(self) -> dict:
+        return {"won": self.won, "average": self.average, "best": self.best, "collapsed": self.collapsed}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.__dict__.update(state)

@@ -1,0 +1,72 @@
+"""Discriminator networks: which agents' observations and actions one network sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from learners.lib.networks import MLP, Policy
+
+KINDS = ("decentralized", "centralized", "single")
+
+
+class Discriminator(nn.Module):
+    """Logits of (observation, action) pairs; a high logit means "by the expert".
+
+    decentralized: a network per group of agents, on the agent's own observation and action.
+    centralized: one network on everybody's, with a logit per agent. single: the same with one logit for all.
+
+    An action enters as one-hot (discrete) or as it is; that of an agent that does not participate is all
+    zeros where others see it.
+    """
+
+    def __init__(self, kind: str, policy: Policy, hidden: tuple[int, ...]):
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"discriminator={kind!r} is unknown; choose {', '.join(KINDS)}")
+        self.kind, self.policy_rows = kind, policy.rows
+        self.dims, self.members, self.group_dims = policy.observation_dims, policy.members, policy.dims
+        self.discrete, self.num_actions = policy.discrete, policy.num_actions
+        N, A = len(self.dims), policy.num_actions
+        if kind == "decentralized":
+            shapes = [(d + A, 1) for d in policy.dims]
+        else:
+            shapes = [(sum(self.dims) + N * A, N if kind == "centralized" else 1)]
+        self.networks = nn.ModuleList(MLP([size, *hidden, out]) for size, out in shapes)
+
+    def normalize_with(self, observations: Tensor) -> None:
+        """Fix the normalization of the observation inputs from the expert's (B, N, D)."""
+        if self.kind == "decentralized":
+            for g, network in enumerate(self.networks):
+                network.normalize_with(self.policy_rows(g, observations)[:, : self.group_dims[g]], self.num_actions)
+        else:
+            rows = torch.cat([observations[:, i, :d] for i, d in enumerate(self.dims)], 1)
+            self.networks[0].normalize_with(rows, len(self.dims) * self.num_actions)
+
+    def inputs(self, g: int, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
+        """Input rows of network g from (B, N, D), (B, N[, A]) and bool (B, N)."""
+        if self.discrete:
+            choices = torch.arange(self.num_actions, device=actions.device)
+            actions = (actions.unsqueeze(-1) == choices).to(observations.dtype)
+        if self.kind == "decentralized":
+            seen = self.policy_rows(g, observations)[:, : self.group_dims[g]]
+            return torch.cat([seen, self.policy_rows(g, actions)], 1)
+        seen = [observations[:, i, :d] for i, d in enumerate(self.dims)]
+        return torch.cat([*seen, (actions * participation.unsqueeze(-1)).flatten(1)], 1)
+
+    def counts(self, g: int, counts: Tensor) -> Tensor:
+        """Which of network g's logits count, bool (rows, outputs), from bool (B, N)."""
+        if self.kind == "decentralized":
+            return self.policy_rows(g, counts).unsqueeze(1)
+        return counts if self.kind == "centralized" else counts.any(1, keepdim=True)
+
+    def forward(self, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
+        """A logit for every agent, (B, N)."""
+        B, N = observations.shape[:2]
+        if self.kind != "decentralized":
+            return self.networks[0](self.inputs(0, observations, actions, participation)).expand(B, N)
+        logits = observations.new_empty(B, N)
+        for g, network in enumerate(self.networks):
+            rows = network(self.inputs(g, observations, actions, participation))
+            logits[:, self.members[g]] = rows.view(B, -1)
+        return logits

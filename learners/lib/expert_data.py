@@ -1,0 +1,136 @@
+"""Demonstrations as torch tensors, ready for a learner."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from learners.lib.networks import Policy
+from learners.lib.run import Run, Settings, game_arguments
+
+DEMONSTRATION_SEED = 10_000_000  # first episode seed of what is recorded here; far from training's
+SEEDS_PER_RUN = 100_000
+RECORDED = ("expert", "scripted", "random")  # demonstrators that are recorded when a run starts
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSettings(Settings):
+    """What every learner that imitates can be told."""
+
+    demos: str = "expert"
+    """Folder of demonstrations; or expert, scripted, random, a run folder: record --num-demos of them first."""
+    num_demos: int = 200
+    """Demonstrated episodes to learn from (the first ones of the set)."""
+    control: bool = False
+    """Replace the demonstrations by random play of the same size: what the game alone gives away."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertData:
+    """M demonstrated rounds.
+
+    observations (M, N, D) float32; actions (M, N) int64 or (M, N, A) float32; participation bool (M, N);
+    action_mask int8 (M, N, A) or None; episode int64 (M,).
+    """
+
+    observations: Tensor
+    actions: Tensor
+    participation: Tensor
+    action_mask: Tensor | None
+    episode: Tensor
+
+    def __len__(self) -> int:
+        return len(self.episode)
+
+    def take(self, rows: Tensor) -> ExpertData:
+        """A selection of rounds."""
+        parts = (getattr(self, f.name) for f in dataclasses.fields(self))
+        return ExpertData(*(None if x is None else x[rows] for x in parts))
+
+    def sample(self, count: int, rng: torch.Generator) -> ExpertData:
+        """`count` rounds drawn uniformly."""
+        return self.take(torch.randint(len(self), (count,), generator=rng, device=rng.device))
+
+
+def load(run: Run, vec, device: torch.device) -> ExpertData:
+    """The run's demonstrations; also notes their reference returns for normalized returns."""
+    from demos.dataset import Demonstrations
+
+    args: DemoSettings = run.args
+    source = "random" if args.control else args.demos
+    path = Path(source)
+    if source in RECORDED or (path / "policy.safetensors").exists() or path.suffix == ".safetensors":
+        path = _record(run, source, args)
+    elif not path.exists():
+        raise FileNotFoundError(f"demos {args.demos!r}: no such folder; give one, or {', '.join(RECORDED)}")
+    demos = Demonstrations.open(path)
+    demos.check_compatible(vec)
+    if len(demos) < args.num_demos:
+        raise ValueError(f"{path} has {len(demos)} episodes; --num-demos asks for {args.num_demos}")
+    if args.num_demos < 1:
+        raise ValueError(f"num_demos={args.num_demos} must be at least 1")
+    names = {"random": "random_return", "expert": "expert_return"}
+    found = {k: demos.metadata.get(v) for k, v in names.items()}
+    run.references = {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
+    return to_torch(demos.first(args.num_demos).transitions(), vec, device)
+
+
+def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
+    """Record demonstrations into the run folder, once."""
+    from demos.dataset import Demonstrations
+    from demos.record import record
+
+    path = run.folder / "demonstrations"
+    if path.exists() and len(Demonstrations.open(path)) >= args.num_demos:
+        return path
+    run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
+    seed = DEMONSTRATION_SEED + args.seed * SEEDS_PER_RUN
+    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(args))
+    return path
+
+
+def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
+    """Tensors of `transitions`; where the game takes φ as an action, absent agents are given φ."""
+
+    def tensor(x, dtype=None) -> Tensor:
+        return torch.as_tensor(x).to(device=device, dtype=dtype)
+
+    actions = tensor(transitions.actions, torch.int64 if vec.discrete else torch.float32)
+    participation = tensor(transitions.participation, torch.bool)
+    mask = transitions.action_mask
+    mask = None if mask is None or bool(mask.all()) else tensor(mask, torch.int8)
+    if vec.discrete and vec.null_action == "as_action":
+        actions = torch.where(participation, actions, vec.num_actions - 1)
+        if mask is not None:
+            mask = torch.cat([mask, torch.ones_like(mask[..., :1])], -1)
+    observations = tensor(transitions.observations, torch.float32)
+    return ExpertData(observations, actions, participation, mask, tensor(transitions.episode, torch.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What one group's network is fitted to: inputs (R, D), actions (R,) or (R, A), mask (R, A) or None."""
+
+    inputs: Tensor
+    actions: Tensor
+    mask: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, rows: Tensor | slice) -> Rows:
+        return Rows(self.inputs[rows], self.actions[rows], None if self.mask is None else self.mask[rows])
+
+
+def group_rows(policy: Policy, data: ExpertData, counts: Tensor) -> list[Rows]:
+    """Per group, the entries where `counts` (M, N) holds."""
+    result = []
+    for g in range(len(policy.members)):
+        rows = policy.rows(g, counts).nonzero().squeeze(1)
+        mask = None if data.action_mask is None else policy.rows(g, data.action_mask)[rows]
+        inputs, actions = policy.inputs(g, data.observations)[rows], policy.rows(g, data.actions)[rows]
+        result.append(Rows(inputs, actions, mask))
+    return result

@@ -1,0 +1,333 @@
+"""MAGAIL: multi-agent generative adversarial imitation learning (Song et al., 2018).
+
+Discriminators learn to tell the experts' (observation, action) pairs from the policies'; what they say
+about a pair is the reward from which MACK learns. In an asynchronous game MAGAIL has no notion of an absent
+agent: φ is one more action, every round counts, and this is the baseline of the AMAGAIL paper.
+`learners.amagail` is the same with participation; its file says what differs.
+
+    python -m learners.magail --env stochastic_coop_nav --demos expert --num-demos 200
+
+One update: play a batch of rounds; one step of every discriminator on equally many rounds of both sources;
+rewards from the discriminators' logits (a high logit means expert); advantages; one step of every actor
+and critic. Training starts from behavioral cloning; the first updates train discriminators only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learners import bc, mack
+from learners.lib.balance import Balance
+from learners.lib.discriminators import Discriminator
+from learners.lib.expert_data import DemoSettings, ExpertData, group_rows, load
+from learners.lib.kfac import make_optimizer
+from learners.lib.rollout import Rollout
+from learners.lib.run import Run, describe, main, make_game
+
+
+@dataclasses.dataclass(frozen=True)
+class Args(DemoSettings):
+    """Imitate by multi-agent adversarial imitation (MAGAIL)."""
+
+    steps: int = 10_000_000
+    """Environment steps."""
+    num_envs: int = 100
+    """Copies of the game, E."""
+    rounds: int = 10
+    """Rounds per update, T; a batch has T x E rounds."""
+    optimizer: str = "kfac"
+    """Of policies and critics: kfac or adam."""
+    lr: float = 0.1
+    """Learning rate of policies and critics (3e-4 suits adam)."""
+    kl_clip: float = 1e-3
+    """KL clip of the policies' steps."""
+    critic_kl_clip: float = 0.1
+    """The same for the critics, whose Fisher matrix is that of a Gaussian of variance 1."""
+    anneal: bool = True
+    """Let the policies' steps shrink linearly to zero over the run."""
+    gamma: float = 0.99
+    """Discount."""
+    lam: float = 0.95
+    """Lambda of the advantages; 1 gives discounted returns minus values, as in the papers."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    fisher_rows: int = 1024
+    """Rows used for the Fisher factors of policies and critics, at most."""
+    share: str = "role"
+    """Which agents share networks: role or none."""
+    agent_id: bool = False
+    """Append the agent's one-hot index to its observation."""
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers of all networks."""
+    discriminator: str = "decentralized"
+    """decentralized (own observation and action), centralized (everybody's, a logit per agent) or single."""
+    reward: str = "tanh"
+    """Reward of a logit x: tanh (2 sigmoid(x) - 1), softplus, neglog (-softplus(-x)), logit or sigmoid."""
+    disc_optimizer: str = "kfac"
+    """Of the discriminators: kfac or adam."""
+    disc_lr: float = 0.1
+    """Learning rate of the discriminators; shrinks linearly to zero over the run."""
+    disc_kl_clip: float = 1e-3
+    """KL clip of the discriminators' steps."""
+    disc_first: int = 10
+    """Updates at the start that train only the discriminators (and critics)."""
+    gradient_penalty: float = 0.0
+    """Weight of (|gradient| - 1)^2 of the logit at mixtures of expert and policy inputs."""
+    weight_decay: float = 0.0
+    """Weight of half the squared discriminator weights in its loss."""
+    label_smoothing: float = 0.0
+    """The expert's label is 1 minus this, the policy's is this."""
+    logit_entropy: float = 0.0
+    """Weight of the entropy bonus of the discriminator's predictions."""
+    warm_start: int = 500
+    """Steps of behavioral cloning before the adversarial training."""
+    warm_start_batch: int = 1000
+    """Entries per step of behavioral cloning."""
+
+
+PRESETS = {
+    "paper": {
+        "steps": 55_000_000,
+        "num_envs": 4,
+        "rounds": 250,
+        "lam": 1.0,
+        "anneal": False,
+    },
+    "quick": {"steps": 200_000, "eval_episodes": 200, "num_demos": 100},
+}
+
+REWARDS = {
+    "tanh": lambda x: torch.tanh(x / 2),
+    "softplus": F.softplus,
+    "neglog": lambda x: -F.softplus(-x),
+    "logit": lambda x: x,
+    "sigmoid": torch.sigmoid,
+}
+ONE_SIGNED = ("softplus", "neglog", "sigmoid")
+REWARD_LIMIT = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation and counts (B, N).
+
+    `counts` says which pairs the discriminators learn from: all in MAGAIL, those of participants in AMAGAIL.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    participation: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of_expert(cls, data: ExpertData, counts: Tensor) -> Pairs:
+        return cls(data.observations, data.actions, data.participation, counts)
+
+    @classmethod
+    def of_policy(cls, rollout: Rollout, participation: Tensor, counts: Tensor) -> Pairs:
+        observations, actions = rollout.observations[:-1].flatten(0, 1), rollout.actions.flatten(0, 1)
+        return cls(observations, actions, participation.flatten(0, 1), counts.flatten(0, 1))
+
+    def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
+        """Network g's input rows with at least one counting logit, and which logits count."""
+        counts = discriminator.counts(g, self.counts)
+        rows = counts.any(1).nonzero().squeeze(1)
+        return discriminator.inputs(g, self.observations, self.actions, self.participation)[rows], counts[rows]
+
+
+class Adversary:
+    """The discriminators and their optimizers."""
+
+    def __init__(self, policy, data: ExpertData, args: Args, device: torch.device):
+        self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
+        self.discriminator.normalize_with(data.observations)
+        self.optimizers = [
+            make_optimizer(args.disc_optimizer, n, args.disc_lr, args.disc_kl_clip)
+            for n in self.discriminator.networks
+        ]
+
+    @torch.no_grad()
+    def rewards(self, pairs: Pairs, form: str) -> Tensor:
+        """f(logit) of every pair's own observation and action in the same round, (B, N)."""
+        logits = self.discriminator(pairs.observations, pairs.actions, pairs.participation)
+        return REWARDS[form](logits).clamp(-REWARD_LIMIT, REWARD_LIMIT)
+
+    def state_dict(self) -> dict:
+        return {
+            "networks": dict(self.discriminator.state_dict()),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.discriminator.load_state_dict(state["networks"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+def cross_entropy(logits: Tensor, counts: Tensor, label: float) -> Tensor:
+    """Mean binary cross-entropy of the counting logits (rows, outputs) with one label for all."""
+    losses = label * F.softplus(-logits) + (1 - label) * F.softplus(logits)
+    return (losses * counts).sum() / counts.sum().clamp(min=1)
+
+
+def discriminator_loss(network, expert: tuple, policy: tuple, args: Args, rng) -> tuple[Tensor, dict]:
+    """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, counts)."""
+    rows = torch.cat([expert[0], policy[0]])
+    expert_logits, policy_logits = network(rows).split([len(expert[0]), len(policy[0])])
+    loss = cross_entropy(expert_logits, expert[1], 1 - args.label_smoothing)
+    loss = loss + cross_entropy(policy_logits, policy[1], args.label_smoothing)
+    metrics = {
+        "disc_loss": float(loss.detach()),
+        "disc_accuracy_expert": share((expert_logits > 0), expert[1]),
+        "disc_accuracy_policy": share((policy_logits < 0), policy[1]),
+    }
+    if args.logit_entropy:
+        logits = torch.cat([expert_logits, policy_logits])
+        loss = loss - args.logit_entropy * (F.softplus(logits) - logits * torch.sigmoid(logits)).mean()
+    if args.weight_decay:
+        loss = loss + 0.5 * args.weight_decay * sum((layer.weight**2).sum() for layer in network.layers)
+    if args.gradient_penalty:
+        loss = loss + args.gradient_penalty * gradient_penalty(network, expert[0], policy[0], rng)
+    return loss, metrics
+
+
+def gradient_penalty(network, expert: Tensor, policy: Tensor, rng: torch.Generator) -> Tensor:
+    """Mean of (|d logit / d input| - 1)^2 at random mixtures of rows of both sources."""
+    size = min(len(expert), len(policy))
+    mix = torch.rand(size, 1, generator=rng, device=expert.device)
+    inputs = (mix * expert[:size] + (1 - mix) * policy[:size]).requires_grad_(True)
+    (slope,) = torch.autograd.grad(network(inputs).sum(), inputs, create_graph=True)
+    return (slope.norm(dim=1) - 1).square().mean()
+
+
+def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
+    """-log p of labels drawn from the discriminator itself, per row: its Fisher loss."""
+    logits = network(rows)
+    uniform = torch.rand(logits.shape, generator=rng, device=logits.device)
+    return F.softplus(torch.where(uniform < torch.sigmoid(logits.detach()), -logits, logits)).sum(1)
+
+
+def update_discriminators(adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng) -> dict:
+    """One step of every discriminator; a network without a counting pair in a source is left alone."""
+    collected: dict[str, list[float]] = {}
+    for g, (network, optimizer) in enumerate(zip(adversary.discriminator.networks, adversary.optimizers, strict=True)):
+        theirs, ours = expert.inputs(adversary.discriminator, g), policy.inputs(adversary.discriminator, g)
+        if len(theirs[0]) == 0 or len(ours[0]) == 0:
+            continue
+        loss, metrics = discriminator_loss(network, theirs, ours, args, rng)
+        stride = max(1, (len(theirs[0]) + len(ours[0])) // args.fisher_rows)
+        few = torch.cat([theirs[0][::stride], ours[0][::stride]])
+        optimizer.step(loss, lambda: sampled_label_nll(network, few, rng))
+        for key, value in metrics.items():
+            collected.setdefault(key, []).append(value)
+    return {key: sum(values) / len(values) for key, values in collected.items()}
+
+
+def share(hits: Tensor, counts: Tensor) -> float:
+    return float((hits & counts).sum() / counts.sum().clamp(min=1))
+
+
+def warm_start(run: Run, agent: mack.ActorCritic, data: ExpertData, counts: Tensor) -> None:
+    """Clone the demonstrations first; the natural-gradient state goes on into the adversarial training."""
+    rows = group_rows(agent.policy, data, counts)
+    for step in range(run.args.warm_start):
+        loss = bc.update(agent.policy, agent.actor_optimizers, rows, run.args.warm_start_batch, run.rng)
+        if step in (0, run.args.warm_start - 1):
+            run.say(f"behavioral cloning, step {step + 1}: loss {loss:.3f}")
+
+
+def check(args: Args) -> None:
+    if args.reward not in REWARDS:
+        raise ValueError(f"reward={args.reward!r} is unknown; choose {', '.join(REWARDS)}")
+
+
+def prepare(run: Run, vec) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
+    """Demonstrations, networks and the first rounds; what MAGAIL and AMAGAIL have in common."""
+    args = run.args
+    data = load(run, vec, run.device)
+    agent = mack.ActorCritic(vec, args, run.device)
+    agent.policy.normalize_with(data.observations)
+    adversary = Adversary(agent.policy, data, args, run.device)
+    rollout = Rollout(vec, args.rounds, run.device)
+    rollout.reset(args.seed)
+    run.say(f"{run.learner} on {args.env}: {args.steps:,} steps, {len(data):,} rounds of {args.num_demos} episodes"
+            f"{' of random play (control)' if args.control else ''}, {args.discriminator} discriminators, "
+            f"{run.device}, {run.folder}")
+    if args.reward in ONE_SIGNED:
+        run.say(f"note: the reward form {args.reward!r} has one sign; where episodes can end early it pays for "
+                "staying (or for leaving): prefer tanh, or --fixed-horizon")
+    return agent, data, adversary, rollout, Balance(run.say)
+
+
+def begin(run: Run, vec, agent, adversary, rollout, balance) -> None:
+    """Register the parts of a checkpoint (and restore them when resuming)."""
+    run.begin(
+        agent.policy,
+        describe(vec),
+        {"agent": agent, "adversary": adversary, "rollout": rollout, "balance": balance},
+    )
+
+
+def schedule(run: Run, agent: mack.ActorCritic, adversary: Adversary) -> None:
+    """Step sizes of this update: the discriminators' rate and the policies' steps shrink linearly."""
+    left = 1 - run.steps / run.args.steps
+    for optimizer in adversary.optimizers:
+        optimizer.lr = run.args.disc_lr * left
+    if run.args.anneal:
+        mack.anneal(agent, run.args.kl_clip, left)
+
+
+def train(args: Args) -> dict:
+    """Run MAGAIL; returns the evaluation of the trained policy."""
+    check(args)
+    with Run("magail", args) as run:
+        args, rng = run.args, run.rng
+        vec = make_game(args, args.num_envs, run.device, null_action_for(args, run.device))
+        agent, data, adversary, rollout, balance = prepare(run, vec)
+        everyone = torch.ones_like(data.participation)
+        if not run.resumed:
+            warm_start(run, agent, data, everyone)
+        begin(run, vec, agent, adversary, rollout, balance)
+        while run.steps < args.steps:
+            schedule(run, agent, adversary)
+            rollout.collect(agent.policy, rng)
+            present = torch.ones_like(rollout.participation[:-1])
+
+            sample = data.sample(rollout.steps, rng)
+            expert = Pairs.of_expert(sample, torch.ones_like(sample.participation))
+            policy = Pairs.of_policy(rollout, present, present)
+            metrics = update_discriminators(adversary, expert, policy, args, rng)
+
+            rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
+            gains, targets = mack.advantages(agent, rollout, rewards, args.gamma, args.lam, rng)
+            train_actor = run.updates >= args.disc_first
+            metrics |= mack.update(agent, rollout, gains, targets, present, args, rng, train_actor)
+
+            metrics |= reward_statistics(rewards, present) | rollout.episodes()
+            balance.look(run.updates, metrics)
+            run.advance(rollout.steps, metrics)
+        return run.finish()
+
+
+def reward_statistics(rewards: Tensor, counts: Tensor) -> dict[str, float]:
+    sd, mean = torch.std_mean(rewards[counts])
+    return {"reward": float(mean), "reward_sd": float(sd)}
+
+
+def null_action_for(args: Args, device: torch.device) -> str:
+    """φ is an action only where an agent can be absent and actions are discrete."""
+    import mail_envs
+
+    probe = make_game(dataclasses.replace(args), 1, device)
+    synchronous = isinstance(probe.player_function, mail_envs.Synchronous)
+    discrete = probe.discrete
+    probe.close()
+    return "null" if synchronous or not discrete else "as_action"
+
+
+if __name__ == "__main__":
+    main(Args, PRESETS, train)
