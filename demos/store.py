@@ -206,7 +206,7 @@ class Shard:
         else:
             with pa.memory_map(str(self.path)) as file:
                 self._buffer = file.read_buffer()
-        view = memoryview(self._buffer)
+        view = memoryview(self._buffer).cast("B")
         start, offsets, lengths = self._check_schema(view), [], []
         while (message := _message(view, start)) is not None and message[1] > 0:
             offsets.append(start)
@@ -225,7 +225,7 @@ class Shard:
         """End of the schema message; 0 when even that is torn."""
         message = _message(view, 0)
         if message is None:
-            if view[:4] != END_OF_STREAM[: min(4, len(view))]:
+            if bytes(view[:4]) != END_OF_STREAM[: min(4, len(view))]:
                 raise DemonstrationError(f"{self.path}: not an Arrow stream of demonstrations")
             return 0
         try:

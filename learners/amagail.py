@@ -37,7 +37,7 @@ def train(args: Args) -> dict:
         vec = make_game(args, args.num_envs, run.device)
         agent, data, adversary, rollout, balance = magail.prepare(run, vec)
         if not run.resumed:
-            magail.warm_start(run, agent, data, data.participation)
+            magail.warm_start(run, agent, data, "filter")
         magail.begin(run, vec, agent, adversary, rollout, balance)
         while run.steps < args.steps:
             magail.schedule(run, agent, adversary)

@@ -163,6 +163,38 @@ def train(args: Args) -> dict:
         return run.finish()
 
 
+def fit(
+    policy: Policy,
+    data: ExpertData,
+    phi: str,
+    steps: int,
+    rng: torch.Generator,
+    batch: int = 1000,
+    lr: float = 0.05,
+    kl_clip: float = 1e-3,
+    optimizer: str = "kfac",
+    validate_every: int = 50,
+    patience: int = 4,
+) -> tuple[int, float]:
+    """Clone until the held-out tenth no longer improves, at most `steps`: the warm start of other learners.
+
+    Returns:
+        the number of steps and the best held-out loss.
+    """
+    seen, held = split_episodes(data, 0.1)
+    fitted, checked = (group_rows(policy, d, participants(phi, d)) for d in (seen, held))
+    optimizers = [make_optimizer(optimizer, n, lr, kl_clip) for n in policy.networks]
+    best, step = Best(policy), 0
+    while step < steps and best.waited < patience:
+        update(policy, optimizers, fitted, batch, rng)
+        step += 1
+        if step % validate_every == 0 and len(held):
+            best.look(held_out_loss(policy, checked))
+    if len(held) and best.loss < float("inf"):
+        best.keep()
+    return step, best.loss
+
+
 def participants(phi: str, data: ExpertData) -> Tensor:
     """Which entries count, bool (M, N)."""
     return data.participation if phi == "filter" else torch.ones_like(data.participation)

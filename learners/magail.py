@@ -23,7 +23,7 @@ from torch import Tensor
 from learners import bc, mack
 from learners.lib.balance import Balance
 from learners.lib.discriminators import Discriminator
-from learners.lib.expert_data import DemoSettings, ExpertData, group_rows, load
+from learners.lib.expert_data import DemoSettings, ExpertData, load
 from learners.lib.kfac import make_optimizer
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, describe, main, make_game
@@ -75,6 +75,8 @@ class Args(DemoSettings):
     """KL clip of the discriminators' steps."""
     disc_first: int = 10
     """Updates at the start that train only the discriminators (and critics)."""
+    input_noise: float = 0.0
+    """Standard deviation of noise on the discriminators' inputs, in units of the expert's spread."""
     gradient_penalty: float = 0.0
     """Weight of (|gradient| - 1)^2 of the logit at mixtures of expert and policy inputs."""
     weight_decay: float = 0.0
@@ -83,8 +85,8 @@ class Args(DemoSettings):
     """The expert's label is 1 minus this, the policy's is this."""
     logit_entropy: float = 0.0
     """Weight of the entropy bonus of the discriminator's predictions."""
-    warm_start: int = 500
-    """Steps of behavioral cloning before the adversarial training."""
+    warm_start: int = 2000
+    """Steps of behavioral cloning before the adversarial training, at most; it stops early."""
     warm_start_batch: int = 1000
     """Entries per step of behavioral cloning."""
 
@@ -177,6 +179,9 @@ def cross_entropy(logits: Tensor, counts: Tensor, label: float) -> Tensor:
 def discriminator_loss(network, expert: tuple, policy: tuple, args: Args, rng) -> tuple[Tensor, dict]:
     """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, counts)."""
     rows = torch.cat([expert[0], policy[0]])
+    if args.input_noise:
+        scale = 1.0 if network.std is None else network.std
+        rows = rows + args.input_noise * scale * torch.empty_like(rows).normal_(generator=rng)
     expert_logits, policy_logits = network(rows).split([len(expert[0]), len(policy[0])])
     loss = cross_entropy(expert_logits, expert[1], 1 - args.label_smoothing)
     loss = loss + cross_entropy(policy_logits, policy[1], args.label_smoothing)
@@ -231,13 +236,15 @@ def share(hits: Tensor, counts: Tensor) -> float:
     return float((hits & counts).sum() / counts.sum().clamp(min=1))
 
 
-def warm_start(run: Run, agent: mack.ActorCritic, data: ExpertData, counts: Tensor) -> None:
-    """Clone the demonstrations first; the natural-gradient state goes on into the adversarial training."""
-    rows = group_rows(agent.policy, data, counts)
-    for step in range(run.args.warm_start):
-        loss = bc.update(agent.policy, agent.actor_optimizers, rows, run.args.warm_start_batch, run.rng)
-        if step in (0, run.args.warm_start - 1):
-            run.say(f"behavioral cloning, step {step + 1}: loss {loss:.3f}")
+def warm_start(run: Run, agent: mack.ActorCritic, data: ExpertData, phi: str) -> None:
+    """Clone the demonstrations first, until a held-out tenth of them is no longer predicted better."""
+    args = run.args
+    if args.warm_start:
+        steps, loss = bc.fit(
+            agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, optimizer=args.optimizer,
+            lr=0.05 if args.optimizer == "kfac" else args.lr,
+        )
+        run.say(f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}")
 
 
 def check(args: Args) -> None:
@@ -288,9 +295,8 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device, null_action_for(args, run.device))
         agent, data, adversary, rollout, balance = prepare(run, vec)
-        everyone = torch.ones_like(data.participation)
         if not run.resumed:
-            warm_start(run, agent, data, everyone)
+            warm_start(run, agent, data, "as_action")
         begin(run, vec, agent, adversary, rollout, balance)
         while run.steps < args.steps:
             schedule(run, agent, adversary)

@@ -151,7 +151,7 @@ class AECGame(AECEnv):
             return
         self.agent_selection = self._queue[-1]
         shared = {
-            "round": int(clock["round"][0]),
+            "round": int(clock["rounds"][0]),
             "participation": self._participation.copy(),
             "illegal_actions": int(clock["illegal_actions"][0]),
         }
@@ -173,7 +173,7 @@ class AECGame(AECEnv):
         self.terminations = dict.fromkeys(self.agents, terminated)
         self.truncations = dict.fromkeys(self.agents, not terminated)
         outcome = {
-            "round": int(self.vector.clock["round"][0]),
+            "round": int(self.vector.clock["rounds"][0]),
             "participation": np.zeros_like(self._participation),
             "illegal_actions": int(self.vector.clock["illegal_actions"][0]),
             **{k: float(v[0]) for k, v in self.vector.metrics.items()},

@@ -581,6 +581,7 @@ def compile_to_ptx(subject: Subject) -> str:
         import numba
         from cuda.pathfinder import load_nvidia_dynamic_lib
         from numba import cuda
+        from numba.core.errors import NumbaError
         from numba.cuda import dispatcher
 
         for library in ("nvrtc", "nvvm"):
@@ -596,18 +597,20 @@ def compile_to_ptx(subject: Subject) -> str:
 
     vector = subject.vector(2)
     arrays = vector._launch_step.args
-    current, dispatcher.get_current_device = dispatcher.get_current_device, Device
+    modules: Any = (dispatcher, cuda)  # numba declares neither of the two names as public
+    dispatch, compiler = modules
+    current, dispatch.get_current_device = dispatch.get_current_device, Device
     try:
         launches = game_launches(vector.game.kernels, f"{subject.id}_ptx", device="cuda")
         types = tuple(numba.typeof(array) for array in arrays)
-        ptx, _ = cuda.compile_ptx(launches.step.py_func, types, cc=Device.compute_capability)
-    except numba.core.errors.NumbaError as error:
+        ptx, _ = compiler.compile_ptx(launches.step.py_func, types, cc=Device.compute_capability)
+    except NumbaError as error:
         raise ConformanceError(
             f"the game does not compile for CUDA: {str(error).strip().splitlines()[0]}",
             "use only scalars, fields of the record and other @njit functions in the three functions",
         ) from error
     finally:
-        dispatcher.get_current_device = current
+        dispatch.get_current_device = current
     return ptx
 
 

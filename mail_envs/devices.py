@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numba import config
 
 THREADS_PER_BLOCK = 128
 
@@ -28,10 +29,10 @@ class Cpu:
             numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
 
     def zeros(self, shape, dtype):
-        return np.zeros(shape, dtype)
+        return self.put(np.zeros(shape, dtype))
 
     def put(self, array: np.ndarray):
-        return np.array(array)
+        return _readable(np.array(array))
 
     def get(self, array) -> np.ndarray:
         return array
@@ -66,7 +67,7 @@ class Cuda:
 
     def put(self, array: np.ndarray):
         if self.simulated:
-            return np.array(array)
+            return _readable(np.array(array))
         if array.dtype.names:  # only kernels see records
             return self.cuda.to_device(array)
         return self.torch.from_numpy(np.array(array)).cuda()
@@ -82,6 +83,13 @@ class Cuda:
         as_cuda = self.cuda.as_cuda_array
         handles = [a if not isinstance(a, self.torch.Tensor) else as_cuda(a) for a in arrays]
         return partial(kernel[self.blocks, THREADS_PER_BLOCK], *handles)
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+    """With NUMBA_DISABLE_JIT=1 kernels are plain Python, which reads `record.field` from recarrays."""
+    if array.dtype.names and config.DISABLE_JIT:
+        return array.view(np.recarray)
+    return array
 
 
 def make_device(name: str, num_envs: int, num_threads: int) -> Cpu | Cuda:

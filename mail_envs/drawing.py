@@ -282,7 +282,10 @@ class Drawing:
         layer.set_alpha(round(255 * alpha))
         self._surface.blit(layer, area.topleft)
 
-    def _write(self, pixels: np.ndarray, string: str, size: int, color: Color, anchor: str) -> None:
+    def _write(
+        self, pixels: np.ndarray, string: str, size: int, color: Color, anchor: str
+    ) -> pygame.Rect:
+        """Write one line at a pixel position of the surface; returns the place it takes."""
         if size not in self._fonts:
             self._pygame.font.init()
             self._fonts[size] = self._pygame.font.Font(None, round(size * 1.3 * SUPERSAMPLING))
@@ -290,6 +293,7 @@ class Drawing:
         place = image.get_rect()
         setattr(place, anchor, (round(pixels[0]), round(pixels[1])))
         self._surface.blit(image, place)
+        return place
 
 
 def import_pygame() -> Any:

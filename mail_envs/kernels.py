@@ -17,7 +17,7 @@ import importlib.util
 import os
 import sys
 import tempfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -48,7 +48,7 @@ def clock_dtype(num_agents: int) -> np.dtype:
             ("players_key", "u8"),
             ("seed", "i8"),
             ("last_seed", "i8"),
-            ("round", "i4"),
+            ("rounds", "i4"),
             ("last_length", "i4"),
             ("illegal_actions", "i4"),  # since the last call of reset()
             ("idle", "i4"),  # fixed horizon: the game is over, the environment waits for the limit
@@ -79,11 +79,10 @@ def in_space(actions, e, i, settings):
     """Whether agent i's action lies in its space. NaN does not."""
     if actions.ndim == 2:
         return 0 <= actions[e, i] < settings.num_actions
-    else:
-        for k in range(actions.shape[2]):
-            if not (settings.low[k] <= actions[e, i, k] <= settings.high[k]):
-                return False
-        return True
+    for k in range(actions.shape[2]):
+        if not (settings.low[k] <= actions[e, i, k] <= settings.high[k]):
+            return False
+    return True
 
 
 @device_function
@@ -105,8 +104,7 @@ def chosen(actions, participation, alive, action_mask, e, i):
     acts = participation[e, i] * alive[e, i]
     if actions.ndim == 2:
         return acts * action_mask[e, i, actions[e, i] * (acts != 0)]
-    else:
-        return acts
+    return acts
 
 
 _COMMON = '''"""Launches of {name}; generated, and generated anew when the sources change."""
@@ -129,7 +127,7 @@ def begin_episode(seed, params, state, clock):
     clock.key = stream_key(seed, DYNAMICS)
     clock.players_key = stream_key(seed, PLAYERS)
     clock.counter = 0
-    clock.round = 0
+    clock.rounds = 0
     clock.idle = 0
     for i in range(clock.returns.shape[0]):
         clock.returns[i] = ZERO
@@ -164,15 +162,15 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
         counts = np.float32((participation[e, i] != 0) & (now.idle == 0))
         rewards[e, i] = rewards[e, i] * counts + ZERO  # no branch, and no -0
         now.returns[i] += rewards[e, i]
-    now.round += 1
+    now.rounds += 1
     if ended and settings.fixed_horizon != 0:
         now.idle = 1
         ended = False
     terminated[e] = ended
-    truncated[e] = not ended and now.round >= settings.max_rounds
+    truncated[e] = not ended and now.rounds >= settings.max_rounds
     if terminated[e] or truncated[e]:
         now.last_seed = now.seed
-        now.last_length = now.round
+        now.last_length = now.rounds
         for i in range(participation.shape[1]):
             now.last_returns[i] = now.returns[i]
         if settings.autoreset != 0:
@@ -265,13 +263,50 @@ def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: b
     )
 
 
+_LOOP = '''
+
+@njit({options})
+def run({arguments}):
+    for e in range(participation.shape[0]):
+        one(e, {arguments})
+'''
+
+_GRID = '''
+from numba import cuda
+
+
+@cuda.jit
+def run({arguments}):
+    e = cuda.grid(1)
+    if e < participation.shape[0]:
+        one(e, {arguments})
+'''
+
+
+def launch(one, arguments: str, device: str, source: str = "", functions: dict | None = None):
+    """A launch of `one(e, arguments...)` over all environments; `participation` is an argument.
+
+    Either `one` is a device function, or `source` defines it in terms of `functions`.
+    """
+    head = '"""A launch, generated, and generated anew when the sources change."""\n\n'
+    head += "from numba import njit\n\nfrom mail_envs.kernels import LAUNCH_OPTIONS\n{imports}\n"
+    module = compile_module(
+        head + source + (_GRID if device == "cuda" else _LOOP),
+        functions or {"one": one},
+        name=f"{python(one).__name__}_{device}",
+        options="cache=True, **LAUNCH_OPTIONS",
+        arguments=arguments,
+    )
+    return module.run
+
+
 def compile_module(source: str, functions: dict, *, name: str, **fields) -> ModuleType:
     """Make a module of `source`, in which each function of `functions` is known by its key."""
     sources = sorted(_source_files(functions.values()))
     importable = all(_is_importable(f) for f in functions.values())
     imports = (
         "\n".join(
-            f"from {f.py_func.__module__} import {f.py_func.__name__} as {key}"
+            f"from {python(f).__module__} import {python(f).__name__} as {key}"
             for key, f in functions.items()
         )
         if importable
@@ -289,10 +324,15 @@ def compile_module(source: str, functions: dict, *, name: str, **fields) -> Modu
     return module
 
 
+def python(function):
+    """The Python function behind a compiled one (itself with NUMBA_DISABLE_JIT=1)."""
+    return getattr(function, "py_func", function)
+
+
 def _is_importable(function) -> bool:
-    module = sys.modules.get(function.py_func.__module__)
-    found = getattr(module, function.py_func.__name__, None)
-    return function.py_func.__module__ != "__main__" and found is function
+    source = python(function)
+    module = sys.modules.get(source.__module__)
+    return source.__module__ != "__main__" and getattr(module, source.__name__, None) is function
 
 
 def _source_files(functions) -> set[str]:
@@ -306,17 +346,16 @@ def _source_files(functions) -> set[str]:
         if isinstance(function, ModuleType):
             files.add(function.__file__)
             continue
-        files.add(function.py_func.__code__.co_filename)
-        scope = function.py_func.__globals__
-        for used in (scope.get(n) for n in function.py_func.__code__.co_names):
-            if hasattr(used, "py_func") or (
-                isinstance(used, ModuleType) and used.__name__.startswith("mail_envs.")
-            ):
+        source = python(function)
+        files.add(source.__code__.co_filename)
+        for used in (source.__globals__.get(n) for n in source.__code__.co_names):
+            ours = isinstance(used, ModuleType) and used.__name__.startswith("mail_envs.")
+            if ours or hasattr(used, "py_func"):
                 queue.append(used)
     return {f for f in files if f and os.path.isfile(f)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _import_generated(name: str, source: str, sources: tuple[str, ...]) -> ModuleType:
     digest = hashlib.sha256(f"{source}{numba.__version__}{np.__version__}".encode())
     for path in (*sources, __file__, str(Path(__file__).with_name("random.py"))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -66,13 +67,11 @@ class KernelGame(MarkovGame):
     @property
     def kernels(self) -> dict:
         """The three functions, found by name in the module that defines the game."""
-        import sys
-
         module = sys.modules[type(self).__module__]
         names = ("reset_env", "step_env", "observe_env")
-        missing = [n for n in names if not hasattr(getattr(module, n, None), "py_func")]
+        missing = [n for n in names if not callable(getattr(module, n, None))]
         if missing:
             raise TypeError(
-                f"{module.__name__} must define {', '.join(missing)} as @njit functions at module level"
+                f"{module.__name__} must define {', '.join(missing)} as @device_function at module level"
             )
         return {n: getattr(module, n) for n in names}

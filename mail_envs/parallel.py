@@ -101,7 +101,7 @@ class ParallelGame(ParallelEnv):
         for agent in self.agents:
             i = self._index[agent]
             infos[agent] = {
-                "round": int(clock["round"][0]),
+                "round": int(clock["rounds"][0]),
                 "participates": bool(b.participation[0, i]),
                 "participation": b.participation[0].copy(),
                 "illegal_actions": int(clock["illegal_actions"][0]),

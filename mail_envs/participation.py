@@ -7,14 +7,8 @@ in action set m where u falls into the m-th of the intervals that its probabilit
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from mail_envs.kernels import (
-    INVALID_PROBABILITY,
-    LAUNCH_OPTIONS,
-    compile_module,
-    device_function,
-)
+from mail_envs.kernels import device_function, launch
 from mail_envs.player_functions import ActionSets, HistoryDependent, PlayerFunction
 from mail_envs.random import uniform_at
 
@@ -41,14 +35,14 @@ class Participation:
         player.check(num_agents, num_actions, discrete)
         self.player, self.buffers = player, buffers
         self.past_actions, self.history = None, None
-        kernels = _cuda_kernels() if device.name == "cuda" else _CPU_KERNELS
         clock, alive, participation = buffers.clock, buffers.alive, buffers.participation
 
         table = player.table(num_agents)
         if table is not None:
             row = np.array([table[1], player.shared_coin], np.int32)
-            self._draw = device.bind(kernels["draw_from_table"], device.put(table[0]),
-                                     device.put(row), clock, alive, participation)
+            kernel = launch(draw_from_table, "table, row, clock, alive, participation", device.name)
+            self._draw = device.bind(kernel, device.put(table[0]), device.put(row), clock, alive,
+                                     participation)
         else:
             if device.name == "cuda" and not player.compiled:
                 raise ValueError(f"{player!r} is a plain Python function; device='cuda' needs one "
@@ -57,28 +51,32 @@ class Participation:
             rounds = max_rounds if player.needs_state else 1
             shape = (num_envs, rounds, num_agents) + (() if discrete else (num_actions,))
             self.past_actions = device.zeros(shape, np.int32 if discrete else np.float32)
-            self._remember = device.bind(kernels["remember"], clock, buffers.actions, participation,
-                                         alive, self.past_actions)
+            kernel = launch(remember, "clock, actions, participation, alive, past_actions", device.name)
+            self._remember = device.bind(kernel, clock, buffers.actions, participation, alive,
+                                         self.past_actions)
             if player.compiled:
                 sets = device.put(np.array([player.num_sets], np.int32))
                 self._draw = device.bind(compiled_draw(player, device.name), sets, clock,
                                          buffers.state, alive, self.past_actions, participation,
                                          self.history, buffers.errors)
             else:
+                arguments = "probabilities, clock, alive, participation, history"
+                self._draw_given = launch(draw_from_probabilities, arguments, device.name)
                 self._draw = self._draw_in_python
 
         self._restrict = self._before_step = None
         narrows = isinstance(player, ActionSets)
         if discrete and (narrows or as_action or has_action_mask):
             members = player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
+            kernel = launch(restrict_masks, "members, flags, participation, action_mask", device.name)
             self._restrict = device.bind(
-                kernels["restrict_masks"], device.put(members),
+                kernel, device.put(members),
                 device.put(np.array([has_action_mask, as_action], np.int32)),
                 participation, buffers.action_mask,
             )
         elif narrows:
-            self._before_step = device.bind(kernels["restrict_components"],
-                                            device.put(player.membership(num_actions)),
+            kernel = launch(restrict_components, "members, participation, actions", device.name)
+            self._before_step = device.bind(kernel, device.put(player.membership(num_actions)),
                                             participation, buffers.actions)
 
     def before_step(self) -> None:
@@ -96,19 +94,19 @@ class Participation:
 
     def _draw_in_python(self) -> None:
         b = self.buffers
-        forget(b.clock, self.history)
-        rounds = np.ascontiguousarray(b.clock["round"])
+        rounds = np.ascontiguousarray(b.clock["rounds"])
+        self.history[rounds == 0] = 0
         probabilities = python_probabilities(
             self.player, rounds, b.state, self.past_actions, self.history, b.participation.shape
         )
-        draw_from_probabilities(probabilities, b.clock, b.alive, b.participation, self.history)
+        self._draw_given(probabilities, b.clock, b.alive, b.participation, self.history)
 
 
 @device_function
-def table_one(e, table, row, clock, alive, participation):
+def draw_from_table(e, table, row, clock, alive, participation):
     """`row`: [the row to which the last row returns, whether all agents share one number]."""
     rows, n = table.shape
-    t = clock[e].round
+    t = clock[e].rounds
     k = t if t < rows else row[0] + (t - row[0]) % (rows - row[0])
     for i in range(n):
         u = uniform_at(clock[e].players_key, t * n + (0 if row[1] != 0 else i))
@@ -116,8 +114,8 @@ def table_one(e, table, row, clock, alive, participation):
 
 
 @device_function
-def remember_one(e, clock, actions, participation, alive, past_actions):
-    t = clock[e].round
+def remember(e, clock, actions, participation, alive, past_actions):
+    t = clock[e].rounds
     for i in range(participation.shape[1]):
         acts = participation[e, i] != 0 and alive[e, i]
         if actions.ndim == 2:
@@ -128,7 +126,7 @@ def remember_one(e, clock, actions, participation, alive, past_actions):
 
 
 @device_function
-def restrict_masks_one(e, members, flags, participation, action_mask):
+def restrict_masks(e, members, flags, participation, action_mask):
     """Narrow masks to the action set. Agents that do not act may send anything, or only φ.
 
     `flags`: [whether the game wrote a mask, whether φ is the last action].
@@ -147,7 +145,7 @@ def restrict_masks_one(e, members, flags, participation, action_mask):
 
 
 @device_function
-def restrict_components_one(e, members, participation, actions):
+def restrict_components(e, members, participation, actions):
     """Zero the components of continuous actions that the action set does not contain."""
     for i in range(participation.shape[1]):
         if participation[e, i] != 0:
@@ -155,54 +153,20 @@ def restrict_components_one(e, members, participation, actions):
                 actions[e, i, k] *= members[participation[e, i] - 1, k]
 
 
-@njit(cache=True, **LAUNCH_OPTIONS)
-def draw_from_table(table, row, clock, alive, participation):
-    for e in range(participation.shape[0]):
-        table_one(e, table, row, clock, alive, participation)
-
-
-@njit(cache=True, **LAUNCH_OPTIONS)
-def remember(clock, actions, participation, alive, past_actions):
-    for e in range(participation.shape[0]):
-        remember_one(e, clock, actions, participation, alive, past_actions)
-
-
-@njit(cache=True, **LAUNCH_OPTIONS)
-def restrict_masks(members, flags, participation, action_mask):
-    for e in range(participation.shape[0]):
-        restrict_masks_one(e, members, flags, participation, action_mask)
-
-
-@njit(cache=True, **LAUNCH_OPTIONS)
-def restrict_components(members, participation, actions):
-    for e in range(participation.shape[0]):
-        restrict_components_one(e, members, participation, actions)
-
-
-@njit(cache=True, **LAUNCH_OPTIONS)
-def forget(clock, history):
-    """Clear the histories of environments that begin an episode."""
-    for e in range(history.shape[0]):
-        if clock[e].round == 0:
-            history[e] = 0
-
-
-@njit(cache=True, **LAUNCH_OPTIONS)
-def draw_from_probabilities(probabilities, clock, alive, participation, history):
+@device_function
+def draw_from_probabilities(e, probabilities, clock, alive, participation, history):
     """Draw from probabilities (E, N, M) that a Python function computed, and extend the history."""
-    n, sets = probabilities.shape[1], probabilities.shape[2]
-    for e in range(probabilities.shape[0]):
-        t = clock[e].round
-        for i in range(n):
-            u = uniform_at(clock[e].players_key, t * n + i)
-            total = ZERO
-            participation[e, i] = 0
-            for m in range(sets):
-                total += probabilities[e, i, m]
-                if u < total and alive[e, i]:
-                    participation[e, i] = m + 1
-                    break
-            history[e, t, i] = participation[e, i]
+    t = clock[e].rounds
+    n = probabilities.shape[1]
+    for i in range(n):
+        u = uniform_at(clock[e].players_key, t * n + i)
+        total = ZERO
+        drawn = 0
+        for m in range(probabilities.shape[2]):
+            total += probabilities[e, i, m]
+            if drawn == 0 and u < total and alive[e, i]:
+                drawn = m + 1
+        participation[e, i] = history[e, t, i] = drawn
 
 
 def python_probabilities(player, rounds, state, past_actions, history, shape) -> np.ndarray:
@@ -226,68 +190,27 @@ def python_probabilities(player, rounds, state, past_actions, history, shape) ->
     return probabilities
 
 
-_CPU_KERNELS = {
-    "draw_from_table": draw_from_table,
-    "remember": remember,
-    "restrict_masks": restrict_masks,
-    "restrict_components": restrict_components,
-}
-
-
-def _cuda_kernels() -> dict:
-    from numba import cuda
-
-    @cuda.jit
-    def draw_from_table(table, row, clock, alive, participation):
-        e = cuda.grid(1)
-        if e < participation.shape[0]:
-            table_one(e, table, row, clock, alive, participation)
-
-    @cuda.jit
-    def remember(clock, actions, participation, alive, past_actions):
-        e = cuda.grid(1)
-        if e < participation.shape[0]:
-            remember_one(e, clock, actions, participation, alive, past_actions)
-
-    @cuda.jit
-    def restrict_masks(members, flags, participation, action_mask):
-        e = cuda.grid(1)
-        if e < participation.shape[0]:
-            restrict_masks_one(e, members, flags, participation, action_mask)
-
-    @cuda.jit
-    def restrict_components(members, participation, actions):
-        e = cuda.grid(1)
-        if e < participation.shape[0]:
-            restrict_components_one(e, members, participation, actions)
-
-    return {k.__name__: k for k in (draw_from_table, remember, restrict_masks, restrict_components)}
-
-
 # --- player functions that the user wrote with numba --------------------------------------------------
 
-_DRAW = '''"""Draws of {name}; generated, and generated anew when the sources change."""
-
+_DRAW = '''
 import numpy as np
-from numba import njit
 
-from mail_envs.kernels import INVALID_PROBABILITY, LAUNCH_OPTIONS, device_function
+from mail_envs.kernels import INVALID_PROBABILITY, device_function
 from mail_envs.participation import CERTAIN, ZERO
 from mail_envs.random import uniform_at
-{imports}
 
 
 @device_function
-def draw_one(e, sets, clock, state, alive, past_actions, participation, history, errors):
-    t = clock[e].round
+def one(e, sets, clock, state, alive, past_actions, participation, history, errors):
+    t = clock[e].rounds
     n = participation.shape[1]
     past = history[e, :t]
     for i in range(n):
         u = uniform_at(clock[e].players_key, t * n + i)
         total = ZERO
         drawn = 0
-        for m in range(1, sets + 1):
-            p = np.float32({call})
+        for m in range(1, sets[0] + 1):
+            p = np.float32(CALL)
             if not p >= ZERO:
                 errors[INVALID_PROBABILITY] = 1
             total += p
@@ -300,25 +223,6 @@ def draw_one(e, sets, clock, state, alive, past_actions, participation, history,
         history[e, t, i] = participation[e, i]
 '''
 
-_DRAW_CPU = '''
-
-@njit({options})
-def draw(sets, clock, state, alive, past_actions, participation, history, errors):
-    for e in range(participation.shape[0]):
-        draw_one(e, sets[0], clock, state, alive, past_actions, participation, history, errors)
-'''
-
-_DRAW_CUDA = '''
-from numba import cuda
-
-
-@cuda.jit
-def draw(sets, clock, state, alive, past_actions, participation, history, errors):
-    e = cuda.grid(1)
-    if e < participation.shape[0]:
-        draw_one(e, sets[0], clock, state, alive, past_actions, participation, history, errors)
-'''
-
 
 def compiled_draw(player: HistoryDependent, device: str):
     """The launch that draws from the user's compiled function."""
@@ -328,11 +232,6 @@ def compiled_draw(player: HistoryDependent, device: str):
         call = "probability(i, state[e], past, past_actions[e, :t])"
     else:
         call = "probability(i, past)"
-    module = compile_module(
-        _DRAW + (_DRAW_CUDA if device == "cuda" else _DRAW_CPU),
-        {"probability": player.function},
-        name=f"players_{player.function.py_func.__name__}_{device}",
-        options="cache=True, **LAUNCH_OPTIONS",
-        call=call,
-    )
-    return module.draw
+    arguments = "sets, clock, state, alive, past_actions, participation, history, errors"
+    return launch(player.function, arguments, device, _DRAW.replace("CALL", call),
+                  {"probability": player.function})

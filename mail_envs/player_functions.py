@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+
 class PlayerFunction:
     """Base of all player functions.
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import pygame
 
 HUD_PIXELS = 44  # height of the strip above the world
+BODY_ALPHA = 0.86  # what an agent stands on shines through
 DIMMED = 0.62  # how far the color of an agent that waits moves toward the paper
 
 
@@ -166,10 +167,12 @@ class Canvas(Drawing):
         if acts:
             self.circle(xy, radius + 11 * SUPERSAMPLING / self._scale, "gold", alpha=0.28)
             self.ring(xy, radius + 6 * SUPERSAMPLING / self._scale, "gold", width_pixels=3)
-        self.circle(xy, radius, shown, outline=mix(shown, (0, 0, 0), 0.25 if acts else 0.1))
+        self.circle(
+            xy, radius, shown, BODY_ALPHA, outline=mix(shown, (0, 0, 0), 0.25 if acts else 0.1)
+        )
         if label:
             size = int(min(max(radius * self._scale / SUPERSAMPLING, 11), 22))
-            self.text(xy, label, size, "white" if acts else "gray")
+            self.text(xy, label, size, "white" if acts else mix(COLORS["dark"], PAPER, 0.4))
         if self.focus == agent:
             self._draw_focus(xy, radius)
 
@@ -190,38 +193,61 @@ class Canvas(Drawing):
         self._pygame.draw.line(
             self._surface, COLORS["light"], strip.bottomleft, strip.bottomright, SUPERSAMPLING
         )
+        line = ""
         if notes.get("round") is not None:
             limit = f" / {notes['max_rounds']}" if notes.get("max_rounds") is not None else ""
-            self._write_screen(
-                (16, middle), f"round {notes['round']}{limit}", 17, "dark", "midleft"
-            )
-        if notes.get("returns") is not None and len(notes["returns"]):
-            mean = f"return {float(np.mean(notes['returns'])):.1f}"
-            self._write_screen((width - 16, middle), mean, 17, "dark", "midright")
-        participation = notes.get("participation")
+            line = f"round {notes['round']}{limit}"
+        left = self._write_screen((16, middle), line, 17, "dark", "midleft")
+        right = self._write_screen(
+            (width - 16, middle), self._returns_line(), 17, "dark", "midright"
+        )
+        self._draw_chips(left.right / SUPERSAMPLING, right.left / SUPERSAMPLING, middle)
+
+    def _draw_chips(self, left: float, right: float, y: float) -> None:
+        """One disc per agent between two pixel columns, gold for those that participate."""
+        participation = self._notes.get("participation")
         count = 0 if participation is None else len(participation)
-        step = min(26.0, (width - 320) / max(count, 1))
+        step = min(26.0, (right - left - 12) / max(count, 1))
+        if step < 5:
+            return
+        center = min(max(self.size[0] / 2, left + count * step / 2), right - count * step / 2)
         for i in range(count):
-            center = np.array([width / 2 + (i - (count - 1) / 2) * step, middle])
-            acts = self.participates(i)
-            spot, radius = center * SUPERSAMPLING, 0.42 * step * SUPERSAMPLING
-            color = COLORS["gold"] if acts else COLORS["light"]
-            self._pygame.draw.circle(self._surface, color, spot, radius)
+            spot = np.array([center + (i - (count - 1) / 2) * step, y])
+            acts, radius = self.participates(i), 0.42 * step * SUPERSAMPLING
+            color = COLORS["gold" if acts else "light"]
+            pixels = spot * SUPERSAMPLING
+            self._pygame.draw.circle(self._surface, color, pixels, radius)
             if i == self.focus:
                 self._pygame.draw.circle(
-                    self._surface, COLORS["dark"], spot, radius + 4, 2 * SUPERSAMPLING
+                    self._surface, COLORS["dark"], pixels, radius + 4, 2 * SUPERSAMPLING
                 )
             if step > 14:
                 shade: Color = "dark" if acts else "gray"
-                self._write_screen(center, str(i), max(int(0.55 * step), 9), shade, "center")
+                self._write_screen(spot, str(i), max(int(0.55 * step), 9), shade, "center")
+
+    def _returns_line(self) -> str:
+        """The mean return, or that of each role when there are several."""
+        returns, agents = self._notes.get("returns"), self._notes.get("agents")
+        if returns is None or not len(returns):
+            return ""
+        roles = [name.rpartition("_")[0] for name in agents or ()]
+        if len(set(roles)) < 2:
+            return f"return {float(np.mean(returns)):.1f}"
+        means = {
+            r: np.mean([x for x, role in zip(returns, roles, strict=True) if role == r])
+            for r in dict.fromkeys(roles)
+        }
+        return "   ".join(f"{role} {float(mean):.1f}" for role, mean in means.items())
 
     def _draw_message(self) -> None:
         self._write_screen(
             (self.size[0] / 2, self.size[1] - 18), self.message, 16, "dark", "center"
         )
 
-    def _write_screen(self, xy: Point, string: str, size: int, color: Color, anchor: str) -> None:
-        self._write(np.asarray(xy, dtype=float) * SUPERSAMPLING, string, size, color, anchor)
+    def _write_screen(
+        self, xy: Point, string: str, size: int, color: Color, anchor: str
+    ) -> pygame.Rect:
+        return self._write(np.asarray(xy, dtype=float) * SUPERSAMPLING, string, size, color, anchor)
 
     def _open_window(self) -> pygame.Surface:
         if self._window is not None:
@@ -245,7 +271,7 @@ def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
     buffers, get = vector.buffers, vector._device.get
     participation, clock = get(buffers.participation)[env], get(buffers.clock)[env]
     canvas.annotate(
-        round=int(clock["round"]),
+        round=int(clock["rounds"]),
         max_rounds=vector.max_rounds,
         agents=vector.agents,
         participation=participation,
@@ -258,7 +284,7 @@ def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
 def write_gif(path: str | Path, frames: Sequence[np.ndarray], fps: float = 10.0) -> Path:
     """Write frames uint8 (H, W, 3) as a looping GIF with one palette of 64 colors.
 
-    A shared palette without dithering keeps flat drawings small (about 3 kB a frame).
+    A shared palette without dithering keeps flat drawings small (5 to 10 kB a frame).
     """
     from PIL import Image
 

@@ -202,7 +202,7 @@ class VectorGame:
         }
         if self.discrete:
             info["action_mask"] = b.action_mask
-        self._fields = {"round": "round", "seed": "seed", "illegal_actions": "illegal_actions",
+        self._fields = {"round": "rounds", "seed": "seed", "illegal_actions": "illegal_actions",
                         "episode_return": "last_returns", "episode_length": "last_length",
                         "episode_seed": "last_seed"}
         if isinstance(b.clock, np.ndarray):

@@ -136,7 +136,13 @@ class Run:
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
         self._metrics = open(self.folder / "metrics.jsonl", "a")  # noqa: SIM115 - closed in __exit__
         self._board = _tensorboard(self.folder)
-        self.bar = tqdm(total=self.args.steps, disable=not self.args.progress, unit="step", unit_scale=True)
+        self.bar = tqdm(
+            total=self.args.steps,
+            disable=not self.args.progress,
+            unit="step",
+            unit_scale=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        )
         return self
 
     def __exit__(self, *error) -> None:
@@ -155,8 +161,8 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the progress bar."""
-        if self.args.progress:
-            tqdm.write(text)
+        tqdm.write(text)
+        sys.stdout.flush()
 
     # -------------------------------------------------------------------------------------- training
     def begin(self, policy: Policy, metadata: dict, parts: dict[str, Any]) -> None:

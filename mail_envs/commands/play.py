@@ -126,7 +126,7 @@ class Session:
                 self.recorder.add(actions[0], acted, rewards[0], observations, info)
             if terminated[0] or truncated[0]:
                 break
-        returns = self.vector.buffers.clock["returns"][0]
+        returns = info["episode_return"][0]
         print(
             f"episode of seed {seed}: {int(info['round'][0])} rounds, returns "
             + ", ".join(f"{a} {r:.2f}" for a, r in zip(self.vector.agents, returns, strict=True))
@@ -142,6 +142,8 @@ class Session:
             acts = bool(info["participation"][0, agent]) and bool(info["alive"][0, agent])
             name = self.vector.agents[agent]
             self.show(self._notice or (f"your move: {name}" if acts else f"{name} waits"))
+            if self.left:
+                break
             if time.monotonic() < self._next_round:
                 continue
             if not acts:

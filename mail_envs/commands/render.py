@@ -47,12 +47,11 @@ def render(
     canvas = Canvas((size, size), title=game.id)
     frames: list[np.ndarray] = []
     for k in range(episodes):
-        played = play_episode(vector, act, seed + k, canvas)
+        played, returns = play_episode(vector, act, seed + k, canvas)
         frames += played
         if out.suffix == ".png":
             break
         frames += [played[-1]] * LAST_FRAME_REPEATS
-        returns = vector.buffers.clock["returns"][0]
         print(
             f"episode {k} (seed {seed + k}): {len(played) - 1} rounds, returns "
             + ", ".join(f"{a} {r:.2f}" for a, r in zip(vector.agents, returns, strict=True))
@@ -64,8 +63,10 @@ def render(
     print(f"wrote {out} ({out.stat().st_size / 1024:.0f} kB)")
 
 
-def play_episode(vector: Any, policy: Any, seed: int, canvas: Canvas) -> list[np.ndarray]:
-    """Play one episode of one environment without autoreset: T+1 frames uint8 (H, W, 3)."""
+def play_episode(
+    vector: Any, policy: Any, seed: int, canvas: Canvas
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Play one episode without autoreset: T+1 frames uint8 (H, W, 3), and the returns (N,)."""
     from mail_envs.rendering import draw_game
 
     rng = np.random.default_rng(seed)
@@ -77,7 +78,7 @@ def play_episode(vector: Any, policy: Any, seed: int, canvas: Canvas) -> list[np
         assert frame is not None
         frames.append(frame)
         if done:
-            return frames
+            return frames, info["episode_return"][0].copy()
         actions = policy(observations, info, rng)
         observations, _, terminated, truncated, info = vector.step(actions)
         done = bool(terminated[0] or truncated[0])

@@ -9,12 +9,18 @@ import numpy as np
 
 from mail_envs.games.particle import world
 from mail_envs.games.particle.world import (
-    move, scatter, square_distance, write_landmarks, write_others, write_pair, write_world,
+    move,
+    scatter,
+    square_distance,
+    write_landmarks,
+    write_others,
+    write_pair,
+    write_world,
 )
 from mail_envs.kernels import device_function
 from mail_envs.markov_game import KernelGame
 
-AGENT_SIZE = 0.15
+AGENT_RADIUS = 0.15
 ACCEL = 5.0
 COVERED = np.float32(0.1)  # a landmark is covered when an agent is at most this far away
 ZERO = np.float32(0.0)
@@ -50,7 +56,7 @@ class CoopNav(KernelGame):
         self.state_space = world.state_space(num_agents, num_landmarks)
         self.state_dtype = np.dtype(world.body_fields(num_agents, num_landmarks), align=True)
         self.params = world.make_params(
-            num_agents, integration, null_dynamics, size=AGENT_SIZE, accel=ACCEL,
+            num_agents, integration, null_dynamics, radius=AGENT_RADIUS, accel=ACCEL,
             penalty=world.choice("penalty", penalty, PENALTY), absolute=absolute,
             terminate_on_success=terminate_on_success,
         )
@@ -95,7 +101,7 @@ def crowding(state, i, params):
     total = ZERO
     if params.penalty != 0:
         for j in range(state.pos.shape[0]):
-            reach = params.size[i] + params.size[j]
+            reach = params.radius[i] + params.radius[j]
             square = square_distance(state.pos, i, state.pos, j)
             if square < reach * reach:
                 total -= ONE if params.penalty == HARD else reach - math.sqrt(square)

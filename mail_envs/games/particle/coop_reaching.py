@@ -1,10 +1,9 @@
 """placeholder page"""
 
-import gymnasium
 import numpy as np
 
 from mail_envs.games.particle import world
-from mail_envs.games.particle.coop_nav import ACCEL, AGENT_SIZE, PENALTY, crowding
+from mail_envs.games.particle.coop_nav import ACCEL, AGENT_RADIUS, PENALTY, crowding
 from mail_envs.games.particle.world import (
     distance,
     move,
@@ -41,7 +40,7 @@ class CoopReaching(KernelGame):
         self.state_space = world.state_space(num_agents, 1)
         self.state_dtype = np.dtype(world.body_fields(num_agents, 1), align=True)
         self.params = world.make_params(
-            num_agents, integration, null_dynamics, size=AGENT_SIZE, accel=ACCEL,
+            num_agents, integration, null_dynamics, radius=AGENT_RADIUS, accel=ACCEL,
             penalty=world.choice("penalty", penalty, PENALTY),
         )
         self.metric_names = ("agents_at_landmark",)

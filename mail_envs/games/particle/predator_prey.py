@@ -17,9 +17,9 @@ from mail_envs.games.particle.world import (
 from mail_envs.kernels import device_function
 from mail_envs.markov_game import KernelGame
 
-PREY_SIZE, PREY_ACCEL, PREY_SPEED = 0.05, 4.0, 1.3
-ADVERSARY_SIZE, ADVERSARY_ACCEL, ADVERSARY_SPEED = 0.075, 3.0, 1.0
-OBSTACLE_SIZE, OBSTACLE_RANGE = 0.2, np.float32(0.9)
+PREY_RADIUS, PREY_ACCEL, PREY_SPEED = 0.05, 4.0, 1.3
+ADVERSARY_RADIUS, ADVERSARY_ACCEL, ADVERSARY_SPEED = 0.075, 3.0, 1.0
+OBSTACLE_RADIUS, OBSTACLE_RANGE = 0.2, np.float32(0.9)
 CONTACT_REWARD = np.float32(10.0)
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
@@ -54,10 +54,10 @@ class PredatorPrey(KernelGame):
         adversaries = num_adversaries
         self.params = world.make_params(
             num_agents, integration, null_dynamics,
-            size=[PREY_SIZE] + [ADVERSARY_SIZE] * adversaries,
+            radius=[PREY_RADIUS] + [ADVERSARY_RADIUS] * adversaries,
             accel=[PREY_ACCEL] + [ADVERSARY_ACCEL] * adversaries,
             max_speed=[PREY_SPEED] + [ADVERSARY_SPEED] * adversaries,
-            landmark_size=OBSTACLE_SIZE, landmarks_collide=1,
+            landmark_radius=OBSTACLE_RADIUS, landmarks_collide=1,
         )
         self.metric_names = ("contacts",)
         self.metadata = {"convention": f"contacts 10, soft walls, {integration}"}
@@ -76,7 +76,7 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
     move(state, actions, acts, params)
     contacts = 0
     for j in range(1, state.pos.shape[0]):
-        reach = params.size[0] + params.size[j]
+        reach = params.radius[0] + params.radius[j]
         contacts += square_distance(state.pos, 0, state.pos, j) < reach * reach
     gain = CONTACT_REWARD * np.float32(contacts)
     rewards[0] = -gain - wall(state.pos[0, 0]) - wall(state.pos[0, 1])

@@ -47,10 +47,10 @@ def body_fields(num_agents, num_landmarks):
 def body_params(num_agents):
     """Parameter fields that `move` reads."""
     return [
-        ("size", "f4", num_agents),  # radii
+        ("radius", "f4", num_agents),
         ("accel", "f4", num_agents),  # force of a full push
         ("max_speed", "f4", num_agents),
-        ("landmark_size", "f4"),
+        ("landmark_radius", "f4"),
         ("landmarks_collide", "i4"),
         ("position_first", "i4"),
         ("null_dynamics", "i4"),
@@ -116,8 +116,7 @@ def push_axis(actions, i, axis):
         positive = actions[i] == 2 + 2 * axis
         negative = actions[i] == 1 + 2 * axis
         return np.float32(positive) - np.float32(negative)
-    else:
-        return actions[i, 2 + 2 * axis] - actions[i, 1 + 2 * axis]
+    return actions[i, 2 + 2 * axis] - actions[i, 1 + 2 * axis]
 
 
 @device_function
@@ -158,7 +157,7 @@ def collide(state, params):
         for j in range(i + 1, n):
             dx = state.pos[i, 0] - state.pos[j, 0]
             dy = state.pos[i, 1] - state.pos[j, 1]
-            f = contact(dx, dy, params.size[i] + params.size[j])
+            f = contact(dx, dy, params.radius[i] + params.radius[j])
             if f != ZERO:
                 state.force[i, 0] += f * dx
                 state.force[i, 1] += f * dy
@@ -168,7 +167,7 @@ def collide(state, params):
             for m in range(state.landmark.shape[0]):
                 dx = state.pos[i, 0] - state.landmark[m, 0]
                 dy = state.pos[i, 1] - state.landmark[m, 1]
-                f = contact(dx, dy, params.size[i] + params.landmark_size)
+                f = contact(dx, dy, params.radius[i] + params.landmark_radius)
                 state.force[i, 0] += f * dx
                 state.force[i, 1] += f * dy
 
@@ -256,7 +255,7 @@ def draw(canvas, state, params, prey=False):
     canvas.begin((-1.1, 1.1, -1.1, 1.1), keep_visible=state["pos"])
     for xy in state["landmark"]:
         if prey:
-            canvas.circle(xy, float(params["landmark_size"]), "gray", alpha=0.8)
+            canvas.circle(xy, float(params["landmark_radius"]), "gray", alpha=0.8)
         else:
             canvas.circle(xy, 0.05, "dark")
             canvas.ring(xy, 0.1, "gray", width_pixels=2)
@@ -264,4 +263,4 @@ def draw(canvas, state, params, prey=False):
         color = AGENT_COLORS[i % len(AGENT_COLORS)]
         if prey:
             color = "green" if i == 0 else "red"
-        canvas.agent(i, xy, float(params["size"][i]), color, label=str(i))
+        canvas.agent(i, xy, float(params["radius"][i]), color, label=str(i))

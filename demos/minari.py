@@ -1,0 +1,191 @@
+"""Exchange with Minari: `to_minari(demonstrations)` and `from_minari(dataset_id, out)`.
+
+Minari has no notion of several agents. This layout was found to work with Minari's own reader and with
+TorchRL's `MinariExperienceReplay` (HDF5; every leaf a Box or Discrete of float32, int64 or uint8):
+
+```
+observation   agents / <agent> / observation   float32 (its own length,)
+              agents / <agent> / action_mask   uint8 (A + 1,): the last entry is the null action φ
+              agents / <agent> / acting        uint8 (1,): who acts on this observation, m of M action sets
+              state                            float32 (S,)
+action        <agent>                          Discrete(A + 1), φ where the agent did not act
+rewards       the mean over the agents whose return counts
+infos         reward / <agent>                 float32 (1,): of the round that led here, 0 in the first
+```
+
+Continuous actions are Boxes, zero where the agent did not act, and have no masks. Our own metadata goes
+into the dataset's metadata under `mail_envs`, the references of normalized returns under Minari's names,
+and seeds and metrics into the episodes' metadata. `EpisodeBuffer` is filled with whole arrays, so that
+neither the extra `minari[create]` nor jax is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demos.dataset import Demonstrations, Episode
+from demos.layout import DemonstrationError
+
+
+def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> Any:
+    """Write a Minari dataset into the local Minari folder, and return it.
+
+    `dataset_id` is `mail/<game>/<demonstrator>-v0` unless given.
+    """
+    minari = _minari()
+    from gymnasium.spaces import Box, Dict, Discrete
+    from minari.storage.datasets_root_dir import get_dataset_path
+
+    meta, layout = demonstrations.metadata, demonstrations.layout
+    dataset_id = dataset_id or f"mail/{meta['id']}/{_slug(meta['demonstrator'])}-v0"
+    path = Path(get_dataset_path(dataset_id))
+    if path.exists():
+        raise DemonstrationError(f"the Minari dataset {dataset_id!r} exists already at {path}")
+    per_agent = {}
+    for agent, dims in zip(meta["agents"], meta["observation_dims"], strict=True):
+        leaves = {
+            "observation": Box(-np.inf, np.inf, (dims,), np.float32),
+            "acting": Box(0, 255, (1,), np.uint8),
+        }
+        if layout.discrete:
+            leaves["action_mask"] = Box(0, 1, (layout.num_actions + 1,), np.uint8)
+        per_agent[agent] = Dict(leaves)
+    state = Box(-np.inf, np.inf, (layout.state_size,), np.float32)
+    if layout.discrete:
+        actions = {a: Discrete(layout.num_actions + 1) for a in meta["agents"]}
+    else:
+        actions = {a: Box(-np.inf, np.inf, (layout.num_actions,), np.float32) for a in meta["agents"]}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about optional metadata that we do not have
+            dataset = minari.create_dataset_from_buffers(
+                dataset_id,
+                _buffers(demonstrations),
+                observation_space=Dict({"agents": Dict(per_agent), "state": state}),
+                action_space=Dict(actions),
+                algorithm_name=str(meta["demonstrator"]),
+                description=f"{meta['id']}: {len(demonstrations)} episodes recorded with mail_envs",
+                requirements=[f"mail-envs=={meta['versions']['mail_envs']}"],
+                data_format="hdf5",
+                jpeg_encoding=False,
+            )
+        references = {"ref_min_score": meta.get("random_return"), "ref_max_score": meta.get("expert_return")}
+        dataset.storage.update_metadata(
+            {
+                "mail_envs": {**meta, "layout": {**vars(layout)}},
+                **{k: v for k, v in references.items() if v is not None},
+            }
+        )
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return minari.load_dataset(dataset_id)
+
+
+def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
+    """One `EpisodeBuffer` after the other."""
+    from minari.data_collector import EpisodeBuffer
+
+    meta, layout = demonstrations.metadata, demonstrations.layout
+    agents = meta["agents"]
+    counted = [agents.index(a) for a in meta.get("return_agents") or agents]
+    for number, episode in enumerate(demonstrations):
+        t = len(episode)
+        acting = np.concatenate([episode.participation, np.zeros_like(episode.participation[:1])])
+        observations, actions, rewards = {}, {}, {}
+        for i, (agent, dims) in enumerate(zip(agents, meta["observation_dims"], strict=True)):
+            leaves = {
+                "observation": episode.observations[:, i, :dims],
+                "acting": acting[:, i, None],
+            }
+            actions[agent] = episode.actions[:, i]
+            if layout.discrete:
+                absent = acting[:, i, None] == 0
+                mask = np.where(absent, 0, episode.action_masks[:, i])
+                leaves["action_mask"] = np.concatenate([mask, absent], axis=1).astype(np.uint8)
+                actions[agent] = np.where(absent[:-1, 0], layout.num_actions, actions[agent]).astype(np.int64)
+            observations[agent] = leaves
+            rewards[agent] = np.concatenate([[0], episode.rewards[:, i]]).astype(np.float32)[:, None]
+        end = np.arange(t) == t - 1
+        yield EpisodeBuffer(
+            id=number,
+            seed=episode.seed,
+            options={"metrics": dict(episode.metrics)} if episode.metrics else None,
+            observations={"agents": observations, "state": episode.states},
+            actions=actions,
+            rewards=list(episode.rewards[:, counted].mean(axis=1)),
+            terminations=list(end & episode.terminated),
+            truncations=list(end & episode.truncated),
+            infos={"reward": rewards},
+        )
+
+
+def from_minari(dataset: str | Any, out: str | Path) -> Demonstrations:
+    """Import a dataset that `to_minari` wrote, given by its id or as a `MinariDataset`, into a new set."""
+    minari = _minari()
+    if isinstance(dataset, str):
+        dataset = minari.load_dataset(dataset)
+    meta = dataset.storage.metadata.get("mail_envs")
+    if meta is None:
+        raise DemonstrationError(
+            f"the Minari dataset {dataset.spec.dataset_id!r} was not written by to_minari: it does not say "
+            f"which agents there are and who acted"
+        )
+    names = meta["layout"]["metrics"]
+    with Demonstrations.create(out, meta) as writer:
+        for data, attributes in zip(dataset.iterate_episodes(), dataset.storage.get_episode_metadata(
+            dataset.episode_indices), strict=True):  # fmt: skip
+            writer.append(_episode(data, attributes, meta, names))
+    return Demonstrations.open(out)
+
+
+def _episode(data: Any, attributes: dict[str, Any], meta: dict[str, Any], names: list[str]) -> Episode:
+    agents, layout = meta["agents"], meta["layout"]
+    leaves = [data.observations["agents"][a] for a in agents]
+    t = len(data.rewards)
+    observations = np.zeros((t + 1, len(agents), layout["observation_size"]), np.float32)
+    for i, dims in enumerate(meta["observation_dims"]):
+        observations[:, i, :dims] = leaves[i]["observation"]
+    acting = np.stack([leaf["acting"][:, 0] for leaf in leaves], axis=1)
+    actions = np.stack([data.actions[a] for a in agents], axis=1)
+    masks = None
+    if layout["discrete"]:
+        masks = np.stack([leaf["action_mask"][:, :-1] for leaf in leaves], axis=1)
+        if meta["null_action"] == "null":  # there an absent agent's mask allows everything
+            masks[:-1][acting[:-1] == 0] = 1
+        actions = np.where(acting[:-1] == 0, 0, actions).astype(np.int32)
+    metrics = attributes.get("options", {}).get("metrics", {})
+    return Episode(
+        observations=observations,
+        actions=actions,
+        participation=acting[:-1],
+        rewards=np.concatenate([data.infos["reward"][a][1:] for a in agents], axis=1),
+        states=data.observations["state"],
+        action_masks=masks,
+        terminated=bool(data.terminations[-1]),
+        truncated=bool(data.truncations[-1]),
+        seed=int(attributes["seed"]),
+        metrics={k: float(metrics[k]) for k in names},
+    )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "unknown"
+
+
+def _minari() -> Any:
+    try:
+        import minari
+        import minari.dataset._storages  # needs h5py and Pillow, which Minari does not require by itself
+    except ImportError as error:
+        raise DemonstrationError(
+            f"Minari's HDF5 storage is not available ({error}): pip install 'minari[hdf5]' pillow"
+        ) from None
+    return minari

@@ -1,0 +1,80 @@
+"""Exchange with Minari, read by Minari's and TorchRL's own readers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demos.dataset import Demonstrations
+from demos.layout import DemonstrationError
+from demos.record import record
+
+from random_sets import assert_same, write
+
+minari = pytest.importorskip("minari")
+from demos.minari import from_minari, to_minari  # noqa: E402
+
+
+@pytest.fixture
+def datasets(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("id", ["stochastic_coop_nav", "stochastic_predator_prey"])
+@pytest.mark.parametrize("options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}])
+def test_round_trip(datasets, id, options):
+    d = record(id, "scripted", 5, 0, datasets / "set", **options)
+    dataset = to_minari(d)
+    assert dataset.spec.dataset_id == f"mail/{id}/scripted-v0"
+    back = from_minari(f"mail/{id}/scripted-v0", datasets / "back")
+    for a, b in zip(d, back, strict=True):
+        assert_same(a, b)
+    for key in ("id", "arguments", "player_function", "demonstrator", "expert_return", "versions"):
+        assert back.metadata[key] == d.metadata[key]
+
+
+def test_minari_reads_it(datasets):
+    d = record("stochastic_coop_nav", "scripted", 20, 0, datasets / "set")
+    to_minari(d)
+    dataset = minari.load_dataset("mail/stochastic_coop_nav/scripted-v0")
+    assert dataset.total_steps == d.lengths.sum() and len(dataset) == 20
+    episode = dataset[3]
+    acting = episode.observations["agents"]["agent_1"]["acting"][:-1, 0]
+    assert np.array_equal(acting, d[3].participation[:, 1])
+    assert np.all((episode.actions["agent_1"] == 5) == (acting == 0))
+    assert episode.rewards.sum() == pytest.approx(d[3].returns.mean(), rel=1e-5)
+    assert dataset.observation_space.contains(
+        {"agents": {a: {k: v[0] for k, v in leaves.items()} for a, leaves in episode.observations["agents"].items()},
+         "state": episode.observations["state"][0]}
+    )  # fmt: skip
+    score = minari.get_normalized_score(dataset, np.array([d.metadata["random_return"]]))
+    assert score == pytest.approx([0.0])
+    assert len(dataset.filter_episodes(lambda e: len(e) > 5)) > 0
+
+
+def test_torchrl_reads_it(datasets):
+    pytest.importorskip("torchrl")
+    from torchrl.data.datasets.minari_data import MinariExperienceReplay
+
+    d = record("stochastic_coop_nav", "scripted", 20, 0, datasets / "set")
+    to_minari(d, "mail/stochastic_coop_nav/torchrl_test-v0")
+    replay = MinariExperienceReplay(
+        "mail/stochastic_coop_nav/torchrl_test-v0", batch_size=16, load_from_local_minari=True,
+        split_trajs=False, root=datasets / "torchrl",
+    )  # fmt: skip
+    assert len(replay) == d.lengths.sum()
+    sample = replay.sample()
+    leaf = ("observation", "agents", "agent_2", "action_mask")
+    assert sample[leaf].shape == (16, 6) and sample[("next", "reward")].shape == (16, 1)
+
+
+def test_errors(datasets):
+    write(datasets / "set", 2)
+    d = Demonstrations.open(datasets / "set")
+    to_minari(d, "mail/some_game/one-v0")
+    with pytest.raises(DemonstrationError, match="exists already"):
+        to_minari(d, "mail/some_game/one-v0")
+    minari.load_dataset("mail/some_game/one-v0").storage.update_metadata({"mail_envs": None})
+    with pytest.raises(DemonstrationError, match="was not written by to_minari"):
+        from_minari("mail/some_game/one-v0", datasets / "back")

@@ -1,0 +1,126 @@
+"""Policy files: the same numbers as the network that wrote them, and errors that say what does not fit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import mail_envs
+from demos.keyed_random import KeyedRandom
+from demos.policies import MLPPolicy, inverse_cdf, load_policy
+
+
+def write_policy(path, dims=16, outputs=5, groups=(0, 0, 0), seed=0, **entries):
+    rng = np.random.default_rng(seed)
+    identity = groups.count(0) if entries.get("agent_id") == "true" else 0
+    tensors = {}
+    for g in range(max(groups) + 1):
+        for k, (i, o) in enumerate([(dims + identity, 8), (8, outputs)]):
+            tensors[f"group{g}.{k}.weight"] = rng.standard_normal((o, i)).astype(np.float32)
+            tensors[f"group{g}.{k}.bias"] = rng.standard_normal(o).astype(np.float32)
+        if entries.get("distribution") == "gaussian":
+            tensors[f"group{g}.log_std"] = np.full(outputs, -1, np.float32)
+    metadata = {"format": "mail_envs policy 1", "id": "stochastic_coop_nav", "groups": json.dumps(groups),
+                "activation": "relu", "distribution": "categorical", "null_action": "null",
+                "agent_id": "false", "learner": "mack", **entries}  # fmt: skip
+    save_file(tensors, path, metadata=metadata)
+    return tensors
+
+
+def play(env, policy, rng=None):
+    observations, info = env.reset(seed=0)
+    rng = rng or np.random.default_rng(0)
+    for _ in range(5):
+        actions = policy(observations, info, rng)
+        observations, _, _, _, info = env.step(actions)
+        assert np.all(info["illegal_actions"] == 0)
+    return actions
+
+
+def test_outputs_are_those_of_the_network(tmp_path):
+    t = write_policy(tmp_path / "p.safetensors", agent_id="true")
+    policy = MLPPolicy.load(tmp_path / "p.safetensors")
+    x = np.random.default_rng(0).standard_normal((4, 3, 16)).astype(np.float32)
+    inputs = np.concatenate([x, np.broadcast_to(np.eye(3), (4, 3, 3))], axis=-1)
+    hidden = np.maximum(inputs @ t["group0.0.weight"].T + t["group0.0.bias"], 0)
+    assert np.allclose(policy.outputs(x), hidden @ t["group0.1.weight"].T + t["group0.1.bias"], atol=1e-5)
+
+
+@pytest.mark.parametrize("null_action", ["null", "as_action"])
+@pytest.mark.parametrize("outputs", [5, 6])
+def test_policies_with_and_without_a_null_output_play_both_kinds(tmp_path, null_action, outputs):
+    kind = "as_action" if outputs == 6 else "null"
+    write_policy(tmp_path / "policy.safetensors", outputs=outputs, null_action=kind)
+    env = mail_envs.make_vec("stochastic_coop_nav", num_envs=30, null_action=null_action)
+    play(env, load_policy(tmp_path, env))
+    play(env, load_policy(tmp_path, env, greedy=True))
+
+
+def test_gaussian_policies(tmp_path):
+    write_policy(tmp_path / "p.safetensors", distribution="gaussian")
+    env = mail_envs.make_vec("stochastic_coop_nav", num_envs=3, continuous_actions=True)
+    policy = load_policy(tmp_path / "p.safetensors", env, greedy=True)
+    assert policy(env.reset(seed=0)[0], {}, None).shape == (3, 3, 5)
+
+
+def test_actions_do_not_depend_on_the_batch(tmp_path):
+    write_policy(tmp_path / "p.safetensors")
+    policy = MLPPolicy.load(tmp_path / "p.safetensors")
+    x = np.random.default_rng(0).standard_normal((50, 3, 16)).astype(np.float32)
+    assert np.allclose(policy.outputs(x)[:1], policy.outputs(x[:1]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"dims": 18}, "made for 18 observed numbers"),
+        ({"outputs": 7}, "has 7 action outputs"),
+        ({"groups": (0, 0)}, "made for 2 agents"),
+        ({"distribution": "gaussian"}, "continuous"),
+        ({"format": "other"}, "expected a 'mail_envs policy 1' file"),
+        ({"activation": "gelu"}, "incomplete or inconsistent"),
+    ],
+)
+def test_policies_that_do_not_fit(tmp_path, entries, message):
+    write_policy(tmp_path / "p.safetensors", **entries)
+    env = mail_envs.make_vec("stochastic_coop_nav")
+    with pytest.raises(ValueError, match=message):
+        load_policy(tmp_path / "p.safetensors", env)
+
+
+def test_foreign_files(tmp_path):
+    env = mail_envs.make_vec("stochastic_coop_nav")
+    (tmp_path / "p.safetensors").write_bytes(b"\x80\x04 not a policy")
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        load_policy(tmp_path / "p.safetensors", env)
+    with pytest.raises(ValueError, match="neither"):
+        load_policy("exprt", env)
+
+
+@pytest.mark.parametrize("id", sorted(mail_envs.specs()))
+@pytest.mark.parametrize("options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}])
+def test_random_policy_is_always_legal(id, options):
+    env = mail_envs.make_vec(id, num_envs=20, **options)
+    play(env, load_policy("random", env))
+
+
+def test_inverse_cdf_follows_the_weights():
+    draws = np.random.default_rng(0).random(20_000)
+    chosen = inverse_cdf(np.tile([1.0, 0.0, 3.0, 0.0], (20_000, 1)), draws)
+    assert np.bincount(chosen, minlength=4)[[1, 3]].sum() == 0
+    assert (chosen == 2).mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_keyed_numbers_belong_to_the_episode_and_the_round():
+    all_three = KeyedRandom(np.array([5, 6, 7]), np.array([2, 0, 9])).random((3, 4))
+    assert np.array_equal(KeyedRandom(np.array([6]), np.array([0])).random((1, 4)), all_three[1:2])
+    many = KeyedRandom(np.arange(1000), np.arange(1000) % 50)
+    uniform, normal = many.random((1000, 20)), many.standard_normal((1000, 20))
+    assert uniform.mean() == pytest.approx(0.5, abs=0.01) and uniform.min() >= 0 and uniform.max() < 1
+    assert normal.std() == pytest.approx(1.0, abs=0.02)
+    assert len(np.unique(uniform)) == 20_000
+    with pytest.raises(AttributeError, match=r"rng\.choice is not available"):
+        many.choice

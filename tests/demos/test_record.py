@@ -1,0 +1,167 @@
+"""Recording, replaying and looking at demonstrations of the real games."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mail_envs
+from demos import inspect, replay
+from demos.dataset import Demonstrations
+from demos.layout import DemonstrationError
+from demos.policies import load_policy
+from demos.record import Args, main, mean_return, record, rollouts
+
+from random_sets import assert_same
+
+GAMES = ["stochastic_coop_nav", "deterministic_coop_nav", "deterministic_coop_reaching", "stochastic_predator_prey"]
+
+
+@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("policy", ["random", "scripted"])
+def test_recording_does_not_depend_on_the_number_of_environments(tmp_path, id, policy):
+    one = record(id, policy, 7, 5, tmp_path / "one", num_envs=1, random_return=0.0)
+    many = record(id, policy, 7, 5, tmp_path / "many", num_envs=4, random_return=0.0)
+    for a, b in zip(one, many, strict=True):
+        assert_same(a, b)
+    assert [e.seed for e in one] == list(range(5, 12))
+
+
+@pytest.mark.parametrize("id", GAMES)
+@pytest.mark.parametrize("options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}, {"fixed_horizon": True}])
+def test_simulating_again_gives_the_same_bits(tmp_path, id, options):
+    d = record(id, "scripted", 6, 0, tmp_path / "set", random_return=0.0, **options)
+    assert replay.verify(d) == []
+
+
+def test_verify_finds_what_differs(tmp_path):
+    d = record("stochastic_coop_nav", "scripted", 2, 0, tmp_path / "set", random_return=0.0)
+    episode = d[1]
+    forged = type(episode)(**{**vars(episode), "rewards": episode.rewards + np.float32(1)})
+    assert replay.simulate(replay.make_env(d.metadata), forged) == ("rewards from round 0",)
+
+
+@pytest.mark.parametrize(
+    ("id", "expected"),
+    [
+        ("coop_nav", -12.6),
+        ("stochastic_coop_nav", -11.6),
+        ("deterministic_coop_nav", -13.7),
+        ("deterministic_coop_reaching", -71.0),
+    ],
+)
+def test_scripted_demonstrators_reach_their_level(id, expected):
+    env = mail_envs.make_vec(id, num_envs=300)
+    assert mean_return(env, load_policy("scripted", env), 300) == pytest.approx(expected, abs=1.5)
+
+
+def test_scripted_chasers_and_prey_beat_random_ones():
+    env = mail_envs.make_vec("stochastic_predator_prey", num_envs=200)
+    scripted, random = load_policy("scripted", env), load_policy("random", env)
+
+    def prey_return(prey, adversaries):
+        def both(observations, info, rng):
+            actions = adversaries(observations, info, rng).copy()
+            actions[:, 0] = prey(observations, info, rng)[:, 0]
+            return actions
+
+        return np.mean([e.returns[0] for e in rollouts(env, both, np.arange(200))])
+
+    assert prey_return(random, scripted) < -100 < -60 < prey_return(random, random)
+    assert prey_return(scripted, scripted) > -15
+
+
+@pytest.mark.parametrize(
+    ("id", "arguments"),
+    [
+        ("coop_nav", {"num_agents": 5, "num_landmarks": 4, "integration": "position_first"}),
+        ("coop_nav", {"num_agents": 1, "num_landmarks": 3, "penalty": "none"}),
+        ("coop_reaching", {"num_agents": 6}),
+        ("predator_prey", {"num_adversaries": 1, "num_obstacles": 0}),
+    ],
+)
+def test_scripted_demonstrators_take_other_numbers_of_agents(id, arguments):
+    env = mail_envs.make_vec(id, num_envs=20, **arguments)
+    scripted, random = load_policy("scripted", env), load_policy("random", env)
+    agent = 0 if id == "predator_prey" else slice(None)
+    better, worse = (
+        np.mean([e.returns[agent].mean() for e in rollouts(env, p, range(20))]) for p in (scripted, random)
+    )
+    assert better > worse
+
+
+def test_existing_set_is_completed_and_others_refused(tmp_path):
+    out = tmp_path / "set"
+    record("stochastic_coop_nav", "scripted", 5, 0, out, num_envs=2)
+    d = record("stochastic_coop_nav", "scripted", 8, 0, out)
+    assert [e.seed for e in d] == list(range(8))
+    assert d.metadata["statistics"]["episodes"] == 8
+    assert d.metadata["random_return"] == pytest.approx(-59.6, abs=2.5)
+    with pytest.raises(DemonstrationError, match="demonstrator 'scripted', not 'random'"):
+        record("stochastic_coop_nav", "random", 8, 0, out)
+    with pytest.raises(DemonstrationError, match="player_function"):
+        record("stochastic_coop_nav", "scripted", 9, 0, out, player_function=mail_envs.Stochastic(0.4))
+    assert len(Demonstrations.open(out)) == 8
+
+
+def start_recording(out: Path, episodes: int = 1_000_000) -> subprocess.Popen:
+    command = [sys.executable, "-m", "demos.record", "--env", "stochastic_coop_nav", "--policy", "scripted",
+               "--episodes", str(episodes), "--out", str(out), "--num-envs", "16"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+    deadline = time.time() + 120
+    while not any(p.stat().st_size > 100_000 for p in out.glob("shard-*")):
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_recording_keeps_what_was_finished_and_continues(tmp_path, kind):
+    process = start_recording(tmp_path / "set")
+    process.send_signal(kind)
+    process.wait(60)
+    d = Demonstrations.open(tmp_path / "set")
+    assert len(d) > 10 and [e.seed for e in d] == list(range(len(d)))
+    assert replay.verify(d.first(5)) == []
+    count = len(d)
+    again = record("stochastic_coop_nav", "scripted", count + 3, 0, tmp_path / "set")
+    assert [e.seed for e in again] == list(range(count + 3))
+
+
+def test_commands(tmp_path, capsys):
+    out = tmp_path / "set"
+    assert main(Args(env="stochastic_predator_prey", out=out, episodes=4, arguments=("num_obstacles=1",))) == 0
+    assert inspect.main(inspect.Args(out)) == 0
+    assert "stochastic_predator_prey" in capsys.readouterr().out
+    assert inspect.main(inspect.Args(out, json=True, plots=tmp_path / "plots")) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["arguments"] == {"num_obstacles": 1} and figures["statistics"]["episodes"] == 4
+    assert figures["statistics"]["participation"]["prey_0"] == 1.0
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 4
+    assert replay.main(replay.Args(out, verify=True, all=True)) == 0
+    assert "4 of 4" in capsys.readouterr().out
+
+
+def test_commands_name_what_is_wrong(tmp_path, capsys):
+    assert main(Args(env="stochastic_cop_nav", out=tmp_path / "a")) == 2
+    assert "stochastic_coop_nav" in capsys.readouterr().err
+    assert main(Args(env="coop_nav", out=tmp_path / "a", policy="no/such/run")) == 2
+    assert "no/such/run" in capsys.readouterr().err
+    assert inspect.main(inspect.Args(tmp_path / "a")) == 2
+    assert replay.main(replay.Args(tmp_path / "a")) == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_replay_writes_an_animation(tmp_path, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    imageio = pytest.importorskip("imageio.v3")
+    d = record("stochastic_coop_nav", "scripted", 1, 0, tmp_path / "set", random_return=0.0)
+    assert replay.main(replay.Args(tmp_path / "set", out=tmp_path / "x.gif")) == 0
+    assert len(imageio.imread(tmp_path / "x.gif")) >= min(len(d[0]), 2)

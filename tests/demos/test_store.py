@@ -1,0 +1,249 @@
+"""What is written is read again, whatever happens in between, and nothing is read that is not intact."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from demos.dataset import Demonstrations, DemonstrationWarning
+from demos.inspect import repair
+from demos.layout import DemonstrationError
+
+from random_sets import assert_same, metadata, random_episode, write
+
+small = st.integers(1, 5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(small, small, small, small, st.booleans(), st.integers(1, 12), st.sampled_from([(), ("a", "b.c")]))
+def test_episodes_of_any_shape_come_back_bit_for_bit(n, d, a, s, discrete, count, metrics):
+    sizes = {"n": n, "d": d, "a": a, "s": s, "discrete": discrete, "metrics": metrics}
+    with tempfile.TemporaryDirectory() as folder:
+        written = write(Path(folder) / "set", count, shard_bytes=6000, **sizes)
+        demonstrations = Demonstrations.open(Path(folder) / "set")
+        assert len(demonstrations) == count
+        for k, episode in enumerate(written):
+            assert_same(demonstrations[k], episode)
+
+
+def test_any_arrow_reader_opens_a_shard(demos_path):
+    with pa.ipc.open_stream(str(demos_path / "shard-00000.arrow")) as reader:
+        batches = list(reader)
+    assert batches[0].column("round").to_pylist() == list(range(batches[0].num_rows))
+    assert batches[0].column("seed").to_pylist() == [0] * batches[0].num_rows
+
+
+def test_manifest_counts_what_is_there(demos_path):
+    manifest = json.loads((demos_path / "manifest.json").read_text())
+    demonstrations = Demonstrations.open(demos_path)
+    assert len(manifest["shards"]) > 1
+    assert sum(s["episodes"] for s in manifest["shards"]) == manifest["statistics"]["episodes"] == 40
+    assert sum(s["transitions"] for s in manifest["shards"]) == demonstrations.lengths.sum()
+
+
+def test_extending_continues_the_set(demos_path):
+    rng = np.random.default_rng(1)
+    extra = random_episode(rng, seed=99)
+    with Demonstrations.extend(demos_path) as writer:
+        writer.append(extra)
+    demonstrations = Demonstrations.open(demos_path)
+    assert len(demonstrations) == 41
+    assert_same(demonstrations[40], extra)
+
+
+KILLED = """
+import sys, numpy as np
+sys.path.insert(0, {tests!r})
+from demos.dataset import Demonstrations
+from random_sets import metadata, random_episode
+rng = np.random.default_rng(0)
+writer = Demonstrations.create({path!r}, metadata(), shard_bytes=30_000)
+for k in range(1_000_000):
+    writer.append(random_episode(rng, seed=k))
+    print(k, flush=True)
+"""
+
+
+def test_kill_loses_nothing_that_was_finished(tmp_path):
+    path = tmp_path / "set"
+    root, here = Path(__file__).parents[2], Path(__file__).parent
+    code = KILLED.format(tests=str(here), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
+    assert process.stdout is not None
+    for _ in range(200):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    acknowledged = 199 + len(process.stdout.read().splitlines())
+    process.wait()
+    demonstrations = Demonstrations.open(path)
+    assert len(demonstrations) >= acknowledged
+    assert [e.seed for e in demonstrations] == list(range(len(demonstrations)))
+    with Demonstrations.extend(path) as writer:
+        writer.append(random_episode(np.random.default_rng(0), seed=77))
+    again = Demonstrations.open(path)
+    assert len(again) == len(demonstrations) + 1 and again[-1].seed == 77 and not again.notices
+
+
+def unclosed(path: Path, count: int) -> bytes:
+    """A set as a killed process leaves it; returns the open shard's bytes."""
+    rng = np.random.default_rng(3)
+    writer = Demonstrations.create(path, metadata())
+    for k in range(count):
+        writer.append(random_episode(rng, seed=k))
+    data = (path / "shard-00000.arrow").read_bytes()
+    writer._writer.release()
+    return data
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100, 800])
+def test_torn_tail_is_ignored_and_said(tmp_path, cut):
+    data = unclosed(tmp_path / "set", 5)
+    (tmp_path / "set" / "shard-00000.arrow").write_bytes(data[:-cut])
+    with pytest.warns(DemonstrationWarning, match="unfinished episode"):
+        demonstrations = Demonstrations.open(tmp_path / "set")
+    assert [e.seed for e in demonstrations] == [0, 1, 2, 3]
+    assert demonstrations.notices
+    Demonstrations.extend(tmp_path / "set").close()
+    assert not Demonstrations.open(tmp_path / "set").notices
+
+
+def test_last_write_that_never_reached_the_disk_is_ignored(tmp_path):
+    data = bytearray(unclosed(tmp_path / "set", 5))
+    data[-300:-100] = bytes(200)  # a page of zeros after a power failure
+    (tmp_path / "set" / "shard-00000.arrow").write_bytes(data)
+    with pytest.warns(DemonstrationWarning):
+        assert len(Demonstrations.open(tmp_path / "set")) == 4
+
+
+@pytest.mark.parametrize("size", [0, 3, 50])
+def test_shard_that_was_just_begun(tmp_path, size):
+    data = unclosed(tmp_path / "set", 1)
+    (tmp_path / "set" / "shard-00000.arrow").write_bytes(data[:size])
+    writer = Demonstrations.extend(tmp_path / "set")
+    writer.append(random_episode(np.random.default_rng(0)))
+    writer.close()
+    assert len(Demonstrations.open(tmp_path / "set")) == 1
+
+
+def flip_a_byte(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_flipped_bit_is_found_and_the_rest_recovered(demos_path):
+    shard = demos_path / "shard-00001.arrow"
+    flip_a_byte(shard, shard.stat().st_size - 500)
+    with pytest.raises(DemonstrationError, match=r"shard-00001.*sha256.*39 episodes.*recover=True"):
+        Demonstrations.open(demos_path)
+    assert len(Demonstrations.open(demos_path, recover=True)) == 39
+
+
+def test_flipped_bit_is_found_when_reading_without_verification(demos_path):
+    shard = demos_path / "shard-00001.arrow"
+    flip_a_byte(shard, shard.stat().st_size - 500)
+    demonstrations = Demonstrations.open(demos_path, verify=False)
+    with pytest.raises(DemonstrationError, match="damaged"):
+        list(demonstrations)
+    with pytest.raises(DemonstrationError, match="damaged"):
+        demonstrations.transitions()
+
+
+def test_truncated_and_missing_shards_are_named(demos_path):
+    shard = demos_path / "shard-00000.arrow"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-700])
+    with pytest.raises(DemonstrationError, match=rf"shard-00000.*expected {len(data)} bytes, found"):
+        Demonstrations.open(demos_path)
+    left = len(Demonstrations.open(demos_path, recover=True))
+    assert 38 <= left < 40
+    assert "of 40 episodes are in order" in repair(demos_path)
+    assert len(Demonstrations.open(demos_path)) == left
+    (demos_path / "shard-00001.arrow").unlink()
+    with pytest.raises(DemonstrationError, match="shard-00001.*missing"):
+        Demonstrations.open(demos_path)
+
+
+def test_foreign_folders_and_files(tmp_path, demos_path):
+    with pytest.raises(DemonstrationError, match="found nothing"):
+        Demonstrations.open(tmp_path / "absent")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "photo.png").write_bytes(b"png")
+    with pytest.raises(DemonstrationError, match="photo.png"):
+        Demonstrations.open(tmp_path / "foreign")
+    with pytest.raises(DemonstrationError, match="not an empty folder"):
+        Demonstrations.create(tmp_path / "foreign", metadata())
+    (tmp_path / "foreign" / "manifest.json").write_text('{"name": "my-web-app"}')
+    with pytest.raises(DemonstrationError, match="expected the format"):
+        Demonstrations.open(tmp_path / "foreign")
+    (tmp_path / "foreign" / "manifest.json").write_text("{")
+    with pytest.raises(DemonstrationError, match="not valid JSON"):
+        Demonstrations.open(tmp_path / "foreign")
+    (demos_path / "shard-00099.arrow").write_bytes(b"GIF89a this is a picture")
+    with pytest.raises(DemonstrationError, match="shard-00099.*not an Arrow stream"):
+        Demonstrations.open(demos_path)
+
+
+def test_other_schema_version(demos_path):
+    manifest = json.loads((demos_path / "manifest.json").read_text())
+    manifest["schema_version"] = 2
+    (demos_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DemonstrationError, match="schema version 2"):
+        Demonstrations.open(demos_path)
+
+
+def test_shard_of_another_set(tmp_path, demos_path):
+    write(tmp_path / "other", 3, n=2)
+    os.replace(tmp_path / "other" / "shard-00000.arrow", demos_path / "shard-00099.arrow")
+    with pytest.raises(DemonstrationError, match="columns are not those of the manifest.*observations"):
+        Demonstrations.open(demos_path)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, ("unpickled",))
+
+
+def test_nothing_is_unpickled(tmp_path, demos_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (demos_path / "shard-00099.arrow").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(DemonstrationError):
+        Demonstrations.open(demos_path)
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_one_writer_at_a_time(demos_path):
+    with Demonstrations.extend(demos_path), pytest.raises(DemonstrationError, match="another process"):
+        Demonstrations.extend(demos_path)
+
+
+def test_episodes_of_another_shape_are_refused(demos_path):
+    with Demonstrations.extend(demos_path) as writer:
+        with pytest.raises(DemonstrationError, match=r"observations .* \(3, 9\).*\(3, 4\)"):
+            writer.append(random_episode(np.random.default_rng(0), d=9))
+    assert len(Demonstrations.open(demos_path)) == 40
+
+
+def test_opening_many_episodes_is_quick(tmp_path):
+    rng = np.random.default_rng(0)
+    episode = random_episode(rng, t=20)
+    with Demonstrations.create(tmp_path / "set", metadata()) as writer:
+        for _ in range(5000):
+            writer.append(episode)
+    start = time.perf_counter()
+    demonstrations = Demonstrations.open(tmp_path / "set")
+    assert demonstrations[4999].seed == 0
+    assert time.perf_counter() - start < 2.0

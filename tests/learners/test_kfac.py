@@ -1,0 +1,99 @@
+"""K-FAC against a dense natural gradient, its KL bound, its guards and its state."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from learners.lib.kfac import KFAC, Adam
+
+
+def gaussian_nll(prediction: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (prediction - prediction.detach() - torch.randn_like(prediction)).square().sum(1)
+
+
+def test_preconditioned_gradient_equals_dense_fisher_inverse_of_a_linear_gaussian_model():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    optimizer = KFAC(layer, lr=1.0, kl_clip=1e9, momentum=0.0, damping=1e-6, cold_steps=0)
+    x, target = torch.randn(4096, 3), torch.randn(4096, 2)
+    rows = torch.cat([x, torch.ones(4096, 1)], 1)
+    before = torch.cat([layer.weight, layer.bias[:, None]], 1).detach().clone()
+
+    loss = 0.5 * (layer(x) - target).square().sum(1).mean()
+    optimizer.step(loss, lambda: gaussian_nll(layer(x)))
+
+    A = rows.T @ rows / len(rows)
+    dense = torch.kron(optimizer.G[0], A)  # of vec(W), row by row
+    gradient = (before @ rows.T - target.T) @ rows / len(rows)
+    expected = torch.linalg.solve(dense, gradient.flatten()).view_as(gradient)
+    moved = before - torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
+    assert torch.allclose(optimizer.A[0], A, atol=1e-4)
+    assert torch.allclose(optimizer.G[0], torch.eye(2), atol=0.1)  # the Fisher of a unit Gaussian
+    assert torch.allclose(moved, expected, atol=2e-3)
+
+
+def test_kl_of_a_step_stays_below_the_clip():
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 5))
+    optimizer = KFAC(network, lr=1.0, kl_clip=1e-3, momentum=0.0)
+    x = torch.randn(2000, 6)
+    labels = torch.randint(5, (2000,))
+
+    def fisher() -> torch.Tensor:
+        logs = torch.log_softmax(network(x), 1)
+        return -logs.gather(1, torch.distributions.Categorical(logits=logs).sample()[:, None]).squeeze(1)
+
+    for _ in range(30):
+        before = torch.log_softmax(network(x), 1).detach()
+        optimizer.step(nn.functional.cross_entropy(network(x), labels), fisher)
+    after = torch.log_softmax(network(x), 1).detach()
+    kl = (before.exp() * (before - after)).sum(1).mean()
+    assert 0 < kl < 1e-3
+
+
+def test_state_round_trip_continues_identically():
+    x, y = torch.randn(64, 4), torch.randn(64, 2)
+
+    def steps(network: nn.Module, optimizer, count: int) -> None:
+        for k in range(count):
+            torch.manual_seed(k)
+            optimizer.step((network(x) - y).square().mean(), lambda: gaussian_nll(network(x)))
+
+    for kind in (KFAC, Adam):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        optimizer = kind(network, lr=0.01)
+        steps(network, optimizer, 15)
+        twin = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        twin.load_state_dict(network.state_dict())
+        other = kind(twin, lr=0.5)
+        other.load_state_dict(optimizer.state_dict())
+        steps(network, optimizer, 5)
+        steps(twin, other, 5)
+        for a, b in zip(network.parameters(), twin.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", [KFAC, Adam])
+def test_a_nan_gradient_skips_the_step(kind):
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    optimizer = kind(network, lr=0.1)
+    x = torch.randn(10, 3)
+    for bad in (False, True, False):
+        before = [p.detach().clone() for p in network.parameters()]
+        loss = network(x).mean() * (math.nan if bad else 1.0)
+        assert optimizer.step(loss, lambda: gaussian_nll(network(x))) is not bad
+        same = all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+        assert same == bad
+    assert optimizer.skipped == 1
+
+
+def test_unknown_modules_are_refused():
+    with pytest.raises(TypeError, match="GRU"):
+        KFAC(nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 2)))
+    with pytest.raises(TypeError, match="bias"):
+        KFAC(nn.Linear(2, 2, bias=False))

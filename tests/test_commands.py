@@ -1,0 +1,408 @@
+"""The command line: every command as a user runs it, and what it says to mistakes."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import numpy as np
+import pytest
+
+import mail_envs
+from mail_envs.__main__ import COMMANDS, main
+from mail_envs.commands import CommandError, parse_player_function, parse_settings
+from mail_envs.conformance import CHECKS, ConformanceError, NotApplicable, Subject
+
+IDS = sorted(mail_envs.specs())
+
+
+def test_every_command_has_help(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as end:
+            main([command, "--help"])
+        assert end.value.code == 0
+        assert f"mail_envs {command}" in capsys.readouterr().out
+
+
+def test_list_names_every_game(capsys):
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(id in shown for id in IDS)
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_info_tells_spaces_players_and_arguments(id, capsys):
+    assert main(["info", id]) == 0
+    shown = capsys.readouterr().out
+    vector = mail_envs.make_vec(id)
+    assert all(agent in shown for agent in vector.agents)
+    assert type(vector.player_function).__name__ in shown
+    assert "null_dynamics" in shown and "'coast'" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["info", "stochastic_coop_naw"], "stochastic_coop_nav"),
+        (["list", "--family", "board"], "particle"),
+        (["render", "coop_nav", "--policy", "random", "--out", "x.bmp"], ".gif or .png"),
+        (["render", "coop_nav", "--policy", "no/such/run", "--out", "x.gif"], "no/such/run"),
+        (["render", "coop_nav", "--out", "x.gif", "--set", "num_agent=4"], "num_agents"),
+        (["render", "coop_nav", "--out", "x.gif", "--set", "oops"], "NAME=VALUE"),
+        (["render", "coop_nav", "--out", "x.gif", "--player-function", "open('x')"], "Stochastic"),
+        (["render", "coop_nav", "--out", "x.gif", "--player-function", "Stochastic(2)"], "[0, 1]"),
+        (["play", "coop_nav", "--agent", "agent_9"], "agent_0"),
+        (["play", "coop_nav", "--set", "continuous_actions=True"], "discrete"),
+        (["bench", "--against", "gym"], "mpe2"),
+        (["bench", "nav"], "unknown id"),
+        (["check", "no_such_file.py"], "no such file"),
+        (["check"], "name a game"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments, said, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and "Traceback" not in error
+
+
+def test_settings_are_literals_or_text():
+    given = ("num_agents=5", "penalty=hard", "ratio=0.5", "flag=True", "cells=(1, 2)")
+    assert parse_settings(given) == {
+        "num_agents": 5, "penalty": "hard", "ratio": 0.5, "flag": True, "cells": (1, 2)
+    }  # fmt: skip
+
+
+def test_player_functions_are_parsed_and_never_evaluated():
+    assert parse_player_function("Stochastic([0.5, 1])") == mail_envs.Stochastic([0.5, 1])
+    assert parse_player_function("Synchronous") == mail_envs.Synchronous()
+    assert parse_player_function("TurnOrder(groups=[[0], [1, 2]])") == mail_envs.TurnOrder(
+        [[0], [1, 2]]
+    )
+    for text in ("__import__('os')", "Stochastic(__import__('os'))", "1", "", "a.b()"):
+        with pytest.raises(CommandError):
+            parse_player_function(text)
+
+
+def test_render_writes_a_film_and_a_filmstrip(tmp_path, capsys):
+    from PIL import Image
+
+    for name in ("x.gif", "x.png"):
+        arguments = ["--policy", "random", "--out", str(tmp_path / name), "--size", "120"]
+        more = ["--set", "num_agents=4", "--max-rounds", "9", "--episodes", "2"]
+        assert main(["render", "stochastic_coop_nav", *arguments, *more]) == 0
+    with Image.open(tmp_path / "x.gif") as film:
+        duration = sum(_durations(film))
+        assert duration == 2 * (10 + 6) * 100, "two episodes of ten frames, the last one held"
+    with Image.open(tmp_path / "x.png") as strip:
+        assert strip.size == (480, 240)
+    assert "episode 1 (seed 1): 9 rounds" in capsys.readouterr().out
+
+
+def _durations(film):
+    for k in range(film.n_frames):
+        film.seek(k)
+        yield film.info["duration"]
+
+
+# -- play -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pygame(monkeypatch):
+    """pygame on a display that nobody sees, without old events."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    module = pytest.importorskip("pygame")
+    module.display.quit()
+    module.display.init()
+    module.display.set_mode((10, 10))
+    module.event.clear()
+    yield module
+    module.display.quit()
+
+
+@pytest.fixture
+def session(pygame):
+    """A session of `stochastic_coop_nav` against random agents, and a function that presses keys."""
+    from demos import load_policy
+    from mail_envs.commands.play import Session
+    from mail_envs.rendering import Canvas
+
+    vector = mail_envs.make_vec("stochastic_coop_nav", max_rounds=12, autoreset=False)
+    session = Session(vector, load_policy("random", vector), Canvas((120, 120)))
+
+    def press(*names):
+        for name in names:
+            key = pygame.key.key_code(name)
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+
+    session.post = press
+    return session
+
+
+def test_play_uses_the_keys_when_the_agent_participates(session, monkeypatch):
+    played = []
+    step = session.vector.step
+
+    def spy(actions):
+        played.append((session.vector.buffers.participation[0, 0] > 0, int(actions[0, 0])))
+        return step(actions)
+
+    monkeypatch.setattr(session.vector, "step", spy)
+    session.post(*["right", "up", "a", "s", "space", "2"] * 2)
+    assert session.play_episode(seed=3)
+    moves = [action for acts, action in played if acts]
+    assert len(played) == 12
+    assert moves == [2, 4, 1, 3, 0, 2, 2, 4, 1, 3, 0, 2][: len(moves)] and moves
+
+
+def test_play_waits_until_the_person_moves(session, monkeypatch):
+    frames = []
+    show = session.show
+
+    def count(message):
+        frames.append(message)
+        if len(frames) == 200:
+            session.post("escape")
+        show(message)
+
+    monkeypatch.setattr(session, "show", count)
+    assert not session.play_episode(seed=3)
+    assert frames.count("your move: agent_0") > 100
+    assert session.vector.buffers.clock["rounds"][0] < 12
+
+
+def test_tab_steers_the_next_agent_and_escape_ends(session):
+    session.post("tab")
+    session.show("")
+    assert session.steered == 1
+    session.post("tab", "tab", "escape")
+    assert not session.play_episode(seed=0)
+    assert session.left and session.steered == 0
+
+
+def test_closing_the_window_ends_the_game(session, pygame):
+    session.show("")
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+    assert not session.play_episode(seed=0)
+    assert session.run(seed=0, episodes=3) == 0
+
+
+def test_a_forbidden_move_is_refused(session):
+    session.vector.reset(seed=0)
+    mask = np.ones((1, 3, 5), np.int8)
+    mask[0, 0, 2] = 0
+    info = {
+        "participation": np.ones((1, 3)), "alive": np.ones((1, 3), bool), "action_mask": mask
+    }  # fmt: skip
+    session.post("right", "left")
+    assert session.choose(info) == 1
+
+
+def test_digits_name_actions_in_games_without_keys_of_their_own(session):
+    from mail_envs.commands.play import key_actions
+
+    keys = key_actions(session.vector)
+    assert keys["4"] == 4 and keys["up"] == keys["w"] == 4 and "5" not in keys
+
+
+def test_play_records_demonstrations(pygame, tmp_path, monkeypatch, capsys):
+    from demos import Demonstrations
+    from mail_envs.commands import play
+
+    held = {pygame.key.key_code("right")}
+    monkeypatch.setattr("pygame.key.get_pressed", lambda: {k: k in held for k in _codes(pygame)})
+    monkeypatch.setattr(play.Session, "wait_for_key", lambda self, message: None)
+    folder = tmp_path / "set"
+    arguments = ["stochastic_coop_nav", "--others", "random", "--speed", "0", "--max-rounds", "7"]
+    more = ["--record", str(folder), "--seed", "4"]
+    assert main(["play", *arguments, *more, "--episodes", "2"]) == 0
+    assert main(["play", *arguments, *more, "--episodes", "1"]) == 0, "a set can be continued"
+    demonstrations = Demonstrations.open(folder)
+    assert len(demonstrations) == 3
+    assert demonstrations[0].seed == demonstrations[2].seed == 4
+    for episode in demonstrations:
+        assert len(episode) == 7 and episode.truncated
+        acts = episode.participation[:, 0] > 0
+        assert (episode.actions[acts, 0] == 2).all() and not episode.actions[~acts, 0].any()
+        _assert_simulates_again(episode)
+    assert demonstrations.metadata["demonstrator"] == "person, others random"
+    other = ["--others", "random", "--record", str(folder), "--episodes", "1"]
+    assert main(["play", "coop_nav", *other]) == 2
+    assert "another game" in capsys.readouterr().err
+
+
+def _codes(pygame):
+    from mail_envs.commands.play import FIVE_ACTIONS
+
+    return [pygame.key.key_code(name) for name in (*FIVE_ACTIONS, *"0123456789")]
+
+
+def _assert_simulates_again(episode):
+    vector = mail_envs.make_vec("stochastic_coop_nav", max_rounds=7, autoreset=False)
+    observations, _ = vector.reset(seed=episode.seed)
+    for t, actions in enumerate(episode.actions):
+        assert np.array_equal(observations[0], episode.observations[t])
+        observations, rewards, *_ = vector.step(actions[None])
+        assert np.array_equal(rewards[0], episode.rewards[t])
+    assert np.array_equal(observations[0], episode.observations[-1])
+
+
+# -- bench ----------------------------------------------------------------------------------------
+
+
+def test_bench_measures_everything_it_prints(capsys, monkeypatch):
+    monkeypatch.setattr("mail_envs.commands.bench.SIZES", (1, 16))
+    monkeypatch.setattr("mail_envs.commands.bench.MANY", 256)
+    assert main(["bench", "coop_nav", "--against", "none", "--seconds", "0.05", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]["coop_nav"]
+    assert set(results) == {"vector 1", "vector 16", "aec", "import", "start", "memory"}
+    assert results["vector 16"]["cpu"] > results["vector 1"]["cpu"] > 0
+    assert 0 < results["import"] < results["start"]
+
+
+def test_bench_prints_a_table_with_ratios(capsys, monkeypatch):
+    pytest.importorskip("mpe2")
+    monkeypatch.setattr("mail_envs.commands.bench.SIZES", (1,))
+    monkeypatch.setattr("mail_envs.commands.bench.run_python", lambda *arguments: 0.5)
+    assert main(["bench", "coop_nav", "--against", "mpe2", "--seconds", "0.05"]) == 0
+    shown = capsys.readouterr().out
+    assert "coop_nav / mpe2" in shown and "×" in shown and "AEC turns" in shown
+
+
+# -- check ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("name", CHECKS)
+def test_our_games_keep_their_promises(id, name):
+    try:
+        CHECKS[name](Subject(id))
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
+
+
+def test_check_passes_with_other_players_and_continuous_actions():
+    keywords = {
+        "player_function": mail_envs.Stochastic(0.3), "continuous_actions": True, "num_agents": 4
+    }  # fmt: skip
+    for name in ("AEC view = vector view", "agents that wait", "participation frequencies"):
+        CHECKS[name](Subject("coop_nav", keywords))
+
+
+GAME = '''
+"""A game of counting: every agent that acts adds its action to a total, which all of them observe.
+
+Reward: the action itself. The game ends after ten rounds.
+"""
+import gymnasium
+import numpy as np
+from numba import njit
+from mail_envs.markov_game import KernelGame
+
+ZERO = np.float32(0.0)
+
+
+class Counting(KernelGame):
+    def __init__(self):
+        self.agents = {agents}
+        box = gymnasium.spaces.Box(-1, {high}, (1,), np.float32)
+        self.observation_spaces = dict.fromkeys(self.agents, box)
+        self.action_spaces = {{a: gymnasium.spaces.Discrete(3) for a in self.agents}}
+        self.state_space = box
+        self.max_rounds = 10
+        self.state_dtype = np.dtype([("total", "f4"), ("seen", "f4")], align=True)
+        self.params = np.zeros(1, np.dtype([("unused", "f4")]))
+
+    def draw(self, canvas, state, participation):
+        canvas.begin()
+        canvas.text((0, 0), str(state["total"]))
+
+
+@njit
+def reset_env(state, rng, params):
+    state.total = ZERO
+    {reset}
+
+
+@njit
+def step_env(state, rng, actions, acts, params, rewards, metrics):
+    for i in range(actions.shape[0]):
+        if {acts}:
+            rewards[i] = np.float32(actions[i])
+            state.total += rewards[i]
+    state.seen += {one}
+    return False
+
+
+@njit
+def observe_env(state, params, observations, action_mask, alive, global_state):
+    for i in range(observations.shape[0]):
+        observations[i, 0] = {observed}
+    global_state[0] = state.total
+'''
+SOUND = {
+    "agents": '["agent_0", "agent_1"]', "high": "1000", "reset": "state.seen = ZERO",
+    "acts": "acts[i] != 0", "one": "np.float32(1)", "observed": "state.total",
+}  # fmt: skip
+
+
+@pytest.fixture
+def write_game(tmp_path, monkeypatch):
+    """Writes a game of GAME with some lines replaced; each file has a name of its own."""
+    monkeypatch.setenv("MAIL_ENVS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mail_envs.registry._SPECS", dict(mail_envs.specs()))
+
+    def write(name, **lines):
+        path = tmp_path / f"{name}.py"
+        path.write_text(textwrap.dedent(GAME).format(**{**SOUND, **lines}))
+        return path
+
+    return write
+
+
+def test_a_sound_game_in_a_file_passes(write_game, capsys):
+    assert main(["check", str(write_game("game_sound"))]) == 0
+    shown = capsys.readouterr().out
+    assert "counting" in shown and "FAIL" not in shown and "all passed" in shown
+
+
+@pytest.mark.parametrize(
+    ("mistake", "lines", "failed", "fix"),
+    [
+        ("names", {"agents": '["tom", "kim"]'}, "agents and spaces", "prey_0"),
+        ("box", {"high": "2"}, "observations lie in their spaces", "widen the space"),
+        ("waits", {"acts": "True"}, "agents that wait", "acts[i]"),
+        (
+            "leaks",
+            {"reset": "pass", "observed": "state.seen"},
+            "a seed repeats its episode",
+            "reset_env",
+        ),
+        ("double", {"one": "math.sqrt(2.0)"}, "compiles for CUDA", "np.float32"),
+    ],
+)
+def test_check_finds_the_mistake_and_names_the_fix(mistake, lines, failed, fix, write_game, capsys):
+    path = write_game(f"game_{mistake}", **lines)
+    text = path.read_text().replace("import gymnasium", "import math\n\nimport gymnasium")
+    if mistake == "waits":  # the game's own player function: half of the time
+        text += "\n\nimport mail_envs\n" + (
+            "mail_envs.register('counting', Counting, "
+            "player_function=lambda n: mail_envs.Stochastic(0.5))\n"
+        )
+    path.write_text(text)
+    assert main(["check", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert f"FAIL {failed}" in shown
+    assert fix in shown[shown.index(f"FAIL {failed}") :]
+
+
+def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, capsys):
+    path = tmp_path / "game_broken.py"
+    path.write_text("1 / 0")
+    assert main(["check", str(path)]) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_conformance_errors_say_what_to_do():
+    error = ConformanceError("it is wrong", "mend it")
+    assert str(error) == "it is wrong\n  fix: mend it"
