@@ -1,8 +1,9 @@
-# make train   set up everything and run the main job: AMAGAIL on stochastic_coop_nav
+# make train   set up everything and run the main job, AMAGAIL on stochastic_coop_nav;
+#              a run that was interrupted goes on where it was
 # make test    set up everything and run the tests (the slow ones: make test-all)
 # make lint    ruff, ruff format and pyright
 # make bench   speeds on this machine
-# make clean   remove the environment, caches and the main job's run
+# make clean   remove the environment and caches; runs are kept
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -29,12 +30,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mail_envs needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing into $(VENV); this takes a few minutes.'
 	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 train: $(STAMP)
-	$(PY) -m learners.amagail --preset quick --env $(GAME) --run-dir $(RUN)
+	$(PY) -m learners.amagail $(if $(wildcard $(RUN)/config.yaml),--resume $(RUN),\
+		--preset quick --env $(GAME) --run-dir $(RUN))
 	$(PY) -m learners.evaluate $(RUN)
 	$(PY) -m mail_envs render $(GAME) --policy $(RUN) --out $(RUN)/rollout.gif
 

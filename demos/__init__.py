@@ -5,31 +5,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from demos.dataset import DemonstrationWarning, Demonstrations, Episode, Transitions, mix
-    from demos.layout import DemonstrationError
-    from demos.policies import MLPPolicy, load_policy, random_policy
-    from demos.record import rollouts
-    from demos.writer import DemonstrationWriter, describe
+import importlib
 
 _HOMES = {
-    "dataset": ("DemonstrationWarning", "Demonstrations", "Episode", "Transitions", "mix"),
-    "layout": ("DemonstrationError",),
-    "minari": ("from_minari", "to_minari"),
-    "policies": ("MLPPolicy", "load_policy", "random_policy"),
-    "record": ("rollouts",),
-    "writer": ("DemonstrationWriter", "describe"),
+    "DemonstrationError": "layout",
+    "DemonstrationWarning": "dataset",
+    "DemonstrationWriter": "writer",
+    "Demonstrations": "dataset",
+    "Episode": "episode",
+    "MLPPolicy": "policies",
+    "Transitions": "episode",
+    "describe": "writer",
+    "from_minari": "minari",
+    "load_policy": "policies",
+    "mix": "dataset",
+    "random_policy": "policies",
+    "rollouts": "record",
+    "to_minari": "minari",
 }
-__all__ = [name for names in _HOMES.values() for name in names]
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):
-    """Names are imported when they are first used: a learner does not wait for what it does not need."""
-    import importlib
-
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"demos.{home}"), name)
-    raise AttributeError(f"module 'demos' has no attribute {name!r}")
+    """Names are imported when first used: a learner does not wait for what it does not need."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'demos' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"demos.{_HOMES[name]}"), name)

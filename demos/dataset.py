@@ -11,135 +11,21 @@ d.transitions().actions                                     # flat arrays over a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-from demos.layout import DemonstrationError, Layout, Rows
-from demos.store import Shard, layout_of, open_shards, read_manifest
+from demos.episode import Episode, EpisodeTable, Transitions, to_episode
+from demos.layout import DemonstrationError, Layout
+from demos.manifest import layout_of, read_manifest
+from demos.store import Shard, open_shards
 
 
 class DemonstrationWarning(UserWarning):
     """Something about a set of demonstrations that its reader should know, and that is no error."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode of T rounds. Arrays that come from a file are read-only views of it.
-
-    Attributes:
-        observations: float32 (T+1, N, D), the last one is the final observation. Agents that observe
-            less than D numbers have zeros behind.
-        actions: int32 (T, N), or float32 (T, N, A) in continuous games; zero where an agent did not act.
-        participation: uint8 (T, N), 0 = the null action, m >= 1 = chose from the m-th action set.
-        rewards: float32 (T, N).
-        states: float32 (T+1, S).
-        action_masks: uint8 (T+1, N, A) in discrete games, the last row is zero; else None.
-        seed: `reset(seed=seed)` and the actions simulate the episode again.
-        metrics: outcome figures of the game, such as landmarks covered.
-    """
-
-    observations: np.ndarray
-    actions: np.ndarray
-    participation: np.ndarray
-    rewards: np.ndarray
-    states: np.ndarray
-    action_masks: np.ndarray | None
-    terminated: bool
-    truncated: bool
-    seed: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        t, n = self.participation.shape if self.participation.ndim == 2 else (0, 0)
-        expected = {
-            "observations": (t + 1, n, None),
-            "actions": (t, n) + (None,) * (self.actions.ndim - 2),
-            "participation": (t, n),
-            "rewards": (t, n),
-            "states": (t + 1, None),
-        }
-        if self.action_masks is not None:
-            expected["action_masks"] = (t + 1, n, None)
-        for name, shape in expected.items():
-            found = getattr(self, name).shape
-            if len(found) != len(shape) or any(
-                want not in (None, have) for want, have in zip(shape, found, strict=True)
-            ):
-                raise ValueError(
-                    f"Episode: {name} has shape {found}, expected "
-                    f"({', '.join('any' if s is None else str(s) for s in shape)}) "
-                    f"for T={t} rounds and N={n} agents (from participation)"
-                )
-        if t == 0:
-            raise ValueError("Episode: it has no rounds")
-
-    def __len__(self) -> int:
-        """T, the number of rounds."""
-        return len(self.rewards)
-
-    @property
-    def returns(self) -> np.ndarray:
-        """Undiscounted return of each agent, float64 (N,)."""
-        return self.rewards.sum(axis=0, dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """M transitions as flat arrays, in the order of their episodes.
-
-    Attributes:
-        observations, next_observations: float32 (M, N, D).
-        actions: int32 (M, N) or float32 (M, N, A). participation: uint8 (M, N).
-        action_mask: uint8 (M, N, A), of `observations`; None in continuous games.
-        rewards: float32 (M, N). state: float32 (M, S).
-        terminated, truncated: bool (M,), of the transition that ended the episode.
-        episode: int64 (M,), position of the episode in the set. round: int32 (M,).
-    """
-
-    observations: np.ndarray
-    actions: np.ndarray
-    participation: np.ndarray
-    action_mask: np.ndarray | None
-    rewards: np.ndarray
-    state: np.ndarray
-    next_observations: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    episode: np.ndarray
-    round: np.ndarray
-
-    def __len__(self) -> int:
-        """M, the number of transitions."""
-        return len(self.rewards)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> Transitions:
-        """A selection of transitions, e.g. a minibatch."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Transitions(**{k: None if v is None else v[rows] for k, v in parts.items()})
-
-
-@dataclass(frozen=True)
-class EpisodeTable:
-    """One row per episode: what statistics and plots need.
-
-    Attributes:
-        returns: float64 (K, N). lengths: int64 (K,). seeds: int64 (K,).
-        participation: float64 (K, N), share of rounds in which the agent acted.
-        terminated, truncated: bool (K,). metrics: name -> float32 (K,).
-    """
-
-    returns: np.ndarray
-    lengths: np.ndarray
-    participation: np.ndarray
-    seeds: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    metrics: dict[str, np.ndarray]
 
 
 class Demonstrations(Sequence):
@@ -161,7 +47,8 @@ class Demonstrations(Sequence):
         layout: Layout,
         notices: tuple[str, ...] = (),
     ) -> None:
-        self._shards, self._index = shards, index  # index: int64 (K, 2), shard and episode within it
+        # index: int64 (K, 2), the shard of each episode and its number there
+        self._shards, self._index = shards, index
         self.metadata, self.layout, self.notices = metadata, layout, notices
 
     # --- opening and writing ---------------------------------------------------------------------------
@@ -171,6 +58,7 @@ class Demonstrations(Sequence):
         """Open a set. Episodes stay on disk until they are asked for.
 
         Args:
+            path: the set's folder.
             recover: leave damaged episodes and missing shards out instead of raising.
             verify: compare the SHA-256 of every closed shard (about half a second per gigabyte). Without
                 it opening takes milliseconds, and damage is still found when an episode is read, by the
@@ -251,7 +139,7 @@ class Demonstrations(Sequence):
         return self[:n]
 
     def sample(self, n: int, seed: int = 0) -> Demonstrations:
-        """n different episodes, drawn with `seed`, in the order drawn."""
+        """N different episodes, drawn with `seed`, in the order drawn."""
         self._check_count(n)
         return self[np.random.default_rng(seed).permutation(len(self))[:n]]
 
@@ -281,8 +169,9 @@ class Demonstrations(Sequence):
         total = int(lengths.sum())
         starts = np.cumsum(lengths) - lengths
         names = ["round", *self.layout.arrays()]
-        out = {
-            k: np.empty((total, *shape), dtype) for k, (dtype, shape) in self.layout.arrays().items()
+        out: dict[str, Any] = {
+            k: np.empty((total, *shape), dtype)
+            for k, (dtype, shape) in self.layout.arrays().items()
         }
         out["next_observations"] = np.empty_like(out["observations"])
         out["round"] = np.empty(total, np.int32)
@@ -337,7 +226,8 @@ class Demonstrations(Sequence):
 
     def team_returns(self, table: EpisodeTable | None = None) -> np.ndarray:
         """Return of each episode, float64 (K,): the mean over agents, or over those that the game names
-        as `return_agents` (the prey of predator-prey)."""
+        as `return_agents` (the prey of predator-prey).
+        """
         returns = (table or self.table()).returns
         agents = self.metadata["agents"]
         counted = self.metadata.get("return_agents") or agents
@@ -360,10 +250,14 @@ class Demonstrations(Sequence):
             "transitions": int(table.lengths.sum()),
             "return_mean": float(team.mean()),
             "return_sd": float(team.std(ddof=1)) if len(self) > 1 else 0.0,
-            "agent_return_mean": dict(zip(agents, table.returns.mean(axis=0).tolist(), strict=True)),
+            "agent_return_mean": dict(
+                zip(agents, table.returns.mean(axis=0).tolist(), strict=True)
+            ),
             "length_mean": float(table.lengths.mean()),
             "terminated": float(table.terminated.mean()),
-            "participation": dict(zip(agents, table.participation.mean(axis=0).tolist(), strict=True)),
+            "participation": dict(
+                zip(agents, table.participation.mean(axis=0).tolist(), strict=True)
+            ),
             "metrics": {name: float(values.mean()) for name, values in table.metrics.items()},
         }
         low, high = self.metadata.get("random_return"), self.metadata.get("expert_return")
@@ -431,28 +325,16 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
         "mixed_with": {k: b.metadata.get(k) for k in ("id", "demonstrator", "arguments")},
         "noise_ratio": noise_ratio,
     }
-    return Demonstrations(a._shards + b._shards, together, metadata, a.layout, a.notices + b.notices)
-
-
-def to_episode(layout: Layout, rows: Rows) -> Episode:
-    """The rows of one episode as an `Episode`; views."""
-    c = rows.columns
-    return Episode(
-        observations=c["observations"],
-        actions=c["actions"][:-1],
-        participation=c["participation"][:-1],
-        rewards=c["rewards"][:-1],
-        states=c["state"],
-        action_masks=c.get("action_mask"),
-        terminated=bool(c["terminated"][-1]),
-        truncated=bool(c["truncated"][-1]),
-        seed=int(c["seed"][-1]),
-        metrics={m: float(c[f"metric.{m}"][-1]) for m in layout.metrics},
+    return Demonstrations(
+        a._shards + b._shards, together, metadata, a.layout, a.notices + b.notices
     )
 
 
 def _report_damage(path, damage, readable: int, recover: bool, notices: list[str]) -> None:
-    parts = [f"{shard}: {problem} ({left} of {of} episodes readable)" for shard, problem, left, of in damage]
+    parts = [
+        f"{shard}: {problem} ({left} of {of} episodes readable)"
+        for shard, problem, left, of in damage
+    ]
     if recover:
         notices.extend(f"recovered {part}" for part in parts)
         return
@@ -470,10 +352,9 @@ def _gather(shard: Shard, where: np.ndarray, k: np.ndarray) -> Iterator[Piece]:
 
     The whole shard in one piece when much of it is wanted, else episode by episode.
     """
-    read_all: Callable[[], Rows] = shard.rows
     if 4 * len(k) >= len(shard.lengths) and len(shard.lengths) == len(shard):
         rows = shard.lengths + 1
-        yield read_all().columns, where, (np.cumsum(rows) - rows)[k]
+        yield shard.rows().columns, where, (np.cumsum(rows) - rows)[k]
         return
     for position, episode in zip(where, k, strict=True):
         yield shard.episode(int(episode)).columns, np.array([position]), np.zeros(1, np.int64)

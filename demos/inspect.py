@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from demos.dataset import Demonstrations, DemonstrationWarning
-from demos.store import layout_of, open_shards, read_manifest, write_manifest
+from demos.manifest import layout_of, read_manifest, write_manifest
+from demos.store import open_shards
 
 WIDE_GAME = 12  # with more agents than this, plots show them together
 HIDDEN = ("layout", "shards", "statistics", "format", "versions")
@@ -50,7 +51,9 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
     about = Table(title=str(demonstrations), show_header=False, title_justify="left")
     for key, value in figures.items():
         if key not in HIDDEN and value not in (None, [], {}):
-            about.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+            about.add_row(
+                key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            )
     about.add_row("versions", ", ".join(f"{k} {v}" for k, v in figures.get("versions", {}).items()))
     s = figures["statistics"]
     for key in ("episodes", "transitions"):
@@ -59,7 +62,9 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
         about.add_row("return", f"{s['return_mean']:.2f} ± {s['return_sd']:.2f}")
         if "normalized_return" in s:
             about.add_row("normalized return", f"{s['normalized_return']:.3f}")
-        about.add_row("rounds", f"{s['length_mean']:.1f} on average, {s['terminated']:.1%} ended early")
+        about.add_row(
+            "rounds", f"{s['length_mean']:.1f} on average, {s['terminated']:.1%} ended early"
+        )
         for name, value in s["metrics"].items():
             about.add_row(name, f"{value:.3f} on average")
     console.print(about)
@@ -69,7 +74,9 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
     for name in demonstrations.metadata["agents"]:
         counts = np.array(s.get("actions", {}).get(name, []))
         shares = "  ".join(f"{k}: {c / max(counts.sum(), 1):.0%}" for k, c in enumerate(counts))
-        agents.add_row(name, f"{s['agent_return_mean'][name]:.2f}", f"{s['participation'][name]:.1%}", shares)
+        agents.add_row(
+            name, f"{s['agent_return_mean'][name]:.2f}", f"{s['participation'][name]:.1%}", shares
+        )
     console.print(agents)
 
 
@@ -100,12 +107,16 @@ def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
 
     def draw_lengths(axes) -> None:
         top = int(table.lengths.max())
-        axes.hist(table.lengths, bins=np.linspace(0.5, top + 0.5, min(top, 60) + 1), color="tab:blue")
+        axes.hist(
+            table.lengths, bins=np.linspace(0.5, top + 0.5, min(top, 60) + 1), color="tab:blue"
+        )
 
     def draw_participation(axes) -> None:
         axes.bar(range(len(agents)), table.participation.mean(axis=0), color="tab:blue")
         axes.set_ylim(0, 1)
-        axes.set_xticks(range(len(agents)), agents if len(agents) <= WIDE_GAME else [""] * len(agents))
+        axes.set_xticks(
+            range(len(agents)), agents if len(agents) <= WIDE_GAME else [""] * len(agents)
+        )
 
     def draw_actions(axes) -> None:
         counts = action_counts(demonstrations)
@@ -121,7 +132,13 @@ def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
     name = demonstrations.metadata["id"]
     save("returns.png", f"{name}: returns", "return", "episodes", draw_returns)
     save("lengths.png", f"{name}: lengths", "rounds", "episodes", draw_lengths)
-    save("participation.png", f"{name}: participation", "agent", "share of rounds", draw_participation)
+    save(
+        "participation.png",
+        f"{name}: participation",
+        "agent",
+        "share of rounds",
+        draw_participation,
+    )
     if demonstrations.layout.discrete:
         save("actions.png", f"{name}: actions", "action", "share of turns", draw_actions)
     return paths
@@ -184,7 +201,10 @@ def main(args: Args) -> int:
             show(demonstrations, Console())
         if args.plots is not None:
             written = plot(demonstrations, args.plots)
-            print("wrote " + ", ".join(map(str, written)), file=sys.stderr if args.json else sys.stdout)
+            print(
+                "wrote " + ", ".join(map(str, written)),
+                file=sys.stderr if args.json else sys.stdout,
+            )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class Layout:
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", tuple(self.metrics))
 
+    @lru_cache(maxsize=64)  # noqa: B019 - layouts are small, few and equal by value
     def arrays(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Column name -> dtype and shape of one row."""
         n, a = self.num_agents, self.num_actions
@@ -47,9 +49,12 @@ class Layout:
             columns["action_mask"] = (np.dtype(np.uint8), (n, a))
         return columns
 
+    @lru_cache(maxsize=64)  # noqa: B019
     def schema(self) -> pa.Schema:
         """One Arrow field per column; arrays are lists of fixed size, in C order."""
-        fields = [pa.field(k, pa.int64()) for k in ("episode", "seed")] + [pa.field("round", pa.int32())]
+        fields = [pa.field(k, pa.int64()) for k in ("episode", "seed")] + [
+            pa.field("round", pa.int32())
+        ]
         for name, (dtype, shape) in self.arrays().items():
             fields.append(pa.field(name, pa.list_(pa.from_numpy_dtype(dtype), int(np.prod(shape)))))
         fields += [pa.field(k, pa.uint8()) for k in ("terminated", "truncated")]

@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from demos.dataset import Demonstrations, Episode
+from demos.dataset import Demonstrations
+from demos.episode import Episode
 from demos.layout import DemonstrationError
 
 
@@ -58,25 +59,28 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
             leaves["action_mask"] = Box(0, 1, (layout.num_actions + 1,), np.uint8)
         per_agent[agent] = Dict(leaves)
     state = Box(-np.inf, np.inf, (layout.state_size,), np.float32)
-    if layout.discrete:
-        actions = {a: Discrete(layout.num_actions + 1) for a in meta["agents"]}
-    else:
-        actions = {a: Box(-np.inf, np.inf, (layout.num_actions,), np.float32) for a in meta["agents"]}
+    box = Box(-np.inf, np.inf, (layout.num_actions,), np.float32)
+    action = Discrete(layout.num_actions + 1) if layout.discrete else box
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about optional metadata that we do not have
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # about optional metadata that we do not have
             dataset = minari.create_dataset_from_buffers(
                 dataset_id,
                 _buffers(demonstrations),
                 observation_space=Dict({"agents": Dict(per_agent), "state": state}),
-                action_space=Dict(actions),
+                action_space=Dict(dict.fromkeys(meta["agents"], action)),
                 algorithm_name=str(meta["demonstrator"]),
                 description=f"{meta['id']}: {len(demonstrations)} episodes recorded with mail_envs",
                 requirements=[f"mail-envs=={meta['versions']['mail_envs']}"],
                 data_format="hdf5",
                 jpeg_encoding=False,
             )
-        references = {"ref_min_score": meta.get("random_return"), "ref_max_score": meta.get("expert_return")}
+        references = {
+            "ref_min_score": meta.get("random_return"),
+            "ref_max_score": meta.get("expert_return"),
+        }
         dataset.storage.update_metadata(
             {
                 "mail_envs": {**meta, "layout": {**vars(layout)}},
@@ -110,9 +114,13 @@ def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
                 absent = acting[:, i, None] == 0
                 mask = np.where(absent, 0, episode.action_masks[:, i])
                 leaves["action_mask"] = np.concatenate([mask, absent], axis=1).astype(np.uint8)
-                actions[agent] = np.where(absent[:-1, 0], layout.num_actions, actions[agent]).astype(np.int64)
+                actions[agent] = np.where(
+                    absent[:-1, 0], layout.num_actions, actions[agent]
+                ).astype(np.int64)
             observations[agent] = leaves
-            rewards[agent] = np.concatenate([[0], episode.rewards[:, i]]).astype(np.float32)[:, None]
+            rewards[agent] = np.concatenate([[0], episode.rewards[:, i]]).astype(np.float32)[
+                :, None
+            ]
         end = np.arange(t) == t - 1
         yield EpisodeBuffer(
             id=number,
@@ -127,7 +135,7 @@ def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
         )
 
 
-def from_minari(dataset: str | Any, out: str | Path) -> Demonstrations:
+def from_minari(dataset: Any, out: str | Path) -> Demonstrations:
     """Import a dataset that `to_minari` wrote, given by its id or as a `MinariDataset`, into a new set."""
     minari = _minari()
     if isinstance(dataset, str):
@@ -146,7 +154,9 @@ def from_minari(dataset: str | Any, out: str | Path) -> Demonstrations:
     return Demonstrations.open(out)
 
 
-def _episode(data: Any, attributes: dict[str, Any], meta: dict[str, Any], names: list[str]) -> Episode:
+def _episode(
+    data: Any, attributes: dict[str, Any], meta: dict[str, Any], names: list[str]
+) -> Episode:
     agents, layout = meta["agents"], meta["layout"]
     leaves = [data.observations["agents"][a] for a in agents]
     t = len(data.rewards)

@@ -28,6 +28,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     Args:
         spec: "random"; "scripted"; "expert", the shipped network of this game; the path of a run folder
             or of a policy file (`.safetensors`).
+        env: the game that is to be played.
         greedy: learned policies take their most likely action instead of sampling.
 
     Raises:
@@ -42,7 +43,9 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     if spec == "expert":
         path = EXPERTS / f"{env.id}.safetensors"
         if not path.is_file():
-            raise ValueError(f"no trained expert is shipped for {env.id!r}; policy='scripted' may exist")
+            raise ValueError(
+                f"no trained expert is shipped for {env.id!r}; policy='scripted' may exist"
+            )
         return MLPPolicy.load(path, env, greedy)
     path = Path(spec)
     if path.is_dir():
@@ -78,7 +81,9 @@ def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
     cumulative = np.cumsum(weights, axis=-1)
     threshold = draws[..., None] * cumulative[..., -1:]
-    return np.minimum((cumulative <= threshold).sum(axis=-1), weights.shape[-1] - 1).astype(np.int32)
+    return np.minimum((cumulative <= threshold).sum(axis=-1), weights.shape[-1] - 1).astype(
+        np.int32
+    )
 
 
 class MLPPolicy:
@@ -108,16 +113,20 @@ class MLPPolicy:
         try:
             with safe_open(str(path), "numpy") as file:
                 raw = file.metadata() or {}
-                tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+                tensors = {k: file.get_tensor(k) for k in file.keys()}
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
         if raw.get("format") != POLICY_FORMAT:
-            raise ValueError(f"{path}: expected a {POLICY_FORMAT!r} file, found {raw.get('format')!r}")
+            raise ValueError(
+                f"{path}: expected a {POLICY_FORMAT!r} file, found {raw.get('format')!r}"
+            )
         metadata = {k: _from_json(v) for k, v in raw.items()}
         try:
             policy = cls(tensors, metadata, greedy)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: the policy file is incomplete or inconsistent: {error}") from None
+            raise ValueError(
+                f"{path}: the policy file is incomplete or inconsistent: {error}"
+            ) from None
         if env is not None:
             policy.check(env, path)
         return policy
@@ -135,7 +144,9 @@ class MLPPolicy:
                 f"{source}: chooses {kinds[self.gaussian]} actions, those of {env.id!r} are "
                 f"{kinds[not env.discrete]}"
             )
-        actions = env.num_actions - (env.discrete and env.null_action == "as_action") + self.null_output
+        actions = (
+            env.num_actions - (env.discrete and env.null_action == "as_action") + self.null_output
+        )
         for i, dims in enumerate(env.observation_dims):
             network = self.networks[self.groups[i]]
             if network.inputs != dims:
@@ -192,7 +203,9 @@ class MLPPolicy:
 class _Network:
     """One group's multi-layer perceptron."""
 
-    def __init__(self, tensors: Mapping[str, np.ndarray], group: int, metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self, tensors: Mapping[str, np.ndarray], group: int, metadata: Mapping[str, Any]
+    ) -> None:
         prefix = f"group{group}."
         count = sum(k.startswith(prefix) and k.endswith(".weight") for k in tensors)
         if count == 0:
@@ -217,7 +230,7 @@ class _Network:
             raise ValueError(f"group {group} has log_std of shape {self.log_std.shape}")
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """observations (K, members, D) -> float64 (K, members, outputs)."""
+        """Observations (K, members, D) -> float64 (K, members, outputs)."""
         x = observations.astype(np.float64)
         if self.mean is not None and self.std is not None:
             x = (x - self.mean) / self.std

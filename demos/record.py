@@ -20,12 +20,14 @@ import tyro
 from tqdm import tqdm
 
 import mail_envs
-from demos.dataset import Demonstrations, Episode
+from demos.dataset import Demonstrations
+from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
+from demos.manifest import MANIFEST
 from demos.policies import MLPPolicy, Policy, load_policy
-from demos.store import MANIFEST
 from demos.writer import DemonstrationWriter, describe
+from mail_envs.player_functions import from_config
 
 NUM_ENVS = 256
 REFERENCE_EPISODES = 500
@@ -70,7 +72,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
         for e in np.flatnonzero(done & running):
             metrics = {k: float(v[e]) for k, v in info["metrics"].items()}
             finished[int(e)] = tape.episode(
-                e, t, bool(terminated[e]), bool(truncated[e]), int(seeds[e]), metrics
+                int(e), t, bool(terminated[e]), bool(truncated[e]), int(seeds[e]), metrics
             )
         running &= ~done
         while following in finished:  # an episode is handed out as soon as all before it are done
@@ -78,7 +80,9 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
             following += 1
 
 
-def _act(env: Any, policy: Policy, rows: np.ndarray, observations: np.ndarray, info: dict) -> np.ndarray:
+def _act(
+    env: Any, policy: Policy, rows: np.ndarray, observations: np.ndarray, info: dict
+) -> np.ndarray:
     """Actions of all environments, zero in those that are done."""
     names = ("participation", "action_mask", "alive", "state", "round", "seed")
     view = {k: info[k][rows] for k in names if k in info}
@@ -113,7 +117,9 @@ class _Tape:
             "rewards": ((n,), np.float32),
             **({"action_masks": ((n, a), np.uint8)} if env.discrete else {}),
         }
-        self.arrays = {k: np.zeros((rounds, e, *shape), dtype) for k, (shape, dtype) in shapes.items()}
+        self.arrays = {
+            k: np.zeros((rounds, e, *shape), dtype) for k, (shape, dtype) in shapes.items()
+        }
 
     def write(self, name: str, t: int, values: np.ndarray) -> None:
         array = self.arrays[name]
@@ -122,7 +128,13 @@ class _Tape:
         array[t] = values
 
     def episode(
-        self, e: int, length: int, terminated: bool, truncated: bool, seed: int, metrics: dict[str, float]
+        self,
+        e: int,
+        length: int,
+        terminated: bool,
+        truncated: bool,
+        seed: int,
+        metrics: dict[str, float],
     ) -> Episode:
         """Environment e's first `length` rounds, without what absent agents were told to do."""
         part = {k: v[:length, e].copy() for k, v in self.arrays.items()}
@@ -133,7 +145,12 @@ class _Tape:
         if masks is not None:
             masks = np.concatenate([masks, np.zeros_like(masks[:1])])
         return Episode(
-            **part, action_masks=masks, terminated=terminated, truncated=truncated, seed=seed, metrics=metrics
+            **part,
+            action_masks=masks,
+            terminated=terminated,
+            truncated=truncated,
+            seed=seed,
+            metrics=metrics,
         )
 
 
@@ -165,11 +182,18 @@ def record(
     completes a set that was cut short.
 
     Args:
+        id: the game's id.
         policy: what `load_policy` takes, or a policy of your own.
+        episodes: how many.
+        seed: of the first; the others follow.
+        out: folder of the set.
         num_envs: environments side by side; the result does not depend on it.
-        random_return, expert_return: references of normalized returns. By default random play is measured
-            over 500 episodes, and the expert's is this set's own mean when the demonstrator is the
-            shipped expert or a scripted one.
+        random_return: reference of normalized returns; None: measured over 500 episodes.
+        expert_return: the other one; None: this set's own mean, when the demonstrator is the shipped
+            expert or a scripted one.
+        greedy: learned policies take their most likely action.
+        demonstrator: who demonstrates, for the metadata; found out when None.
+        progress: show a progress bar.
         **arguments: for `mail_envs.make_vec`: `player_function`, `max_rounds`, the game's own, ...
 
     Raises:
@@ -192,7 +216,13 @@ def record(
     with writer:
         bar: Iterable[Episode] = rollouts(env, player, seeds)
         if progress:
-            bar = tqdm(bar, total=episodes, initial=episodes - len(seeds), unit="episode", desc=f"{id} by {name}")
+            bar = tqdm(
+                bar,
+                total=episodes,
+                initial=episodes - len(seeds),
+                unit="episode",
+                desc=f"{id} by {name}",
+            )
         for episode in bar:
             writer.append(episode)
     if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
@@ -221,7 +251,11 @@ def _name(policy: Any, player: Policy, greedy: bool) -> str:
     if isinstance(player, MLPPolicy):
         name = "expert" if policy == "expert" else Path(policy).name
         details = [str(player.metadata[k]) for k in ("learner", "steps") if k in player.metadata]
-        return name + (f" ({', '.join(details)} steps)" if details else "") + (" greedy" if greedy else "")
+        return (
+            name
+            + (f" ({', '.join(details)} steps)" if details else "")
+            + (" greedy" if greedy else "")
+        )
     if isinstance(policy, (str, Path)):
         return str(policy)
     return getattr(policy, "__name__", type(policy).__name__)
@@ -245,8 +279,10 @@ class Args:
     """Environments side by side (changes the speed only)."""
     greedy: bool = False
     """Learned policies take their most likely action."""
-    arguments: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = field(
-        default_factory=tuple
+    player_function: str | None = None
+    """Who acts when, if not as the id says: JSON such as '{"type": "Stochastic", "probability": 0.3}'."""
+    arguments: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (
+        field(default_factory=tuple)
     )
     """Arguments of the game, such as num_agents=5; values are JSON or plain words."""
 
@@ -268,12 +304,18 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
 def main(args: Args) -> int:
     """The command; returns the exit status."""
     try:
+        arguments = parse_arguments(args.arguments)
+        if args.player_function is not None:
+            arguments["player_function"] = from_config(json.loads(args.player_function))
         demonstrations = record(
             args.env, args.policy, args.episodes, args.seed, args.out, num_envs=args.num_envs,
-            greedy=args.greedy, progress=True, **parse_arguments(args.arguments),
+            greedy=args.greedy, progress=True, **arguments,
         )  # fmt: skip
     except KeyboardInterrupt:
-        print(f"\nstopped; finished episodes are in {args.out}, the same command continues", file=sys.stderr)
+        print(
+            f"\nstopped; finished episodes are in {args.out}, the same command continues",
+            file=sys.stderr,
+        )
         return 130
     except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)

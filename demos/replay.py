@@ -18,15 +18,16 @@ import tyro
 from tqdm import tqdm
 
 import mail_envs
-from demos.dataset import Demonstrations, Episode
+from demos.dataset import Demonstrations
+from demos.episode import Episode
+from mail_envs.player_functions import from_config
+from mail_envs.rendering import write_gif
 
 FRAMES_PER_SECOND = 10
 
 
 def make_env(metadata: Mapping[str, Any], num_envs: int = 1) -> Any:
     """The environment in which a set was recorded, as a `VectorGame`."""
-    from mail_envs.player_functions import from_config
-
     return mail_envs.make_vec(
         metadata["id"],
         num_envs=num_envs,
@@ -59,7 +60,12 @@ def simulate(
         compare("participation", t, episode.participation[t], info["participation"][0])
         if episode.action_masks is not None:
             mask = episode.action_masks[t]
-            compare("action_mask", t, mask, info["action_mask"][0, :, : mask.shape[-1]].astype(mask.dtype))
+            compare(
+                "action_mask",
+                t,
+                mask,
+                info["action_mask"][0, :, : mask.shape[-1]].astype(mask.dtype),
+            )
         actions = np.zeros((env.num_envs, *episode.actions[t].shape), episode.actions.dtype)
         actions[0] = episode.actions[t]
         observations, rewards, terminated, truncated, info = env.step(actions)
@@ -70,7 +76,12 @@ def simulate(
         over = bool(terminated[0] | truncated[0])
         compare("observations", t + 1, episode.observations[t + 1], (
             info["final_observation"] if over else observations)[0])  # fmt: skip
-        compare("state", t + 1, episode.states[t + 1], (info["final_state"] if over else info["state"])[0])
+        compare(
+            "state",
+            t + 1,
+            episode.states[t + 1],
+            (info["final_state"] if over else info["state"])[0],
+        )
         if over:
             break
     return tuple(f"{name} from round {t}" for name, t in differences.items())
@@ -94,14 +105,6 @@ def frames(demonstrations: Demonstrations, k: int) -> list[np.ndarray]:
     simulate(env, demonstrations[k], lambda t: pictures.append(np.array(env.render())))
     env.close()
     return pictures
-
-
-def save_gif(pictures: list[np.ndarray], path: str | Path) -> None:
-    """Write pictures as an endless animation; the last one stays for a second."""
-    import imageio.v3 as imageio
-
-    hold = [pictures[-1]] * FRAMES_PER_SECOND
-    imageio.imwrite(path, np.stack(pictures + hold), duration=1000 / FRAMES_PER_SECOND, loop=0)
 
 
 def show(demonstrations: Demonstrations, k: int) -> None:
@@ -137,16 +140,23 @@ def main(args: Args) -> int:
     try:
         demonstrations = Demonstrations.open(args.path)
         if not -len(demonstrations) <= args.episode < len(demonstrations):
-            raise ValueError(f"{args.path} has {len(demonstrations)} episodes, there is no {args.episode}")
+            raise ValueError(
+                f"{args.path} has {len(demonstrations)} episodes, there is no {args.episode}"
+            )
         if args.verify:
             k = args.episode % len(demonstrations)
             chosen = demonstrations if args.all else demonstrations[k : k + 1]
             problems = verify(chosen, progress=args.all)
-            print("\n".join(problems) or f"{len(chosen)} of {len(chosen)} episodes are the same, bit for bit")
+            print(
+                "\n".join(problems)
+                or f"{len(chosen)} of {len(chosen)} episodes are the same, bit for bit"
+            )
             if problems:
                 return 1
         if args.out is not None:
-            save_gif(frames(demonstrations, args.episode), args.out)
+            pictures = frames(demonstrations, args.episode)
+            hold = [pictures[-1]] * FRAMES_PER_SECOND  # the last picture stays for a second
+            write_gif(args.out, pictures + hold, FRAMES_PER_SECOND)
             print(f"wrote {args.out}")
         elif not args.verify:
             show(demonstrations, args.episode)

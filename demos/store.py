@@ -20,7 +20,6 @@ batch is a CRC-32 of the episode, checked whenever the episode is read.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -37,70 +36,12 @@ try:
 except ImportError:  # no advisory locks on this platform
     fcntl = None
 
-FORMAT = "mail_envs demonstrations"
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
 SHARD_PATTERN = "shard-*.arrow"
 SHARD_BYTES = 64 * 2**20
 
 END_OF_STREAM = struct.pack("<Ii", 0xFFFFFFFF, 0)
 CONTINUATION = 0xFFFFFFFF
 RECORD_BATCH = 3  # MessageHeader.RecordBatch in Arrow's Message.fbs
-
-
-# --- manifest ---------------------------------------------------------------------------------------
-
-
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Replace the manifest atomically: readers see the old one or the new one."""
-    temporary = folder / (MANIFEST + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / MANIFEST)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a set, or a `DemonstrationError` that says what the folder holds instead."""
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise DemonstrationError(f"{folder}: expected a folder of demonstrations, found {found}")
-    if not path.is_file():
-        names = sorted(entry.name for entry in folder.iterdir())
-        listing = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        raise DemonstrationError(
-            f"{folder}: not a set of demonstrations: it has no {MANIFEST} (found: {listing or 'nothing'})"
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DemonstrationError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise DemonstrationError(f"{path}: expected the format {FORMAT!r}, found {found!r}")
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise DemonstrationError(
-            f"{path}: schema version {version!r}; this version of mail_envs reads {SCHEMA_VERSION}"
-        )
-    missing = {"id", "agents", "observation_dims", "layout", "shards"} - manifest.keys()
-    if missing:
-        raise DemonstrationError(f"{path}: the manifest lacks {', '.join(sorted(missing))}")
-    return manifest
-
-
-def layout_of(manifest: Mapping[str, Any], path: Path) -> Layout:
-    """The manifest's layout, checked."""
-    try:
-        return Layout(**manifest["layout"])
-    except TypeError:
-        raise DemonstrationError(f"{path / MANIFEST}: unknown layout {manifest['layout']!r}") from None
-
-
-# --- shards -----------------------------------------------------------------------------------------
 
 
 def _field(buffer: memoryview, table: int, index: int) -> int:
@@ -206,6 +147,7 @@ class Shard:
         else:
             with pa.memory_map(str(self.path)) as file:
                 self._buffer = file.read_buffer()
+        assert self._buffer is not None
         view = memoryview(self._buffer).cast("B")
         start, offsets, lengths = self._check_schema(view), [], []
         while (message := _message(view, start)) is not None and message[1] > 0:
@@ -231,7 +173,9 @@ class Shard:
         try:
             schema = pa.ipc.read_schema(pa.py_buffer(view[: message[0]]))
         except (pa.ArrowInvalid, OSError) as error:
-            raise DemonstrationError(f"{self.path}: not an Arrow stream of demonstrations ({error})") from None
+            raise DemonstrationError(
+                f"{self.path}: not an Arrow stream of demonstrations ({error})"
+            ) from None
         if not schema.equals(self.layout.schema()):
             expected = {f.name: str(f.type) for f in self.layout.schema()}
             found = {f.name: str(f.type) for f in schema}
@@ -256,7 +200,9 @@ class Shard:
 
     def _check(self, rows: Rows, part: slice, k: int) -> None:
         if checksum(self.layout, rows.columns, part) != rows.columns["crc32"][part][-1]:
-            raise DemonstrationError(f"{self.path}: episode {k} is damaged (its checksum does not match)")
+            raise DemonstrationError(
+                f"{self.path}: episode {k} is damaged (its checksum does not match)"
+            )
 
     def rows(self, columns: list[str] | None = None) -> Rows:
         """All rows of all episodes; with `columns` only those, unchecked."""
@@ -336,7 +282,9 @@ class ShardWriter:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
-            raise DemonstrationError(f"{self.folder}: another process is recording into this set") from None
+            raise DemonstrationError(
+                f"{self.folder}: another process is recording into this set"
+            ) from None
         return lock
 
     def append(self, message: bytes, transitions: int) -> dict[str, Any] | None:

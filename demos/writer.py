@@ -12,20 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from demos.dataset import DemonstrationWarning, Demonstrations, Episode
+from demos.dataset import Demonstrations, DemonstrationWarning
+from demos.episode import Episode
 from demos.layout import DemonstrationError, Layout, encode
-from demos.store import (
+from demos.manifest import (
     FORMAT,
     MANIFEST,
     SCHEMA_VERSION,
-    SHARD_BYTES,
-    SHARD_PATTERN,
-    ShardWriter,
     layout_of,
-    open_shards,
     read_manifest,
     write_manifest,
 )
+from demos.store import SHARD_BYTES, SHARD_PATTERN, ShardWriter, open_shards
 
 
 def describe(
@@ -175,7 +173,9 @@ class DemonstrationWriter:
                 )
         unknown = set(episode.metrics) - set(self.layout.metrics)
         if self._fixed and unknown:
-            raise DemonstrationError(f"{self.folder}: metrics {sorted(unknown)} are not in the set's columns")
+            raise DemonstrationError(
+                f"{self.folder}: metrics {sorted(unknown)} are not in the set's columns"
+            )
 
     def _closed(self, entry: dict[str, Any]) -> None:
         self.manifest["shards"].append(entry)

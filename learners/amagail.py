@@ -52,10 +52,14 @@ def train(args: Args) -> dict:
             metrics = magail.update_discriminators(adversary, expert, policy, args, rng)
 
             # Rewards of participants, values and advantages through all rounds, then the filter.
-            rewards = participation * adversary.rewards(policy, args.reward).view_as(rollout.rewards)
+            rewards = participation * adversary.rewards(policy, args.reward).view_as(
+                rollout.rewards
+            )
             gains, targets = mack.advantages(agent, rollout, rewards, args.gamma, args.lam, rng)
             train_actor = run.updates >= args.disc_first
-            metrics |= mack.update(agent, rollout, gains, targets, participation, args, rng, train_actor)
+            metrics |= mack.update(
+                agent, rollout, gains, targets, participation, args, rng, train_actor
+            )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
             balance.look(run.updates, metrics)

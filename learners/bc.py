@@ -10,6 +10,7 @@ episodes is held out; training stops when their likelihood no longer improves, a
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -65,7 +66,9 @@ def nll(policy: Policy, g: int, rows: Rows) -> Tensor:
     return -policy.log_prob(g, rows.inputs, rows.actions, rows.mask)[0].mean()
 
 
-def update(policy: Policy, optimizers: list, data: list[Rows], batch: int, rng: torch.Generator) -> float:
+def update(
+    policy: Policy, optimizers: list, data: list[Rows], batch: int, rng: torch.Generator
+) -> float:
     """One step of every group on a batch of its rows; returns the mean loss."""
     losses = []
     for g, (optimizer, rows) in enumerate(zip(optimizers, data, strict=True)):
@@ -73,7 +76,7 @@ def update(policy: Policy, optimizers: list, data: list[Rows], batch: int, rng: 
             continue
         picked = rows.take(torch.randint(len(rows), (batch,), generator=rng, device=rng.device))
         loss = nll(policy, g, picked)
-        optimizer.step(loss, lambda: policy.sampled_nll(g, picked.inputs, picked.mask, rng))
+        optimizer.step(loss, partial(policy.sampled_nll, g, picked.inputs, picked.mask, rng))
         losses.append(float(loss.detach()))
     return sum(losses) / max(len(losses), 1)
 
@@ -116,7 +119,9 @@ class Best:
 
     def load_state_dict(self, state: dict) -> None:
         self.loss, self.waited = state["loss"], state["waited"]
-        self.weights = [w.to(p) for w, p in zip(state["weights"], self.policy.parameters(), strict=True)]
+        self.weights = [
+            w.to(p) for w, p in zip(state["weights"], self.policy.parameters(), strict=True)
+        ]
 
 
 class Optimizers:
@@ -144,14 +149,20 @@ def train(args: Args) -> dict:
         spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
         groups = group_agents(list(vec.agents), spaces, args.share)
         dims, A = list(vec.observation_dims), vec.num_actions
-        policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(run.device)
+        policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(
+            run.device
+        )
         policy.normalize_with(data.observations)
         seen, held = split_episodes(data, args.validation)
         fitted, checked = (group_rows(policy, d, participants(args.phi, d)) for d in (seen, held))
-        optimizers = [make_optimizer(args.optimizer, n, args.lr, args.kl_clip) for n in policy.networks]
+        optimizers = [
+            make_optimizer(args.optimizer, n, args.lr, args.kl_clip) for n in policy.networks
+        ]
         best = Best(policy)
         run.begin(policy, describe(vec), {"optimizers": Optimizers(optimizers), "best": best})
-        run.say(f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, phi {args.phi}, {run.folder}")
+        run.say(
+            f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, phi {args.phi}, {run.folder}"
+        )
         while run.steps < args.steps and best.waited < args.patience:
             metrics = {"loss": update(policy, optimizers, fitted, args.batch, rng)}
             if run.steps % args.validate_every == 0 and len(held):

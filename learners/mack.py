@@ -11,6 +11,9 @@ not participate are then dropped from its losses.
 from __future__ import annotations
 
 import dataclasses
+import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +53,8 @@ class Args(Settings):
     """Weight of the entropy bonus."""
     fisher_rows: int = 1024
     """Rows used for the Fisher factors, at most."""
+    eigen_every: int = 2
+    """Updates between eigendecompositions of the Fisher factors."""
     share: str = "role"
     """Which agents share networks: role or none."""
     agent_id: bool = False
@@ -69,11 +74,15 @@ class Critic(nn.Module):
 
     def __init__(self, policy: Policy, hidden: tuple[int, ...]):
         super().__init__()
-        self.dims, self.members, self.groups = policy.observation_dims, policy.members, policy.groups
+        self.dims, self.members, self.groups = (
+            policy.observation_dims,
+            policy.members,
+            policy.groups,
+        )
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
         N = len(self.dims)
-        size = sum(self.dims) + (N - 1) * self.num_actions + len(self.members) * 0
-        self.networks = nn.ModuleList(MLP([size, *hidden, 1]) for _ in self.members)
+        size = sum(self.dims) + (N - 1) * self.num_actions
+        self.networks: Any = nn.ModuleList(MLP([size, *hidden, 1]) for _ in self.members)
         self.order = [[self._order(i) for i in members] for members in self.members]
 
     def _order(self, i: int) -> list[int]:
@@ -82,7 +91,9 @@ class Critic(nn.Module):
         k = own.index(i)
         return own[k:] + own[:k] + [j for j in range(len(self.dims)) if j not in own]
 
-    def inputs(self, g: int, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
+    def inputs(
+        self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
+    ) -> Tensor:
         """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, sum of D + (N - 1) A)."""
         order = self.order[g]
         if self.discrete:
@@ -114,13 +125,17 @@ class ActorCritic:
         spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
         groups = group_agents(list(vec.agents), spaces, args.share)
         dims, A = list(vec.observation_dims), vec.num_actions
-        self.policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(device)
+        self.policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(
+            device
+        )
         self.critic = Critic(self.policy, args.hidden).to(device)
         self.actor_optimizers = [
-            make_optimizer(args.optimizer, n, args.lr, args.kl_clip) for n in self.policy.networks
+            make_optimizer(args.optimizer, n, args.lr, args.kl_clip, args.eigen_every)
+            for n in self.policy.networks
         ]
         self.critic_optimizers = [
-            make_optimizer(args.optimizer, n, args.lr, args.critic_kl_clip) for n in self.critic.networks
+            make_optimizer(args.optimizer, n, args.lr, args.critic_kl_clip, args.eigen_every)
+            for n in self.critic.networks
         ]
 
     def state_dict(self) -> dict:
@@ -138,13 +153,17 @@ class ActorCritic:
 
 
 @torch.no_grad()
-def advantages(agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float, rng) -> tuple:
+def advantages(
+    agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float, rng
+) -> tuple:
     """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds."""
     r, T = rollout, rollout.rounds
     mask = None if r.action_mask is None else r.action_mask[T]
     following = agent.policy.act(r.observations[T], mask, rng)  # what the others do in round T
     actions = torch.cat([r.actions, following.unsqueeze(0)])
-    flat = agent.critic(r.observations.flatten(0, 1), actions.flatten(0, 1), r.participation.flatten(0, 1))
+    flat = agent.critic(
+        r.observations.flatten(0, 1), actions.flatten(0, 1), r.participation.flatten(0, 1)
+    )
     values = flat.view(T + 1, r.num_envs, -1)
     final_values = torch.zeros_like(rewards)
     cut = (r.truncated & ~r.terminated).nonzero(as_tuple=True)
@@ -155,7 +174,9 @@ def advantages(agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: flo
         allowed = None if r.action_mask is None else r.action_mask[1:][cut]
         final_actions = agent.policy.act(observations, allowed, rng)
         final_values[cut] = agent.critic(observations, final_actions, participation)
-    result = generalized_advantages(rewards, values, final_values, r.terminated, r.truncated, gamma, lam)
+    result = generalized_advantages(
+        rewards, values, final_values, r.terminated, r.truncated, gamma, lam
+    )
     return result, result + values[:-1]
 
 
@@ -170,16 +191,19 @@ def update(
     train_actor: bool = True,
 ) -> dict[str, float]:
     """One natural-gradient step of every actor and critic on the entries where `counts` (T, E, N) holds."""
-    observations, participation = rollout.observations[:-1].flatten(0, 1), rollout.participation[:-1].flatten(0, 1)
+    observations, participation = (
+        rollout.observations[:-1].flatten(0, 1),
+        rollout.participation[:-1].flatten(0, 1),
+    )
     actions, masks, policy = rollout.actions.flatten(0, 1), rollout.mask_rows(), agent.policy
     metrics = {}
-    for g, members in enumerate(policy.members):
+    for g in range(len(policy.members)):
         rows = policy.rows(g, counts.flatten(0, 1)).nonzero().squeeze(1)
         if len(rows) == 0:
             continue
         gain = policy.rows(g, gains.flatten(0, 1))[rows]
         target = policy.rows(g, targets.flatten(0, 1))[rows]
-        few = slice(None, None, max(1, len(rows) // args.fisher_rows))
+        few = slice(None, None, math.ceil(len(rows) / args.fisher_rows))
 
         inputs, taken = policy.inputs(g, observations)[rows], policy.rows(g, actions)[rows]
         allowed = None if masks is None else policy.rows(g, masks)[rows]
@@ -187,23 +211,28 @@ def update(
         loss = -(log_prob * gain).mean() - args.entropy * entropy.mean()
         some = None if allowed is None else allowed[few]
         if train_actor:
-            agent.actor_optimizers[g].step(loss, lambda: policy.sampled_nll(g, inputs[few], some, rng))
+            agent.actor_optimizers[g].step(
+                loss, partial(policy.sampled_nll, g, inputs[few], some, rng)
+            )
 
         network = agent.critic.networks[g]
         state = agent.critic.inputs(g, observations, actions, participation)[rows]
         error = network(state).squeeze(1) - target
         value_loss = 0.5 * (error * error).mean()
-        agent.critic_optimizers[g].step(value_loss, lambda: gaussian_nll(network(state[few]), rng))
+        agent.critic_optimizers[g].step(value_loss, partial(gaussian_nll, network, state[few], rng))
 
         suffix = f"_{g}" if len(policy.members) > 1 else ""
         metrics[f"entropy{suffix}"] = float(entropy.detach().mean())
         metrics[f"value_loss{suffix}"] = float(value_loss.detach())
-        metrics[f"explained{suffix}"] = 1 - 2 * metrics[f"value_loss{suffix}"] / (float(target.var()) + 1e-8)
+        metrics[f"explained{suffix}"] = 1 - 2 * metrics[f"value_loss{suffix}"] / (
+            float(target.var()) + 1e-8
+        )
     return metrics
 
 
-def gaussian_nll(values: Tensor, rng: torch.Generator) -> Tensor:
+def gaussian_nll(network: nn.Module, inputs: Tensor, rng: torch.Generator) -> Tensor:
     """-log N(sample; V, 1) of a sample from N(V, 1), per row: the critic's Fisher loss."""
+    values = network(inputs)
     noise = torch.empty_like(values).normal_(generator=rng)
     return 0.5 * (values - values.detach() - noise).square().squeeze(1)
 
@@ -217,7 +246,9 @@ def train(args: Args) -> dict:
         rollout = Rollout(vec, args.rounds, run.device)
         rollout.reset(args.seed)
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
-        run.say(f"mack on {args.env}: {args.steps:,} steps, {args.optimizer}, {run.device}, {run.folder}")
+        run.say(
+            f"mack on {args.env}: {args.steps:,} steps, {args.optimizer}, {run.device}, {run.folder}"
+        )
         while run.steps < args.steps:
             rollout.collect(agent.policy, rng)
             if args.anneal:

@@ -15,6 +15,8 @@ and critic. Training starts from behavioral cloning; the first updates train dis
 from __future__ import annotations
 
 import dataclasses
+import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +58,9 @@ class Args(DemoSettings):
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     fisher_rows: int = 1024
-    """Rows used for the Fisher factors of policies and critics, at most."""
+    """Rows used for the Fisher factors, at most."""
+    eigen_every: int = 2
+    """Updates between eigendecompositions of the Fisher factors."""
     share: str = "role"
     """Which agents share networks: role or none."""
     agent_id: bool = False
@@ -131,14 +135,19 @@ class Pairs:
 
     @classmethod
     def of_policy(cls, rollout: Rollout, participation: Tensor, counts: Tensor) -> Pairs:
-        observations, actions = rollout.observations[:-1].flatten(0, 1), rollout.actions.flatten(0, 1)
+        observations, actions = (
+            rollout.observations[:-1].flatten(0, 1),
+            rollout.actions.flatten(0, 1),
+        )
         return cls(observations, actions, participation.flatten(0, 1), counts.flatten(0, 1))
 
     def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
         """Network g's input rows with at least one counting logit, and which logits count."""
         counts = discriminator.counts(g, self.counts)
         rows = counts.any(1).nonzero().squeeze(1)
-        return discriminator.inputs(g, self.observations, self.actions, self.participation)[rows], counts[rows]
+        return discriminator.inputs(g, self.observations, self.actions, self.participation)[
+            rows
+        ], counts[rows]
 
 
 class Adversary:
@@ -148,7 +157,9 @@ class Adversary:
         self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
         self.discriminator.normalize_with(data.observations)
         self.optimizers = [
-            make_optimizer(args.disc_optimizer, n, args.disc_lr, args.disc_kl_clip)
+            make_optimizer(
+                args.disc_optimizer, n, args.disc_lr, args.disc_kl_clip, args.eigen_every
+            )
             for n in self.discriminator.networks
         ]
 
@@ -176,7 +187,9 @@ def cross_entropy(logits: Tensor, counts: Tensor, label: float) -> Tensor:
     return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
-def discriminator_loss(network, expert: tuple, policy: tuple, args: Args, rng) -> tuple[Tensor, dict]:
+def discriminator_loss(
+    network, expert: tuple, policy: tuple, args: Args, rng
+) -> tuple[Tensor, dict]:
     """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, counts)."""
     rows = torch.cat([expert[0], policy[0]])
     if args.input_noise:
@@ -192,9 +205,13 @@ def discriminator_loss(network, expert: tuple, policy: tuple, args: Args, rng) -
     }
     if args.logit_entropy:
         logits = torch.cat([expert_logits, policy_logits])
-        loss = loss - args.logit_entropy * (F.softplus(logits) - logits * torch.sigmoid(logits)).mean()
+        loss = (
+            loss - args.logit_entropy * (F.softplus(logits) - logits * torch.sigmoid(logits)).mean()
+        )
     if args.weight_decay:
-        loss = loss + 0.5 * args.weight_decay * sum((layer.weight**2).sum() for layer in network.layers)
+        loss = loss + 0.5 * args.weight_decay * sum(
+            (layer.weight**2).sum() for layer in network.layers
+        )
     if args.gradient_penalty:
         loss = loss + args.gradient_penalty * gradient_penalty(network, expert[0], policy[0], rng)
     return loss, metrics
@@ -216,17 +233,24 @@ def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
     return F.softplus(torch.where(uniform < torch.sigmoid(logits.detach()), -logits, logits)).sum(1)
 
 
-def update_discriminators(adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng) -> dict:
+def update_discriminators(
+    adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng
+) -> dict:
     """One step of every discriminator; a network without a counting pair in a source is left alone."""
     collected: dict[str, list[float]] = {}
-    for g, (network, optimizer) in enumerate(zip(adversary.discriminator.networks, adversary.optimizers, strict=True)):
-        theirs, ours = expert.inputs(adversary.discriminator, g), policy.inputs(adversary.discriminator, g)
+    for g, (network, optimizer) in enumerate(
+        zip(adversary.discriminator.networks, adversary.optimizers, strict=True)
+    ):
+        theirs, ours = (
+            expert.inputs(adversary.discriminator, g),
+            policy.inputs(adversary.discriminator, g),
+        )
         if len(theirs[0]) == 0 or len(ours[0]) == 0:
             continue
         loss, metrics = discriminator_loss(network, theirs, ours, args, rng)
-        stride = max(1, (len(theirs[0]) + len(ours[0])) // args.fisher_rows)
+        stride = math.ceil((len(theirs[0]) + len(ours[0])) / args.fisher_rows)
         few = torch.cat([theirs[0][::stride], ours[0][::stride]])
-        optimizer.step(loss, lambda: sampled_label_nll(network, few, rng))
+        optimizer.step(loss, partial(sampled_label_nll, network, few, rng))
         for key, value in metrics.items():
             collected.setdefault(key, []).append(value)
     return {key: sum(values) / len(values) for key, values in collected.items()}
@@ -241,7 +265,13 @@ def warm_start(run: Run, agent: mack.ActorCritic, data: ExpertData, phi: str) ->
     args = run.args
     if args.warm_start:
         steps, loss = bc.fit(
-            agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, optimizer=args.optimizer,
+            agent.policy,
+            data,
+            phi,
+            args.warm_start,
+            run.rng,
+            args.warm_start_batch,
+            optimizer=args.optimizer,
             lr=0.05 if args.optimizer == "kfac" else args.lr,
         )
         run.say(f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}")
@@ -261,13 +291,18 @@ def prepare(run: Run, vec) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rol
     adversary = Adversary(agent.policy, data, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(args.seed)
-    run.say(f"{run.learner} on {args.env}: {args.steps:,} steps, {len(data):,} rounds of {args.num_demos} episodes"
-            f"{' of random play (control)' if args.control else ''}, {args.discriminator} discriminators, "
-            f"{run.device}, {run.folder}")
+    run.say(
+        f"{run.learner} on {args.env}: {args.steps:,} steps, {len(data):,} rounds of {args.num_demos} episodes"
+        f"{' of random play (control)' if args.control else ''}, {args.discriminator} discriminators, "
+        f"{run.device}, {run.folder}"
+    )
     if args.reward in ONE_SIGNED:
-        run.say(f"note: the reward form {args.reward!r} has one sign; where episodes can end early it pays for "
-                "staying (or for leaving): prefer tanh, or --fixed-horizon")
-    return agent, data, adversary, rollout, Balance(run.say)
+        run.say(
+            f"note: the reward form {args.reward!r} has one sign; where episodes can end early it pays for "
+            "staying (or for leaving): prefer tanh, or --fixed-horizon"
+        )
+    settled = 2 * math.ceil(vec.max_rounds / args.rounds)
+    return agent, data, adversary, rollout, Balance(run.say, settled)
 
 
 def begin(run: Run, vec, agent, adversary, rollout, balance) -> None:

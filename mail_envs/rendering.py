@@ -193,13 +193,13 @@ class Canvas(Drawing):
         self._pygame.draw.line(
             self._surface, COLORS["light"], strip.bottomleft, strip.bottomright, SUPERSAMPLING
         )
-        line = ""
+        line, size = "", 17 if width >= 450 else 13
         if notes.get("round") is not None:
             limit = f" / {notes['max_rounds']}" if notes.get("max_rounds") is not None else ""
             line = f"round {notes['round']}{limit}"
-        left = self._write_screen((16, middle), line, 17, "dark", "midleft")
+        left = self._write_screen((16, middle), line, size, "dark", "midleft")
         right = self._write_screen(
-            (width - 16, middle), self._returns_line(), 17, "dark", "midright"
+            (width - 16, middle), self._returns_line(), size, "dark", "midright"
         )
         self._draw_chips(left.right / SUPERSAMPLING, right.left / SUPERSAMPLING, middle)
 
@@ -207,10 +207,12 @@ class Canvas(Drawing):
         """One disc per agent between two pixel columns, gold for those that participate."""
         participation = self._notes.get("participation")
         count = 0 if participation is None else len(participation)
-        step = min(26.0, (right - left - 12) / max(count, 1))
-        if step < 5:
+        step = min(26.0, (right - left - 20) / max(count, 1))
+        if step < 9:
             return
-        center = min(max(self.size[0] / 2, left + count * step / 2), right - count * step / 2)
+        center = min(
+            max(self.size[0] / 2, left + 10 + count * step / 2), right - 10 - count * step / 2
+        )
         for i in range(count):
             spot = np.array([center + (i - (count - 1) / 2) * step, y])
             acts, radius = self.participates(i), 0.42 * step * SUPERSAMPLING

@@ -25,7 +25,7 @@ def coop_reaching(env: Any):
     n = env.num_agents
     bodies = bodies_of(env)
     weight = CROWDING if env.game.params[0]["penalty"] else 0.0
-    radius = 0.0 if n == 1 or not weight else SPACING * bodies.size.max() / np.sin(np.pi / n)
+    radius = 0.0 if n == 1 or not weight else SPACING * bodies.radius.max() / np.sin(np.pi / n)
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         states = np.ascontiguousarray(info["state"])

@@ -19,7 +19,8 @@ MAX_DEPTH = 8
 APPROACH, FLEE = 0, 1
 
 CONTACT_PRICE = 10.0  # what the prey pays per contact
-FEAR, FEAR_RANGE = 1.0, 0.3  # the prey's price of an adversary at distance d: FEAR * exp(-d / FEAR_RANGE)
+# the prey's price of an adversary at distance d: FEAR * exp(-d / FEAR_RANGE)
+FEAR, FEAR_RANGE = 1.0, 0.3
 OBSTACLE_PRICE = 10.0  # per unit of overlap with a solid landmark
 
 
@@ -28,8 +29,8 @@ class Bodies(NamedTuple):
 
     accel: np.ndarray  # float64 (N,)
     max_speed: np.ndarray  # float64 (N,)
-    size: np.ndarray  # float64 (N,)
-    obstacle_size: float  # 0 when landmarks are not solid
+    radius: np.ndarray  # float64 (N,)
+    obstacle_radius: float  # 0 when landmarks are not solid
     position_first: bool
     hard_penalty: bool
 
@@ -39,8 +40,8 @@ def bodies_of(env: Any) -> Bodies:
     p = env.game.params[0]
     solid = bool(p["landmarks_collide"])
     return Bodies(
-        *(np.array(p[k], np.float64) for k in ("accel", "max_speed", "size")),
-        obstacle_size=float(p["landmark_size"]) if solid else 0.0,
+        *(np.array(p[k], np.float64) for k in ("accel", "max_speed", "radius")),
+        obstacle_radius=float(p["landmark_radius"]) if solid else 0.0,
         position_first=bool(p["position_first"]),
         hard_penalty="penalty" in p.dtype.names and int(p["penalty"]) == 2,
     )
@@ -82,7 +83,9 @@ def pursue(state, target, depth, i, bodies):
     for k in range(depth):
         dx, dy = target[0] - body[0], target[1] - body[1]
         d = max(np.sqrt(dx * dx + dy * dy), 1e-9)
-        body = advance(body, dx / d, dy / d, bodies.accel[i], bodies.max_speed[i], bodies.position_first)
+        body = advance(
+            body, dx / d, dy / d, bodies.accel[i], bodies.max_speed[i], bodies.position_first
+        )
         path[k, 0], path[k, 1] = body[0], body[1]
     return path
 
@@ -167,8 +170,10 @@ def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies)
             cost += distance(x, y, target[k])
             if weight > 0.0:
                 cost += weight * crowding(x, y, k, paths, reach, bodies.hard_penalty)
-        if bodies.obstacle_size > 0.0:
-            cost += OBSTACLE_PRICE * overlap(x, y, obstacles, bodies.size[i] + bodies.obstacle_size)
+        if bodies.obstacle_radius > 0.0:
+            cost += OBSTACLE_PRICE * overlap(
+                x, y, obstacles, bodies.radius[i] + bodies.obstacle_radius
+            )
         if cost >= best:
             continue
         trail[k, 0], trail[k, 1] = x, y
@@ -200,7 +205,7 @@ def approach_all(states, participation, targets, weight, depth, bodies):
         for i in range(n):
             if participation[e, i]:
                 goal[:] = targets[e, i]
-                reach = bodies.size + bodies.size[i]
+                reach = bodies.radius + bodies.radius[i]
                 reach[i] = 0.0
                 actions[e, i], paths[i] = plan(
                     APPROACH, i, agents[i], goal, paths, obstacles, reach, weight, depth, bodies

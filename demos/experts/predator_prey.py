@@ -41,16 +41,25 @@ def chase_and_flee(states, participation, depth, bodies):
         for j in range(1, n):
             paths[j] = pursue(agents[j], agents[0, :2], depth, j, bodies)
         if participation[e, 0]:
-            reach = bodies.size + bodies.size[0]
+            reach = bodies.radius + bodies.radius[0]
             reach[0] = 0.0
             actions[e, 0], paths[0] = plan(
                 FLEE, 0, agents[0], paths[0], paths, obstacles, reach, 0.0, depth, bodies
             )
         for j in range(1, n):
             if participation[e, j]:
-                reach = bodies.size + bodies.size[j]
+                reach = bodies.radius + bodies.radius[j]
                 reach[0] = reach[j] = 0.0
                 actions[e, j], paths[j] = plan(
-                    APPROACH, j, agents[j], paths[0], paths, obstacles, reach, CROWDING, depth, bodies
+                    APPROACH,
+                    j,
+                    agents[j],
+                    paths[0],
+                    paths,
+                    obstacles,
+                    reach,
+                    CROWDING,
+                    depth,
+                    bodies,
                 )
     return actions

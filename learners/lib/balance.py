@@ -10,8 +10,9 @@ DECAY = 0.98
 class Balance:
     """Warns once each time the discriminator has won for good, or the return has collapsed."""
 
-    def __init__(self, say):
-        self.say = say
+    def __init__(self, say, patience_at_start: int):
+        """`patience_at_start`: updates until episodes that end early no longer dominate the return."""
+        self.say, self.patience_at_start = say, patience_at_start
         self.won = 0
         self.average: float | None = None
         self.best: float | None = None
@@ -21,20 +22,29 @@ class Balance:
         """Note the metrics of one update: `disc_loss`, and `return` when episodes ended."""
         self.won = self.won + 1 if metrics.get("disc_loss", 1.0) < LOST_LOSS else 0
         if self.won == PATIENCE:
-            self.say(f"warning: update {update}: the discriminator's loss has been below {LOST_LOSS} for "
-                     f"{PATIENCE} updates; it has won, and its reward says little (smaller --disc-kl-clip helps)")
-        if "return" not in metrics:
+            self.say(
+                f"warning: update {update}: the discriminator's loss has been below {LOST_LOSS} for "
+                f"{PATIENCE} updates; it has won, and its reward says little (smaller --disc-kl-clip helps)"
+            )
+        if "return" not in metrics or update < self.patience_at_start:
             return
         value = metrics["return"]
         self.average = value if self.average is None else DECAY * self.average + (1 - DECAY) * value
         self.best = self.average if self.best is None else max(self.best, self.average)
         fallen = self.average < self.best - max(10.0, 0.5 * abs(self.best))
         if fallen and not self.collapsed:
-            self.say(f"warning: update {update}: the return collapsed from {self.best:.1f} to {self.average:.1f}")
+            self.say(
+                f"warning: update {update}: the return collapsed from {self.best:.1f} to {self.average:.1f}"
+            )
         self.collapsed = fallen
 
     def state_dict(self) -> dict:
-        return {"won": self.won, "average": self.average, "best": self.best, "collapsed": self.collapsed}
+        return {
+            "won": self.won,
+            "average": self.average,
+            "best": self.best,
+            "collapsed": self.collapsed,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.__dict__.update(state)

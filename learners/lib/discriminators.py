@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,25 +27,33 @@ class Discriminator(nn.Module):
         if kind not in KINDS:
             raise ValueError(f"discriminator={kind!r} is unknown; choose {', '.join(KINDS)}")
         self.kind, self.policy_rows = kind, policy.rows
-        self.dims, self.members, self.group_dims = policy.observation_dims, policy.members, policy.dims
+        self.dims, self.members, self.group_dims = (
+            policy.observation_dims,
+            policy.members,
+            policy.dims,
+        )
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
         N, A = len(self.dims), policy.num_actions
         if kind == "decentralized":
             shapes = [(d + A, 1) for d in policy.dims]
         else:
             shapes = [(sum(self.dims) + N * A, N if kind == "centralized" else 1)]
-        self.networks = nn.ModuleList(MLP([size, *hidden, out]) for size, out in shapes)
+        self.networks: Any = nn.ModuleList(MLP([size, *hidden, out]) for size, out in shapes)
 
     def normalize_with(self, observations: Tensor) -> None:
         """Fix the normalization of the observation inputs from the expert's (B, N, D)."""
         if self.kind == "decentralized":
             for g, network in enumerate(self.networks):
-                network.normalize_with(self.policy_rows(g, observations)[:, : self.group_dims[g]], self.num_actions)
+                network.normalize_with(
+                    self.policy_rows(g, observations)[:, : self.group_dims[g]], self.num_actions
+                )
         else:
             rows = torch.cat([observations[:, i, :d] for i, d in enumerate(self.dims)], 1)
             self.networks[0].normalize_with(rows, len(self.dims) * self.num_actions)
 
-    def inputs(self, g: int, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
+    def inputs(
+        self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
+    ) -> Tensor:
         """Input rows of network g from (B, N, D), (B, N[, A]) and bool (B, N)."""
         if self.discrete:
             choices = torch.arange(self.num_actions, device=actions.device)
@@ -64,7 +74,9 @@ class Discriminator(nn.Module):
         """A logit for every agent, (B, N)."""
         B, N = observations.shape[:2]
         if self.kind != "decentralized":
-            return self.networks[0](self.inputs(0, observations, actions, participation)).expand(B, N)
+            return self.networks[0](self.inputs(0, observations, actions, participation)).expand(
+                B, N
+            )
         logits = observations.new_empty(B, N)
         for g, network in enumerate(self.networks):
             rows = network(self.inputs(g, observations, actions, participation))

@@ -47,8 +47,14 @@ class ExpertData:
 
     def take(self, rows: Tensor) -> ExpertData:
         """A selection of rounds."""
-        parts = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return ExpertData(*(None if x is None else x[rows] for x in parts))
+        mask = None if self.action_mask is None else self.action_mask[rows]
+        return ExpertData(
+            self.observations[rows],
+            self.actions[rows],
+            self.participation[rows],
+            mask,
+            self.episode[rows],
+        )
 
     def sample(self, count: int, rng: torch.Generator) -> ExpertData:
         """`count` rounds drawn uniformly."""
@@ -62,10 +68,16 @@ def load(run: Run, vec, device: torch.device) -> ExpertData:
     args: DemoSettings = run.args
     source = "random" if args.control else args.demos
     path = Path(source)
-    if source in RECORDED or (path / "policy.safetensors").exists() or path.suffix == ".safetensors":
+    if (
+        source in RECORDED
+        or (path / "policy.safetensors").exists()
+        or path.suffix == ".safetensors"
+    ):
         path = _record(run, source, args)
     elif not path.exists():
-        raise FileNotFoundError(f"demos {args.demos!r}: no such folder; give one, or {', '.join(RECORDED)}")
+        raise FileNotFoundError(
+            f"demos {args.demos!r}: no such folder; give one, or {', '.join(RECORDED)}"
+        )
     demos = Demonstrations.open(path)
     demos.check_compatible(vec)
     if len(demos) < args.num_demos:
@@ -107,7 +119,9 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
         if mask is not None:
             mask = torch.cat([mask, torch.ones_like(mask[..., :1])], -1)
     observations = tensor(transitions.observations, torch.float32)
-    return ExpertData(observations, actions, participation, mask, tensor(transitions.episode, torch.int64))
+    return ExpertData(
+        observations, actions, participation, mask, tensor(transitions.episode, torch.int64)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +136,9 @@ class Rows:
         return len(self.inputs)
 
     def take(self, rows: Tensor | slice) -> Rows:
-        return Rows(self.inputs[rows], self.actions[rows], None if self.mask is None else self.mask[rows])
+        return Rows(
+            self.inputs[rows], self.actions[rows], None if self.mask is None else self.mask[rows]
+        )
 
 
 def group_rows(policy: Policy, data: ExpertData, counts: Tensor) -> list[Rows]:
@@ -131,6 +147,9 @@ def group_rows(policy: Policy, data: ExpertData, counts: Tensor) -> list[Rows]:
     for g in range(len(policy.members)):
         rows = policy.rows(g, counts).nonzero().squeeze(1)
         mask = None if data.action_mask is None else policy.rows(g, data.action_mask)[rows]
-        inputs, actions = policy.inputs(g, data.observations)[rows], policy.rows(g, data.actions)[rows]
+        inputs, actions = (
+            policy.inputs(g, data.observations)[rows],
+            policy.rows(g, data.actions)[rows],
+        )
         result.append(Rows(inputs, actions, mask))
     return result

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,11 @@ class KFAC:
     ):
         self.layers, self.free = _parameters_of(module)
         self.lr, self.kl_clip, self.momentum, self.damping = lr, kl_clip, momentum, damping
-        self.stats_decay, self.cold_steps, self.cold_grad_norm = stats_decay, cold_steps, cold_grad_norm
+        self.stats_decay, self.cold_steps, self.cold_grad_norm = (
+            stats_decay,
+            cold_steps,
+            cold_grad_norm,
+        )
         width = max(max(layer.in_features + 1, layer.out_features) for layer in self.layers)
         self.eigen_every = eigen_every or (1 if width < 200 else 10)
         self.steps = 0
@@ -64,10 +69,18 @@ class KFAC:
         self.skipped = 0
         self.decomposed_at = -1
         sizes = [(layer.in_features + 1, layer.out_features) for layer in self.layers]
-        self.A = [layer.weight.new_zeros(a, a) for layer, (a, _) in zip(self.layers, sizes, strict=True)]
-        self.G = [layer.weight.new_zeros(g, g) for layer, (_, g) in zip(self.layers, sizes, strict=True)]
-        self.bases: list[tuple[Tensor, Tensor]] = []  # per factor, all A then all G: values, vectors
-        self.velocity = [layer.weight.new_zeros(g, a) for layer, (a, g) in zip(self.layers, sizes, strict=True)]
+        self.A = [
+            layer.weight.new_zeros(a, a) for layer, (a, _) in zip(self.layers, sizes, strict=True)
+        ]
+        self.G = [
+            layer.weight.new_zeros(g, g) for layer, (_, g) in zip(self.layers, sizes, strict=True)
+        ]
+        self.bases: list[
+            tuple[Tensor, Tensor]
+        ] = []  # per factor, all A then all G: values, vectors
+        self.velocity = [
+            layer.weight.new_zeros(g, a) for layer, (a, g) in zip(self.layers, sizes, strict=True)
+        ]
         self.velocity += [torch.zeros_like(p) for p in self.free]
 
     # ------------------------------------------------------------------------------------- one step
@@ -78,8 +91,14 @@ class KFAC:
         self._update_factors(tape, rows)
         parameters = [p for layer in self.layers for p in (layer.weight, layer.bias)] + self.free
         gradients = torch.autograd.grad(loss, parameters)
-        pairs = zip(gradients[0 : 2 * len(self.layers) : 2], gradients[1 : 2 * len(self.layers) : 2], strict=True)
-        blocks = [torch.cat([w, b.unsqueeze(1)], 1) for w, b in pairs] + list(gradients[2 * len(self.layers) :])
+        pairs = zip(
+            gradients[0 : 2 * len(self.layers) : 2],
+            gradients[1 : 2 * len(self.layers) : 2],
+            strict=True,
+        )
+        blocks = [torch.cat([w, b.unsqueeze(1)], 1) for w, b in pairs] + list(
+            gradients[2 * len(self.layers) :]
+        )
         with torch.no_grad():
             done = self._descend(blocks)
         self.steps += 1
@@ -90,9 +109,12 @@ class KFAC:
     def _tape(self) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
         """Record (layer number, input, output) of every Linear layer that runs inside the block."""
         tape: list[tuple[int, Tensor, Tensor]] = []
+
+        def record(k: int, _: nn.Module, inputs: tuple, output: Tensor) -> None:
+            tape.append((k, inputs[0], output))
+
         handles = [
-            layer.register_forward_hook(lambda _, x, y, k=k: tape.append((k, x[0], y)))
-            for k, layer in enumerate(self.layers)
+            layer.register_forward_hook(partial(record, k)) for k, layer in enumerate(self.layers)
         ]
         try:
             yield tape
@@ -102,7 +124,10 @@ class KFAC:
 
     def _update_factors(self, tape: list[tuple[int, Tensor, Tensor]], rows: Tensor) -> None:
         gradients = torch.autograd.grad(rows.sum(), [y for _, _, y in tape])
-        batch_A, batch_G = [torch.zeros_like(m) for m in self.A], [torch.zeros_like(m) for m in self.G]
+        batch_A, batch_G = (
+            [torch.zeros_like(m) for m in self.A],
+            [torch.zeros_like(m) for m in self.G],
+        )
         with torch.no_grad():
             for (k, x, _), g in zip(tape, gradients, strict=True):
                 total = x.sum(0)
@@ -147,7 +172,9 @@ class KFAC:
     def _decompose(self) -> None:
         self.decomposed_at = self.factor_updates
         old = self.bases or [None] * (2 * len(self.A))
-        self.bases = [_eigenbasis(m, previous) for m, previous in zip(self.A + self.G, old, strict=True)]
+        self.bases = [
+            _eigenbasis(m, previous) for m, previous in zip(self.A + self.G, old, strict=True)
+        ]
 
     def _precondition(self, gradients: list[Tensor]) -> list[Tensor]:
         directions = []
@@ -173,7 +200,9 @@ class KFAC:
         self.steps, self.factor_updates, self.skipped, self.decomposed_at = state["counters"]
         self.lr = state["lr"]
         for mine, saved in zip(
-            self.A + self.G + self.velocity, state["A"] + state["G"] + state["velocity"], strict=True
+            self.A + self.G + self.velocity,
+            state["A"] + state["G"] + state["velocity"],
+            strict=True,
         ):
             mine.copy_(saved)
         device = self.A[0].device
@@ -183,7 +212,9 @@ class KFAC:
 class Adam:
     """torch's Adam behind the same interface; `fisher` is not used."""
 
-    def __init__(self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5):
+    def __init__(
+        self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5
+    ):
         self.parameters = list(module.parameters())
         self.inner = torch.optim.Adam(self.parameters, lr=lr, eps=eps)
         self.max_grad_norm = max_grad_norm
@@ -209,19 +240,28 @@ class Adam:
 
     def state_dict(self) -> dict:
         names = ("step", "exp_avg", "exp_avg_sq")
-        moments = [[self.inner.state[p][n] for n in names] for p in self.parameters if self.inner.state[p]]
+        moments = [
+            [self.inner.state[p][n] for n in names] for p in self.parameters if self.inner.state[p]
+        ]
         return {"lr": self.lr, "skipped": self.skipped, "moments": moments}
 
     def load_state_dict(self, state: dict) -> None:
         self.lr, self.skipped = state["lr"], state["skipped"]
         for p, (step, mean, square) in zip(self.parameters, state["moments"], strict=False):
-            self.inner.state[p] = {"step": step.cpu(), "exp_avg": mean.to(p), "exp_avg_sq": square.to(p)}
+            mean, square = mean.clone().to(p), square.clone().to(p)
+            self.inner.state[p] = {
+                "step": step.clone().cpu(),
+                "exp_avg": mean,
+                "exp_avg_sq": square,
+            }
 
 
-def make_optimizer(kind: str, module: nn.Module, lr: float, kl_clip: float) -> KFAC | Adam:
-    """`kind` is "kfac" or "adam"; the KL clip concerns K-FAC only."""
+def make_optimizer(
+    kind: str, module: nn.Module, lr: float, kl_clip: float, eigen_every: int = 1
+) -> KFAC | Adam:
+    """`kind` is "kfac" or "adam"; the KL clip and `eigen_every` concern K-FAC only."""
     if kind == "kfac":
-        return KFAC(module, lr=lr, kl_clip=kl_clip)
+        return KFAC(module, lr=lr, kl_clip=kl_clip, eigen_every=eigen_every)
     if kind == "adam":
         return Adam(module, lr=lr)
     raise ValueError(f"optimizer {kind!r} is unknown; choose kfac or adam")
@@ -239,7 +279,9 @@ def _parameters_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Paramete
         for key, parameter in part.named_parameters(recurse=False):
             if key not in IDENTITY_PARAMETERS:
                 where = f"{type(part).__name__} {name!r}".strip()
-                raise TypeError(f"K-FAC knows only Linear layers; {where} has parameter {key!r}: use adam")
+                raise TypeError(
+                    f"K-FAC knows only Linear layers; {where} has parameter {key!r}: use adam"
+                )
             free.append(parameter)
     if not layers:
         raise TypeError(f"K-FAC found no Linear layer in {type(module).__name__}")
@@ -253,7 +295,7 @@ def _eigenbasis(matrix: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple
         eye = jitter * torch.eye(len(matrix), dtype=dtype, device=matrix.device) if jitter else 0
         try:
             values, vectors = torch.linalg.eigh(symmetric.to(dtype) + eye)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             continue
         if bool(torch.isfinite(values).all()):
             values, vectors = values.to(matrix.dtype), vectors.to(matrix.dtype)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,15 +19,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 FORMAT = "mail_envs policy 1"
-FORBIDDEN = -1e10  # logit of an action that the mask does not allow; finite, so that gradients stay finite
+FORBIDDEN = (
+    -1e10
+)  # logit of an action that the mask does not allow; finite, so that gradients stay finite
 
 
 class MLP(nn.Module):
     """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input."""
 
-    def __init__(self, sizes: list[int], gain: float = 1.0, activation: str = "relu", log_std: int = 0):
+    def __init__(
+        self, sizes: list[int], gain: float = 1.0, activation: str = "relu", log_std: int = 0
+    ):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers: Any = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
         hidden = math.sqrt(2) if activation == "relu" else 5 / 3
         for k, layer in enumerate(self.layers):
@@ -87,11 +93,15 @@ class Policy(nn.Module):
         agent_id: bool = False,
     ):
         super().__init__()
-        self.groups, self.observation_dims, self.num_actions = list(groups), list(observation_dims), num_actions
+        self.groups, self.observation_dims, self.num_actions = (
+            list(groups),
+            list(observation_dims),
+            num_actions,
+        )
         self.discrete, self.activation, self.agent_id = discrete, activation, agent_id
         self.members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
         self.dims = [observation_dims[m[0]] for m in self.members]
-        self.networks = nn.ModuleList(
+        self.networks: Any = nn.ModuleList(
             MLP(
                 [d + len(m) * agent_id, *hidden, num_actions],
                 gain=1.0 if discrete else 0.01,
@@ -132,7 +142,9 @@ class Policy(nn.Module):
             out = network(self.inputs(g, observations))
             if self.discrete:
                 out = masked(out, None if mask is None else self.rows(g, mask))
-                if rng is not None:  # Gumbel-max: -log of an exponential variable is Gumbel distributed
+                if (
+                    rng is not None
+                ):  # Gumbel-max: -log of an exponential variable is Gumbel distributed
                     out = out - torch.empty_like(out).exponential_(generator=rng).log_()
                 parts.append(out.argmax(-1).view(len(observations), -1))
             else:
@@ -146,7 +158,9 @@ class Policy(nn.Module):
         return torch.cat(parts, 1)[:, [order.index(i) for i in range(len(order))]]
 
     # ------------------------------------------------------------------------- likelihoods, per group
-    def log_prob(self, g: int, inputs: Tensor, actions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def log_prob(
+        self, g: int, inputs: Tensor, actions: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Log-likelihood and entropy per row of group g, both (rows,)."""
         out = self.networks[g](inputs)
         if self.discrete:
@@ -155,10 +169,14 @@ class Policy(nn.Module):
         log_std = self.networks[g].log_std
         z = (actions - out) * (-log_std).exp()
         constant = log_std.sum() + 0.5 * self.num_actions * math.log(2 * math.pi)
-        entropy = (log_std.sum() + 0.5 * self.num_actions * (1 + math.log(2 * math.pi))).expand(len(out))
+        entropy = (log_std.sum() + 0.5 * self.num_actions * (1 + math.log(2 * math.pi))).expand(
+            len(out)
+        )
         return -0.5 * (z * z).sum(1) - constant, entropy
 
-    def sampled_nll(self, g: int, inputs: Tensor, mask: Tensor | None, rng: torch.Generator) -> Tensor:
+    def sampled_nll(
+        self, g: int, inputs: Tensor, mask: Tensor | None, rng: torch.Generator
+    ) -> Tensor:
         """-log pi(a | o) of a fresh sample per row: K-FAC's Fisher loss, (rows,)."""
         out = self.networks[g](inputs)
         if self.discrete:
@@ -200,11 +218,13 @@ def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
         "observation_dims": policy.observation_dims,
         **metadata,
     }
-    text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items() if v is not None}
+    text = {
+        k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items() if v is not None
+    }
     save_file(tensors, str(path), metadata=text)
 
 
-def read_policy(path: Path | str) -> tuple[Policy, dict]:
+def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
     """The policy of a file and its metadata (JSON fields decoded)."""
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -213,16 +233,18 @@ def read_policy(path: Path | str) -> tuple[Policy, dict]:
     except Exception as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from None
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a policy file: format is {metadata.get('format')!r}, expected {FORMAT!r}")
-    metadata = {k: _decoded(v) for k, v in metadata.items()}
-    groups, agent_id = metadata["groups"], metadata["agent_id"]
+        raise ValueError(
+            f"{path} is not a policy file: format is {metadata.get('format')!r}, expected {FORMAT!r}"
+        )
+    fields: dict[str, Any] = {k: _decoded(v) for k, v in metadata.items()}
+    groups, agent_id = fields["groups"], fields["agent_id"]
     sizes = [groups.count(g) * agent_id for g in range(max(groups) + 1)]
     dims = [tensors[f"group{g}.0.weight"].shape[1] - sizes[g] for g in groups]
     depth = sum(name.startswith("group0.") and name.endswith(".weight") for name in tensors)
     hidden = tuple(tensors[f"group0.{k}.weight"].shape[0] for k in range(depth - 1))
     num_actions = tensors[f"group0.{depth - 1}.weight"].shape[0]
-    discrete = metadata["distribution"] == "categorical"
-    policy = Policy(groups, dims, num_actions, discrete, hidden, metadata["activation"], agent_id)
+    discrete = fields["distribution"] == "categorical"
+    policy = Policy(groups, dims, num_actions, discrete, hidden, fields["activation"], agent_id)
     with torch.no_grad():
         for g, network in enumerate(policy.networks):
             for k, layer in enumerate(network.layers):
@@ -234,7 +256,7 @@ def read_policy(path: Path | str) -> tuple[Policy, dict]:
                 network.std = torch.cat([std, std.new_ones(sizes[g])])
             if network.log_std is not None:
                 network.log_std.copy_(tensors[f"group{g}.log_std"])
-    return policy, metadata
+    return policy, fields
 
 
 def _decoded(text: str):

@@ -22,8 +22,14 @@ def generalized_advantages(
     final observation, never with that of the episode that follows after the autoreset.
 
     Args:
-        rewards: (T, E, N). values: (T + 1, E, N), the last row bootstraps the fragment.
-        final_values: (T, E, N), read only where `truncated`. terminated, truncated: bool (T, E).
+        rewards: (T, E, N).
+        values: (T + 1, E, N); the last row bootstraps the fragment.
+        final_values: (T, E, N), read only where `truncated`.
+        terminated: bool (T, E).
+        truncated: bool (T, E).
+        gamma: discount.
+        lam: lambda; 0 gives one-step, 1 whole-return advantages.
+
     Returns:
         (T, E, N); advantages + values[:-1] are the lambda-returns, discounted returns when lam = 1.
     """

@@ -24,9 +24,13 @@ class Rollout:
 
         self.observations = empty(rounds + 1, E, N, D)
         self.participation = empty(rounds + 1, E, N, dtype=torch.bool)
-        self.action_mask = empty(rounds + 1, E, N, vec.num_actions, dtype=torch.int8) if vec.discrete else None
+        self.action_mask = (
+            empty(rounds + 1, E, N, vec.num_actions, dtype=torch.int8) if vec.discrete else None
+        )
         self.actions = (
-            empty(rounds, E, N, dtype=torch.int64) if vec.discrete else empty(rounds, E, N, vec.num_actions)
+            empty(rounds, E, N, dtype=torch.int64)
+            if vec.discrete
+            else empty(rounds, E, N, vec.num_actions)
         )
         self.rewards = empty(rounds, E, N)
         self.terminated = empty(rounds, E, dtype=torch.bool)

@@ -113,9 +113,14 @@ class Run:
             name = args.run_dir or f"runs/{learner}_{args.env}_{args.seed}"
             self.folder = Path(name)
             if (self.folder / "config.yaml").exists():
-                raise ValueError(f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir")
+                raise ValueError(
+                    f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder / "config.yaml", yaml.safe_dump({"learner": learner, **dataclasses.asdict(args)}))
+            _write(
+                self.folder / "config.yaml",
+                yaml.safe_dump({"learner": learner, **dataclasses.asdict(args)}),
+            )
         self.args = args
         self.device = choose_device(args.device)
         torch.set_num_threads(args.threads)
@@ -134,7 +139,7 @@ class Run:
         self._old_handler = None
         if threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
-        self._metrics = open(self.folder / "metrics.jsonl", "a")  # noqa: SIM115 - closed in __exit__
+        self._metrics = open(self.folder / "metrics.jsonl", "a")
         self._board = _tensorboard(self.folder)
         self.bar = tqdm(
             total=self.args.steps,
@@ -196,22 +201,29 @@ class Run:
         if counts:
             means["episodes"] = sum(counts)
         self._sums.clear()
-        if "return" in means:
-            means["normalized_return"] = normalized(means["return"], self.references)
+        score = normalized(means["return"], self.references) if "return" in means else None
+        if score is not None:
+            means["normalized_return"] = score
         now = time.perf_counter()
         before, at = self._speed_mark
         speed = (self.steps - at) / max(now - before, 1e-9)
         self._speed_mark = (now, self.steps)
         line = {"step": self.steps, "update": self.updates, **means}
-        line = {k: v for k, v in line.items() if v is not None}
         record = {**line, "steps_per_second": speed, "seconds": now - self.started}
         self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
         if self._board:
             for key, value in record.items():
                 self._board.add_scalar(key, value, self.steps)
-        shown = {"return": "return", "norm": "normalized_return", "loss": "loss", "disc": "disc_loss"}
-        self.bar.set_postfix({k: f"{line[v]:.2f}" for k, v in shown.items() if v in line}, refresh=False)
+        shown = {
+            "return": "return",
+            "norm": "normalized_return",
+            "loss": "loss",
+            "disc": "disc_loss",
+        }
+        self.bar.set_postfix(
+            {k: f"{line[v]:.2f}" for k, v in shown.items() if v in line}, refresh=False
+        )
 
     # ----------------------------------------------------------------------------------- checkpoints
     def save(self) -> None:
@@ -222,7 +234,10 @@ class Run:
             temporary.mkdir(parents=True, exist_ok=True)
             self.write_policy(temporary / "policy.safetensors")
             tree = {name: part.state_dict() for name, part in self.parts.items()}
-            tree |= {"rng": self.rng.get_state(), "pending": {k: list(v) for k, v in self._sums.items()}}
+            tree |= {
+                "rng": self.rng.get_state(),
+                "pending": {k: list(v) for k, v in self._sums.items()},
+            }
             tensors: dict[str, torch.Tensor] = {}
             skeleton = _flatten(tree, "", tensors)
             save_file(tensors, str(temporary / "training.safetensors"))
@@ -348,16 +363,22 @@ def _settings_of(folder: Path, learner: str, given: Any) -> Any:
         saved = yaml.safe_load(path.read_text())
         found = saved.pop("learner")
     except (yaml.YAMLError, AttributeError, KeyError):
-        raise ValueError(f"{path} is damaged: it does not name a learner and its settings") from None
+        raise ValueError(
+            f"{path} is damaged: it does not name a learner and its settings"
+        ) from None
     if found != learner:
-        raise ValueError(f"{folder} holds a run of {found}, not of {learner}: resume it with learners.{found}")
+        raise ValueError(
+            f"{folder} holds a run of {found}, not of {learner}: resume it with learners.{found}"
+        )
     default = type(given)()
     if given.env not in (default.env, saved["env"]):
         raise ValueError(f"{folder} holds a run on {saved['env']}, not on {given.env}")
     known = {f.name for f in dataclasses.fields(given)}
     unknown = set(saved) - known
     if unknown:
-        raise ValueError(f"{path} has settings that {learner} does not know: {', '.join(sorted(unknown))}")
+        raise ValueError(
+            f"{path} has settings that {learner} does not know: {', '.join(sorted(unknown))}"
+        )
     saved = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     if given.steps != default.steps and given.steps > saved["steps"]:
         saved["steps"] = given.steps
@@ -420,4 +441,3 @@ def _unflatten(node: dict, tensors: dict[str, torch.Tensor]) -> Any:
         raw = tensors[node["array"]].numpy().tobytes()
         return np.frombuffer(raw, node["dtype"]).reshape(node["shape"]).copy()
     return node["value"]
-

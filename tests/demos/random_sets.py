@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from demos.dataset import Demonstrations, Episode
+from demos.dataset import Demonstrations
+from demos.episode import Episode
 from demos.layout import Layout
 
 
@@ -32,7 +33,9 @@ def metadata(n=3, d=4, a=5, s=7, discrete=True, **entries):
     }
 
 
-def random_episode(rng, t=6, n=3, d=4, a=5, s=7, discrete=True, seed=0, metrics=("score",)) -> Episode:
+def random_episode(
+    rng, t=6, n=3, d=4, a=5, s=7, discrete=True, seed=0, metrics=("score",)
+) -> Episode:
     participation = rng.integers(0, 2, (t, n)).astype(np.uint8)
     if discrete:
         actions = rng.integers(0, a, (t, n)).astype(np.int32) * participation
@@ -55,11 +58,14 @@ def random_episode(rng, t=6, n=3, d=4, a=5, s=7, discrete=True, seed=0, metrics=
     )
 
 
-def write(path: Path, count: int, shard_bytes: int = 1 << 20, start: int = 0, **sizes) -> list[Episode]:
+def write(
+    path: Path, count: int, shard_bytes: int = 1 << 20, start: int = 0, **sizes
+) -> list[Episode]:
     """A set of `count` random episodes with seeds start, start + 1, ...; returns the episodes."""
     rng = np.random.default_rng(start)
     episodes = [
-        random_episode(rng, t=int(rng.integers(1, 12)), seed=start + k, **sizes) for k in range(count)
+        random_episode(rng, t=int(rng.integers(1, 12)), seed=start + k, **sizes)
+        for k in range(count)
     ]
     meta = {k: v for k, v in sizes.items() if k != "metrics"}
     with Demonstrations.create(path, metadata(**meta), shard_bytes=shard_bytes) as writer:

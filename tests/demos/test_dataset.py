@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from random_sets import assert_same, random_episode, write
 
 import mail_envs
-from demos.dataset import Demonstrations, Episode, mix
+from demos.dataset import Demonstrations, mix
+from demos.episode import Episode
 from demos.layout import DemonstrationError
 from demos.record import record
-
-from random_sets import assert_same, random_episode, write
 
 
 def seeds(demonstrations):
@@ -62,7 +62,9 @@ def test_mix_refuses_what_cannot_be_mixed(tmp_path, demos_path):
         mix(d, d, 1.5)
 
 
-@pytest.mark.parametrize("select", [slice(None), slice(5, 33), [7, 2, 39, 11], slice(None, None, -1)])
+@pytest.mark.parametrize(
+    "select", [slice(None), slice(5, 33), [7, 2, 39, 11], slice(None, None, -1)]
+)
 @pytest.mark.parametrize("discrete", [True, False])
 def test_transitions_are_those_of_the_episodes(tmp_path, select, discrete):
     write(tmp_path / "set", 40, shard_bytes=20_000, discrete=discrete)
@@ -111,9 +113,15 @@ def test_episodes_are_checked_when_made():
 
 def test_demonstrations_of_another_game_do_not_fit(tmp_path):
     d = record("stochastic_coop_nav", "random", 3, 0, tmp_path / "nav")
-    d.check_compatible(mail_envs.make_vec("stochastic_coop_nav", num_envs=2, null_action="as_action"))
-    d.check_compatible(mail_envs.make_vec("stochastic_coop_nav", player_function=mail_envs.Synchronous()))
-    with pytest.raises(DemonstrationError, match="stochastic_coop_nav.*stochastic_predator_prey"):
+    d.check_compatible(
+        mail_envs.make_vec("stochastic_coop_nav", num_envs=2, null_action="as_action")
+    )
+    d.check_compatible(
+        mail_envs.make_vec("stochastic_coop_nav", player_function=mail_envs.Synchronous())
+    )
+    with pytest.raises(DemonstrationError, match=r"stochastic_coop_nav.*stochastic_predator_prey"):
         d.check_compatible(mail_envs.make_vec("stochastic_predator_prey"))
-    with pytest.raises(DemonstrationError, match=r"observation sizes \[16, 16, 16\].*\[18, 18, 18\]"):
+    with pytest.raises(
+        DemonstrationError, match=r"observation sizes \[16, 16, 16\].*\[18, 18, 18\]"
+    ):
         d.check_compatible(mail_envs.make_vec("stochastic_coop_nav", observation="absolute"))

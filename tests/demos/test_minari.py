@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from random_sets import assert_same, write
 
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationError
 from demos.record import record
-
-from random_sets import assert_same, write
 
 minari = pytest.importorskip("minari")
 from demos.minari import from_minari, to_minari  # noqa: E402
@@ -22,7 +21,9 @@ def datasets(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("id", ["stochastic_coop_nav", "stochastic_predator_prey"])
-@pytest.mark.parametrize("options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}]
+)
 def test_round_trip(datasets, id, options):
     d = record(id, "scripted", 5, 0, datasets / "set", **options)
     dataset = to_minari(d)

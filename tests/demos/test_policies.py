@@ -46,7 +46,9 @@ def test_outputs_are_those_of_the_network(tmp_path):
     x = np.random.default_rng(0).standard_normal((4, 3, 16)).astype(np.float32)
     inputs = np.concatenate([x, np.broadcast_to(np.eye(3), (4, 3, 3))], axis=-1)
     hidden = np.maximum(inputs @ t["group0.0.weight"].T + t["group0.0.bias"], 0)
-    assert np.allclose(policy.outputs(x), hidden @ t["group0.1.weight"].T + t["group0.1.bias"], atol=1e-5)
+    assert np.allclose(
+        policy.outputs(x), hidden @ t["group0.1.weight"].T + t["group0.1.bias"], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("null_action", ["null", "as_action"])
@@ -101,7 +103,9 @@ def test_foreign_files(tmp_path):
 
 
 @pytest.mark.parametrize("id", sorted(mail_envs.specs()))
-@pytest.mark.parametrize("options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}]
+)
 def test_random_policy_is_always_legal(id, options):
     env = mail_envs.make_vec(id, num_envs=20, **options)
     play(env, load_policy("random", env))
@@ -119,8 +123,10 @@ def test_keyed_numbers_belong_to_the_episode_and_the_round():
     assert np.array_equal(KeyedRandom(np.array([6]), np.array([0])).random((1, 4)), all_three[1:2])
     many = KeyedRandom(np.arange(1000), np.arange(1000) % 50)
     uniform, normal = many.random((1000, 20)), many.standard_normal((1000, 20))
-    assert uniform.mean() == pytest.approx(0.5, abs=0.01) and uniform.min() >= 0 and uniform.max() < 1
+    assert (
+        uniform.mean() == pytest.approx(0.5, abs=0.01) and uniform.min() >= 0 and uniform.max() < 1
+    )
     assert normal.std() == pytest.approx(1.0, abs=0.02)
     assert len(np.unique(uniform)) == 20_000
     with pytest.raises(AttributeError, match=r"rng\.choice is not available"):
-        many.choice
+        many.choice([1, 2])

@@ -17,18 +17,25 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_sets import assert_same, metadata, random_episode, write
 
 from demos.dataset import Demonstrations, DemonstrationWarning
 from demos.inspect import repair
 from demos.layout import DemonstrationError
 
-from random_sets import assert_same, metadata, random_episode, write
-
 small = st.integers(1, 5)
 
 
 @settings(max_examples=25, deadline=None)
-@given(small, small, small, small, st.booleans(), st.integers(1, 12), st.sampled_from([(), ("a", "b.c")]))
+@given(
+    small,
+    small,
+    small,
+    small,
+    st.booleans(),
+    st.integers(1, 12),
+    st.sampled_from([(), ("a", "b.c")]),
+)
 def test_episodes_of_any_shape_come_back_bit_for_bit(n, d, a, s, discrete, count, metrics):
     sizes = {"n": n, "d": d, "a": a, "s": s, "discrete": discrete, "metrics": metrics}
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +57,9 @@ def test_manifest_counts_what_is_there(demos_path):
     manifest = json.loads((demos_path / "manifest.json").read_text())
     demonstrations = Demonstrations.open(demos_path)
     assert len(manifest["shards"]) > 1
-    assert sum(s["episodes"] for s in manifest["shards"]) == manifest["statistics"]["episodes"] == 40
+    assert (
+        sum(s["episodes"] for s in manifest["shards"]) == manifest["statistics"]["episodes"] == 40
+    )
     assert sum(s["transitions"] for s in manifest["shards"]) == demonstrations.lengths.sum()
 
 
@@ -81,7 +90,9 @@ def test_kill_loses_nothing_that_was_finished(tmp_path):
     path = tmp_path / "set"
     root, here = Path(__file__).parents[2], Path(__file__).parent
     code = KILLED.format(tests=str(here), path=str(path))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root
+    )
     assert process.stdout is not None
     for _ in range(200):
         process.stdout.readline()
@@ -166,14 +177,16 @@ def test_truncated_and_missing_shards_are_named(demos_path):
     shard = demos_path / "shard-00000.arrow"
     data = shard.read_bytes()
     shard.write_bytes(data[:-700])
-    with pytest.raises(DemonstrationError, match=rf"shard-00000.*expected {len(data)} bytes, found"):
+    with pytest.raises(
+        DemonstrationError, match=rf"shard-00000.*expected {len(data)} bytes, found"
+    ):
         Demonstrations.open(demos_path)
     left = len(Demonstrations.open(demos_path, recover=True))
     assert 38 <= left < 40
     assert "of 40 episodes are in order" in repair(demos_path)
     assert len(Demonstrations.open(demos_path)) == left
     (demos_path / "shard-00001.arrow").unlink()
-    with pytest.raises(DemonstrationError, match="shard-00001.*missing"):
+    with pytest.raises(DemonstrationError, match=r"shard-00001.*missing"):
         Demonstrations.open(demos_path)
 
 
@@ -182,7 +195,7 @@ def test_foreign_folders_and_files(tmp_path, demos_path):
         Demonstrations.open(tmp_path / "absent")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "photo.png").write_bytes(b"png")
-    with pytest.raises(DemonstrationError, match="photo.png"):
+    with pytest.raises(DemonstrationError, match=r"photo.png"):
         Demonstrations.open(tmp_path / "foreign")
     with pytest.raises(DemonstrationError, match="not an empty folder"):
         Demonstrations.create(tmp_path / "foreign", metadata())
@@ -193,7 +206,7 @@ def test_foreign_folders_and_files(tmp_path, demos_path):
     with pytest.raises(DemonstrationError, match="not valid JSON"):
         Demonstrations.open(tmp_path / "foreign")
     (demos_path / "shard-00099.arrow").write_bytes(b"GIF89a this is a picture")
-    with pytest.raises(DemonstrationError, match="shard-00099.*not an Arrow stream"):
+    with pytest.raises(DemonstrationError, match=r"shard-00099.*not an Arrow stream"):
         Demonstrations.open(demos_path)
 
 
@@ -208,7 +221,9 @@ def test_other_schema_version(demos_path):
 def test_shard_of_another_set(tmp_path, demos_path):
     write(tmp_path / "other", 3, n=2)
     os.replace(tmp_path / "other" / "shard-00000.arrow", demos_path / "shard-00099.arrow")
-    with pytest.raises(DemonstrationError, match="columns are not those of the manifest.*observations"):
+    with pytest.raises(
+        DemonstrationError, match=r"columns are not those of the manifest.*observations"
+    ):
         Demonstrations.open(demos_path)
 
 
@@ -226,7 +241,10 @@ def test_nothing_is_unpickled(tmp_path, demos_path, monkeypatch):
 
 
 def test_one_writer_at_a_time(demos_path):
-    with Demonstrations.extend(demos_path), pytest.raises(DemonstrationError, match="another process"):
+    with (
+        Demonstrations.extend(demos_path),
+        pytest.raises(DemonstrationError, match="another process"),
+    ):
         Demonstrations.extend(demos_path)
 
 

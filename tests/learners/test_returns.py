@@ -29,7 +29,9 @@ def test_advantages_equal_a_naive_loop_with_both_kinds_of_end(lam):
                 else:
                     following = values[t + 1, e, i]
                 delta = rewards[t, e, i] + gamma * following - values[t, e, i]
-                running = delta + (0.0 if terminated[t, e] or truncated[t, e] else gamma * lam * running)
+                running = delta + (
+                    0.0 if terminated[t, e] or truncated[t, e] else gamma * lam * running
+                )
                 assert found[t, e, i] == pytest.approx(float(running), abs=1e-5)
 
 

@@ -1,0 +1,146 @@
+"""What learners see of demonstrations: episodes, flat transitions, a table with one row per episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from demos.layout import Layout, Rows
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of T rounds. Arrays that come from a file are read-only views of it.
+
+    Attributes:
+        observations: float32 (T+1, N, D), the last one is the final observation. Agents that observe
+            less than D numbers have zeros behind.
+        actions: int32 (T, N), or float32 (T, N, A) in continuous games; zero where an agent did not act.
+        participation: uint8 (T, N), 0 = the null action, m >= 1 = chose from the m-th action set.
+        rewards: float32 (T, N).
+        states: float32 (T+1, S).
+        action_masks: uint8 (T+1, N, A) in discrete games, the last row is zero; else None.
+        seed: `reset(seed=seed)` and the actions simulate the episode again.
+        metrics: outcome figures of the game, such as landmarks covered.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    participation: np.ndarray
+    rewards: np.ndarray
+    states: np.ndarray
+    action_masks: np.ndarray | None
+    terminated: bool
+    truncated: bool
+    seed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        t, n = self.participation.shape if self.participation.ndim == 2 else (0, 0)
+        expected = {
+            "observations": (t + 1, n, None),
+            "actions": (t, n) + (None,) * (self.actions.ndim - 2),
+            "participation": (t, n),
+            "rewards": (t, n),
+            "states": (t + 1, None),
+        }
+        if self.action_masks is not None:
+            expected["action_masks"] = (t + 1, n, None)
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if len(found) != len(shape) or any(
+                want not in (None, have) for want, have in zip(shape, found, strict=True)
+            ):
+                raise ValueError(
+                    f"Episode: {name} has shape {found}, expected "
+                    f"({', '.join('any' if s is None else str(s) for s in shape)}) "
+                    f"for T={t} rounds and N={n} agents (from participation)"
+                )
+        if t == 0:
+            raise ValueError("Episode: it has no rounds")
+
+    def __len__(self) -> int:
+        """T, the number of rounds."""
+        return len(self.rewards)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Undiscounted return of each agent, float64 (N,)."""
+        return self.rewards.sum(axis=0, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """M transitions as flat arrays, in the order of their episodes.
+
+    Attributes:
+        observations, next_observations: float32 (M, N, D).
+        actions: int32 (M, N) or float32 (M, N, A). participation: uint8 (M, N).
+        action_mask: uint8 (M, N, A), of `observations`; None in continuous games.
+        rewards: float32 (M, N). state: float32 (M, S).
+        terminated, truncated: bool (M,), of the transition that ended the episode.
+        episode: int64 (M,), position of the episode in the set. round: int32 (M,).
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    participation: np.ndarray
+    action_mask: np.ndarray | None
+    rewards: np.ndarray
+    state: np.ndarray
+    next_observations: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    episode: np.ndarray
+    round: np.ndarray
+
+    def __len__(self) -> int:
+        """M, the number of transitions."""
+        return len(self.rewards)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Transitions:
+        """A selection of transitions, e.g. a minibatch."""
+
+        def pick(values: Any) -> Any:
+            return None if values is None else values[rows]
+
+        return Transitions(**{f.name: pick(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """One row per episode: what statistics and plots need.
+
+    Attributes:
+        returns: float64 (K, N). lengths: int64 (K,). seeds: int64 (K,).
+        participation: float64 (K, N), share of rounds in which the agent acted.
+        terminated, truncated: bool (K,). metrics: name -> float32 (K,).
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    participation: np.ndarray
+    seeds: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    metrics: dict[str, np.ndarray]
+
+
+def to_episode(layout: Layout, rows: Rows) -> Episode:
+    """The rows of one episode as an `Episode`; views."""
+    c = rows.columns
+    return Episode(
+        observations=c["observations"],
+        actions=c["actions"][:-1],
+        participation=c["participation"][:-1],
+        rewards=c["rewards"][:-1],
+        states=c["state"],
+        action_masks=c.get("action_mask"),
+        terminated=bool(c["terminated"][-1]),
+        truncated=bool(c["truncated"][-1]),
+        seed=int(c["seed"][-1]),
+        metrics={m: float(c[f"metric.{m}"][-1]) for m in layout.metrics},
+    )

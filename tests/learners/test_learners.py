@@ -1,0 +1,218 @@
+"""Every learner end to end on tiny settings: command line, run folder, resuming, and a return that rises."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from learners import amagail, bc, mack, magail
+from learners.lib.networks import read_policy
+from learners.lib.run import checkpoints
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {
+    "steps": 600,
+    "num_envs": 10,
+    "rounds": 10,
+    "hidden": (16,),
+    "eval_episodes": 20,
+    "log_every": 1,
+    "checkpoint_every": 3,
+    "progress": False,
+}
+IMITATION = {"num_demos": 5, "warm_start": 20}
+LEARNERS = {
+    "mack": (mack, TINY),
+    "bc": (
+        bc,
+        {k: v for k, v in TINY.items() if k not in ("num_envs", "rounds")}
+        | {"steps": 12, "num_demos": 5},
+    ),
+    "magail": (magail, {**TINY, **IMITATION, "disc_first": 2}),
+    "amagail": (amagail, {**TINY, **IMITATION, "disc_first": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory) -> str:
+    from demos.record import record
+
+    path = tmp_path_factory.mktemp("demos") / "random"
+    record("stochastic_coop_nav", "random", 5, 0, path)
+    return str(path)
+
+
+def arguments(name: str, demonstrations: str, folder: Path, **changes):
+    module, settings = LEARNERS[name]
+    extra = {} if name == "mack" else {"demos": demonstrations}
+    return module.Args(**{**settings, **extra, "run_dir": str(folder), **changes})
+
+
+def policy_of(folder: Path) -> list[torch.Tensor]:
+    return list(read_policy(folder / "policy.safetensors")[0].parameters())
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_run_leaves_a_whole_folder(name, demonstrations, tmp_path):
+    folder = tmp_path / "run"
+    result = LEARNERS[name][0].train(arguments(name, demonstrations, folder))
+    for file in ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json"):
+        assert (folder / file).exists(), file
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == result["steps"]
+    assert json.loads((folder / "evaluation.json").read_text())["return"] == result["return"] < 0
+    newest = checkpoints(folder)[-1]
+    assert {p.name for p in newest.iterdir()} == {
+        "policy.safetensors",
+        "training.safetensors",
+        "state.json",
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["kfac", "adam"])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    name, optimizer, demonstrations, tmp_path, monkeypatch
+):
+    module = LEARNERS[name][0]
+    changes = {"eval_episodes": 0, "optimizer": optimizer}
+    module.train(arguments(name, demonstrations, tmp_path / "whole", **changes))
+
+    from learners.lib import run as runs
+
+    original, calls = runs.Run.advance, []
+
+    def dies(self, *args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(runs.Run, "advance", dies)
+    with pytest.raises(KeyboardInterrupt):
+        module.train(arguments(name, demonstrations, tmp_path / "cut", **changes))
+    monkeypatch.setattr(runs.Run, "advance", original)
+    module.train(module.Args(resume=str(tmp_path / "cut"), progress=False))
+
+    for a, b in zip(policy_of(tmp_path / "whole"), policy_of(tmp_path / "cut"), strict=True):
+        assert torch.equal(a, b)
+    figures = []
+    for folder in ("whole", "cut"):
+        lines = [
+            json.loads(line)
+            for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        figures.append(
+            [
+                {k: v for k, v in x.items() if k not in ("seconds", "steps_per_second")}
+                for x in lines
+            ]
+        )
+    assert figures[0] == figures[1]
+
+
+def test_amagail_is_magail_when_everybody_always_participates(tmp_path):
+    from demos.record import record
+
+    record("coop_nav", "random", 5, 0, tmp_path / "demos")
+    for name in ("magail", "amagail"):
+        settings = {"env": "coop_nav", "eval_episodes": 0}
+        LEARNERS[name][0].train(
+            arguments(name, str(tmp_path / "demos"), tmp_path / name, **settings)
+        )
+    for a, b in zip(policy_of(tmp_path / "magail"), policy_of(tmp_path / "amagail"), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"discriminator": "centralized"},
+        {"discriminator": "single", "reward": "logit"},
+        {"gradient_penalty": 1.0, "input_noise": 0.1, "disc_optimizer": "adam", "disc_lr": 1e-3},
+        {"weight_decay": 1e-3, "label_smoothing": 0.1, "logit_entropy": 1e-3, "reward": "softplus"},
+        {"control": True, "share": "none", "agent_id": True},
+        {"env": "stochastic_predator_prey", "demos": "random"},
+        {"fixed_horizon": True, "demos": "random", "max_rounds": 20},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_options_of_amagail(changes, demonstrations, tmp_path):
+    changes = {"steps": 300, "warm_start": 5, **changes}
+    assert (
+        amagail.train(arguments("amagail", demonstrations, tmp_path / "run", **changes))["steps"]
+        == 300
+    )
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_command_line(name, tmp_path):
+    words = [
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--preset",
+        "quick",
+        "--no-progress",
+        "--eval-episodes",
+        "5",
+    ]
+    words += ["--steps", "20" if name == "bc" else "2000"]
+    words += [] if name == "mack" else ["--demos", "random", "--num-demos", "4"]
+    done = subprocess.run(
+        [sys.executable, "-m", f"learners.{name}", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{name} on stochastic_coop_nav" in done.stdout
+
+
+def test_ctrl_c_saves_and_ends_with_130(tmp_path):
+    folder = tmp_path / "run"
+    words = ["--run-dir", str(folder), "--steps", "100000000", "--log-every", "1", "--no-progress"]
+    process = subprocess.Popen([sys.executable, "-m", "learners.mack", *words], cwd=ROOT)
+    metrics = folder / "metrics.jsonl"
+    for _ in range(600):
+        if metrics.exists() and metrics.stat().st_size:
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert len(checkpoints(folder)) == 1
+    assert (folder / "policy.safetensors").exists()
+
+
+def test_user_errors_are_clear(demonstrations, tmp_path):
+    mack.train(arguments("mack", "", tmp_path / "run", eval_episodes=0))
+    with pytest.raises(ValueError, match="run of mack, not of bc"):
+        bc.train(bc.Args(resume=str(tmp_path / "run")))
+    with pytest.raises(ValueError, match="not a run folder"):
+        mack.train(mack.Args(resume=str(tmp_path)))
+    with pytest.raises(ValueError, match="already holds a run"):
+        mack.train(arguments("mack", "", tmp_path / "run"))
+    with pytest.raises(ValueError, match="not on coop_reaching"):
+        mack.train(mack.Args(env="coop_reaching", resume=str(tmp_path / "run")))
+    with pytest.raises(ValueError, match="5 episodes; --num-demos asks for 6"):
+        bc.train(arguments("bc", demonstrations, tmp_path / "few", num_demos=6))
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        bc.train(arguments("bc", str(tmp_path / "nowhere"), tmp_path / "none"))
+    with pytest.raises(ValueError, match="fit the environment"):
+        bc.train(
+            arguments("bc", demonstrations, tmp_path / "other", env="stochastic_predator_prey")
+        )
+    with pytest.raises(ValueError, match="reward='log' is unknown"):
+        amagail.train(arguments("amagail", demonstrations, tmp_path / "form", reward="log"))
+
+
+def test_mack_learns(tmp_path):
+    """The return of 150,000 steps is far above random play's (about -59)."""
+    args = mack.Args(
+        steps=150_000, kl_clip=0.004, eval_episodes=100, run_dir=str(tmp_path), progress=False
+    )
+    assert mack.train(args)["return"] > -50
