@@ -55,7 +55,9 @@ def train(args: Args) -> dict:
             rewards = participation * adversary.rewards(policy, args.reward).view_as(
                 rollout.rewards
             )
-            gains, targets = mack.advantages(agent, rollout, rewards, args.gamma, args.lam, rng)
+            gains, targets = mack.advantages(
+                agent, rollout, rewards, args.gamma, args.lam, rng, magail.largest_value(args)
+            )
             train_actor = run.updates >= args.disc_first
             metrics |= mack.update(
                 agent, rollout, gains, targets, participation, args, rng, train_actor

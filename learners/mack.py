@@ -91,6 +91,14 @@ class Critic(nn.Module):
         k = own.index(i)
         return own[k:] + own[:k] + [j for j in range(len(self.dims)) if j not in own]
 
+    def normalize_with(self, observations: Tensor, limit: float) -> None:
+        """Fix the normalization of the observation inputs from (B, N, D), clipped to +-limit."""
+        tail = (len(self.dims) - 1) * self.num_actions
+        for g, network in enumerate(self.networks):
+            cut = [observations[:, i, :d] for i, d in enumerate(self.dims)]
+            rows = torch.cat([torch.cat([cut[i] for i in o], 1) for o in self.order[g]])
+            network.normalize_with(rows, tail, limit)
+
     def inputs(
         self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
     ) -> Tensor:
@@ -154,9 +162,18 @@ class ActorCritic:
 
 @torch.no_grad()
 def advantages(
-    agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float, rng
-) -> tuple:
-    """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds."""
+    agent: ActorCritic,
+    rollout: Rollout,
+    rewards: Tensor,
+    gamma: float,
+    lam: float,
+    rng: torch.Generator,
+    bound: float = math.inf,
+) -> tuple[Tensor, Tensor]:
+    """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds.
+
+    `bound`: no value can be larger than this in size; predictions are clipped to it.
+    """
     r, T = rollout, rollout.rounds
     mask = None if r.action_mask is None else r.action_mask[T]
     following = agent.policy.act(r.observations[T], mask, rng)  # what the others do in round T
@@ -164,7 +181,7 @@ def advantages(
     flat = agent.critic(
         r.observations.flatten(0, 1), actions.flatten(0, 1), r.participation.flatten(0, 1)
     )
-    values = flat.view(T + 1, r.num_envs, -1)
+    values = flat.view(T + 1, r.num_envs, -1).clamp(-bound, bound)
     final_values = torch.zeros_like(rewards)
     cut = (r.truncated & ~r.terminated).nonzero(as_tuple=True)
     if len(cut[0]):
@@ -173,7 +190,9 @@ def advantages(
         observations, participation = r.final_observations[cut], r.participation[1:][cut]
         allowed = None if r.action_mask is None else r.action_mask[1:][cut]
         final_actions = agent.policy.act(observations, allowed, rng)
-        final_values[cut] = agent.critic(observations, final_actions, participation)
+        final_values[cut] = agent.critic(observations, final_actions, participation).clamp(
+            -bound, bound
+        )
     result = generalized_advantages(
         rewards, values, final_values, r.terminated, r.truncated, gamma, lam
     )

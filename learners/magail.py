@@ -77,8 +77,13 @@ class Args(DemoSettings):
     """Learning rate of the discriminators; shrinks linearly to zero over the run."""
     disc_kl_clip: float = 1e-3
     """KL clip of the discriminators' steps."""
+    disc_floor: float = 0.0
+    """A discriminator whose loss is below this waits for the policies (1.386: it cannot tell at all)."""
     disc_first: int = 10
     """Updates at the start that train only the discriminators (and critics)."""
+    input_limit: float = 3.0
+    """Clip of the standardized observations that discriminators and critics see. Without it, critics
+    extrapolate without bound where no expert ever was, and agents learn to flee there."""
     input_noise: float = 0.0
     """Standard deviation of noise on the discriminators' inputs, in units of the expert's spread."""
     gradient_penalty: float = 0.0
@@ -155,7 +160,7 @@ class Adversary:
 
     def __init__(self, policy, data: ExpertData, args: Args, device: torch.device):
         self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
-        self.discriminator.normalize_with(data.observations)
+        self.discriminator.normalize_with(data.observations, args.input_limit)
         self.optimizers = [
             make_optimizer(
                 args.disc_optimizer, n, args.disc_lr, args.disc_kl_clip, args.eigen_every
@@ -250,7 +255,8 @@ def update_discriminators(
         loss, metrics = discriminator_loss(network, theirs, ours, args, rng)
         stride = math.ceil((len(theirs[0]) + len(ours[0])) / args.fisher_rows)
         few = torch.cat([theirs[0][::stride], ours[0][::stride]])
-        optimizer.step(loss, partial(sampled_label_nll, network, few, rng))
+        if metrics["disc_loss"] >= args.disc_floor:
+            optimizer.step(loss, partial(sampled_label_nll, network, few, rng))
         for key, value in metrics.items():
             collected.setdefault(key, []).append(value)
     return {key: sum(values) / len(values) for key, values in collected.items()}
@@ -288,6 +294,7 @@ def prepare(run: Run, vec) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rol
     data = load(run, vec, run.device)
     agent = mack.ActorCritic(vec, args, run.device)
     agent.policy.normalize_with(data.observations)
+    agent.critic.normalize_with(data.observations, args.input_limit)
     adversary = Adversary(agent.policy, data, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(args.seed)
@@ -344,7 +351,9 @@ def train(args: Args) -> dict:
             metrics = update_discriminators(adversary, expert, policy, args, rng)
 
             rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
-            gains, targets = mack.advantages(agent, rollout, rewards, args.gamma, args.lam, rng)
+            gains, targets = mack.advantages(
+                agent, rollout, rewards, args.gamma, args.lam, rng, largest_value(args)
+            )
             train_actor = run.updates >= args.disc_first
             metrics |= mack.update(agent, rollout, gains, targets, present, args, rng, train_actor)
 
@@ -352,6 +361,12 @@ def train(args: Args) -> dict:
             balance.look(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         return run.finish()
+
+
+def largest_value(args: Args) -> float:
+    """Bound on the discounted sum of rewards of this form."""
+    largest = 1.0 if args.reward in ("tanh", "sigmoid") else REWARD_LIMIT
+    return largest / (1 - args.gamma)
 
 
 def reward_statistics(rewards: Tensor, counts: Tensor) -> dict[str, float]:

@@ -7,7 +7,10 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+import pettingzoo
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,20 @@ def register(
     family: str = "user",
     summary: str = "",
 ) -> None:
-    """Add an id. `player_function` is called with the number of agents; None: synchronous."""
+    """Add an id, here and as `mail/<id>-v0` in PettingZoo's registry.
+
+    `player_function` is called with the number of agents; None: synchronous.
+    """
     if id in _SPECS:
         raise ValueError(f"the id {id!r} is already registered")
     _SPECS[id] = EnvSpec(id, entry_point, player_function, dict(arguments or {}), family, summary)
+    for api in ("aec", "parallel"):
+        pettingzoo.register(api, f"mail/{id}-v0", entry_point=partial(_from_pettingzoo, id, api))
+
+
+def _from_pettingzoo(id: str, api: str, max_cycles: int | None = None, **arguments):
+    """What `pettingzoo.make("aec", "mail/<id>-v0")` calls."""
+    return make(id, api=api, max_rounds=max_cycles, **arguments)
 
 
 def specs() -> dict[str, EnvSpec]:

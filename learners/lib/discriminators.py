@@ -40,16 +40,15 @@ class Discriminator(nn.Module):
             shapes = [(sum(self.dims) + N * A, N if kind == "centralized" else 1)]
         self.networks: Any = nn.ModuleList(MLP([size, *hidden, out]) for size, out in shapes)
 
-    def normalize_with(self, observations: Tensor) -> None:
-        """Fix the normalization of the observation inputs from the expert's (B, N, D)."""
+    def normalize_with(self, observations: Tensor, limit: float | None = None) -> None:
+        """Fix the normalization of the observation inputs from the expert's (B, N, D), clipped."""
         if self.kind == "decentralized":
             for g, network in enumerate(self.networks):
-                network.normalize_with(
-                    self.policy_rows(g, observations)[:, : self.group_dims[g]], self.num_actions
-                )
+                rows = self.policy_rows(g, observations)[:, : self.group_dims[g]]
+                network.normalize_with(rows, self.num_actions, limit)
         else:
             rows = torch.cat([observations[:, i, :d] for i, d in enumerate(self.dims)], 1)
-            self.networks[0].normalize_with(rows, len(self.dims) * self.num_actions)
+            self.networks[0].normalize_with(rows, len(self.dims) * self.num_actions, limit)
 
     def inputs(
         self, g: int, observations: Tensor, actions: Tensor, participation: Tensor

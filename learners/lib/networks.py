@@ -38,11 +38,16 @@ class MLP(nn.Module):
             nn.init.orthogonal_(layer.weight, hidden if k < len(self.layers) - 1 else gain)
             nn.init.zeros_(layer.bias)
         self.log_std = nn.Parameter(torch.zeros(log_std)) if log_std else None
+        self.limit: float | None = None
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
 
-    def normalize_with(self, rows: Tensor, tail: int = 0) -> None:
-        """Standardize inputs by the columns of `rows` (B, D); the last `tail` inputs pass through."""
+    def normalize_with(self, rows: Tensor, tail: int = 0, limit: float | None = None) -> None:
+        """Standardize inputs by the columns of `rows` (B, D); the last `tail` inputs pass through.
+
+        With `limit`, standardized inputs are clipped to +-limit: no extrapolation far from the data.
+        """
+        self.limit = limit
         std, mean = torch.std_mean(rows.float(), 0)
         constant = std < 1e-3
         mean, std = torch.where(constant, 0.0, mean), torch.where(constant, 1.0, std)
@@ -53,6 +58,8 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.mean is not None:
             x = (x - self.mean) / self.std
+            if self.limit is not None:
+                x = x.clamp(-self.limit, self.limit)
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return self.layers[-1](x)
