@@ -35,7 +35,7 @@ def train(args: Args) -> dict:
     with Run("amagail", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)
-        agent, data, adversary, rollout, balance = magail.prepare(run, vec)
+        agent, data, adversary, rollout, balance = magail.prepare(run, vec, "filter")
         if not run.resumed:
             magail.warm_start(run, agent, data, "filter")
         magail.begin(run, vec, agent, adversary, rollout, balance)
@@ -55,12 +55,14 @@ def train(args: Args) -> dict:
             rewards = participation * adversary.rewards(policy, args.reward).view_as(
                 rollout.rewards
             )
+            rewards = magail.add_absorbing(rewards, adversary, rollout, args)
             gains, targets = mack.advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, magail.largest_value(args)
             )
             train_actor = run.updates >= args.disc_first
+            clone = magail.cloning_loss(agent.policy, sample, sample.participation, args)
             metrics |= mack.update(
-                agent, rollout, gains, targets, participation, args, rng, train_actor
+                agent, rollout, gains, targets, participation, args, rng, train_actor, clone
             )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()

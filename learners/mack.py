@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ class Args(Settings):
     """kfac or adam."""
     lr: float = 0.1
     """Learning rate (3e-4 suits adam); with kfac the KL clip usually binds first."""
-    kl_clip: float = 1e-3
+    kl_clip: float = 2e-3
     """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR)."""
     critic_kl_clip: float = 0.1
     """The same for the critic, whose Fisher matrix is that of a Gaussian of variance 1."""
@@ -64,7 +65,7 @@ class Args(Settings):
 
 
 PRESETS = {
-    "paper": {"steps": 50_000_000, "num_envs": 4, "rounds": 250},
+    "paper": {"steps": 50_000_000, "num_envs": 4, "rounds": 250, "kl_clip": 1e-3},
     "quick": {"steps": 300_000, "eval_episodes": 200},
 }
 
@@ -208,8 +209,12 @@ def update(
     args,
     rng: torch.Generator,
     train_actor: bool = True,
+    added_loss: Callable[[int], Tensor] | None = None,
 ) -> dict[str, float]:
-    """One natural-gradient step of every actor and critic on the entries where `counts` (T, E, N) holds."""
+    """One natural-gradient step of every actor and critic on the entries where `counts` (T, E, N) holds.
+
+    `added_loss(g)`, if any, is added to the loss of group g's actor.
+    """
     observations, participation = (
         rollout.observations[:-1].flatten(0, 1),
         rollout.participation[:-1].flatten(0, 1),
@@ -228,6 +233,8 @@ def update(
         allowed = None if masks is None else policy.rows(g, masks)[rows]
         log_prob, entropy = policy.log_prob(g, inputs, taken, allowed)
         loss = -(log_prob * gain).mean() - args.entropy * entropy.mean()
+        if added_loss is not None:
+            loss = loss + added_loss(g)
         some = None if allowed is None else allowed[few]
         if train_actor:
             agent.actor_optimizers[g].step(

@@ -25,8 +25,9 @@ from torch import Tensor
 from learners import bc, mack
 from learners.lib.balance import Balance
 from learners.lib.discriminators import Discriminator
-from learners.lib.expert_data import DemoSettings, ExpertData, load
+from learners.lib.expert_data import DemoSettings, ExpertData, group_rows, load
 from learners.lib.kfac import make_optimizer
+from learners.lib.occupancy import Occupancy
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, describe, main, make_game
 
@@ -45,13 +46,13 @@ class Args(DemoSettings):
     """Of policies and critics: kfac or adam."""
     lr: float = 0.1
     """Learning rate of policies and critics (3e-4 suits adam)."""
-    kl_clip: float = 1e-3
+    kl_clip: float = 2e-3
     """KL clip of the policies' steps."""
     critic_kl_clip: float = 0.1
     """The same for the critics, whose Fisher matrix is that of a Gaussian of variance 1."""
     anneal: bool = True
     """Let the policies' steps shrink linearly to zero over the run."""
-    gamma: float = 0.99
+    gamma: float = 0.95
     """Discount."""
     lam: float = 0.95
     """Lambda of the advantages; 1 gives discounted returns minus values, as in the papers."""
@@ -77,15 +78,18 @@ class Args(DemoSettings):
     """Learning rate of the discriminators; shrinks linearly to zero over the run."""
     disc_kl_clip: float = 1e-3
     """KL clip of the discriminators' steps."""
-    disc_floor: float = 0.0
-    """A discriminator whose loss is below this waits for the policies (1.386: it cannot tell at all)."""
-    disc_first: int = 10
+    disc_first: int = 50
     """Updates at the start that train only the discriminators (and critics)."""
     input_limit: float = 3.0
     """Clip of the standardized observations that discriminators and critics see. Without it, critics
     extrapolate without bound where no expert ever was, and agents learn to flee there."""
-    input_noise: float = 0.0
-    """Standard deviation of noise on the discriminators' inputs, in units of the expert's spread."""
+    input_noise: float = 0.3
+    """Standard deviation of noise on the discriminators' inputs, in units of the expert's spread: it keeps
+    them from learning single demonstrations by heart."""
+    horizon_occupancy: bool = True
+    """Compare occupancy measures over the whole time limit (learners/lib/occupancy.py) rather than averages."""
+    cloning: float = 0.3
+    """Weight of the demonstrations' likelihood in the policies' loss; 0 is the papers' algorithm to the letter."""
     gradient_penalty: float = 0.0
     """Weight of (|gradient| - 1)^2 of the logit at mixtures of expert and policy inputs."""
     weight_decay: float = 0.0
@@ -106,9 +110,15 @@ PRESETS = {
         "num_envs": 4,
         "rounds": 250,
         "lam": 1.0,
+        "gamma": 0.99,
+        "kl_clip": 1e-3,
         "anneal": False,
+        "input_noise": 0.0,
+        "cloning": 0.0,
+        "warm_start": 500,
+        "disc_first": 10,
     },
-    "quick": {"steps": 200_000, "eval_episodes": 200, "num_demos": 100},
+    "quick": {"steps": 3_000_000},
 }
 
 REWARDS = {
@@ -156,9 +166,12 @@ class Pairs:
 
 
 class Adversary:
-    """The discriminators and their optimizers."""
+    """The discriminators, their optimizers, and the lengths of both sides' episodes."""
 
-    def __init__(self, policy, data: ExpertData, args: Args, device: torch.device):
+    def __init__(
+        self, policy, data: ExpertData, occupancy: Occupancy, args: Args, device: torch.device
+    ):
+        self.occupancy = occupancy
         self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
         self.discriminator.normalize_with(data.observations, args.input_limit)
         self.optimizers = [
@@ -178,12 +191,32 @@ class Adversary:
         return {
             "networks": dict(self.discriminator.state_dict()),
             "optimizers": [o.state_dict() for o in self.optimizers],
+            "occupancy": self.occupancy.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.discriminator.load_state_dict(state["networks"])
+        self.occupancy.load_state_dict(state["occupancy"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def add_absorbing(rewards: Tensor, adversary: Adversary, rollout: Rollout, args: Args) -> Tensor:
+    """Rewards (T, E, N) plus, where a game ended early, those of the absorbing rounds that remain."""
+    adversary.occupancy.look(rollout)
+    if not args.horizon_occupancy:
+        return rewards
+    logit = adversary.occupancy.absorbing_logit().to(rewards.device)
+    reward = REWARDS[args.reward](logit).clamp(-REWARD_LIMIT, REWARD_LIMIT)
+    return rewards + adversary.occupancy.value_of_ending(rollout, reward, args.gamma)
+
+
+def cloning_loss(policy, sample: ExpertData, counts: Tensor, args: Args):
+    """The cloning term of the policies' loss, by group; None without one."""
+    if not args.cloning:
+        return None
+    rows = group_rows(policy, sample, counts)
+    return lambda g: args.cloning * bc.nll(policy, g, rows[g])
 
 
 def cross_entropy(logits: Tensor, counts: Tensor, label: float) -> Tensor:
@@ -193,7 +226,7 @@ def cross_entropy(logits: Tensor, counts: Tensor, label: float) -> Tensor:
 
 
 def discriminator_loss(
-    network, expert: tuple, policy: tuple, args: Args, rng
+    network, expert: tuple, policy: tuple, weights: tuple, args: Args, rng
 ) -> tuple[Tensor, dict]:
     """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, counts)."""
     rows = torch.cat([expert[0], policy[0]])
@@ -201,8 +234,8 @@ def discriminator_loss(
         scale = 1.0 if network.std is None else network.std
         rows = rows + args.input_noise * scale * torch.empty_like(rows).normal_(generator=rng)
     expert_logits, policy_logits = network(rows).split([len(expert[0]), len(policy[0])])
-    loss = cross_entropy(expert_logits, expert[1], 1 - args.label_smoothing)
-    loss = loss + cross_entropy(policy_logits, policy[1], args.label_smoothing)
+    loss = weights[0] * cross_entropy(expert_logits, expert[1], 1 - args.label_smoothing)
+    loss = loss + weights[1] * cross_entropy(policy_logits, policy[1], args.label_smoothing)
     metrics = {
         "disc_loss": float(loss.detach()),
         "disc_accuracy_expert": share((expert_logits > 0), expert[1]),
@@ -242,6 +275,7 @@ def update_discriminators(
     adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng
 ) -> dict:
     """One step of every discriminator; a network without a counting pair in a source is left alone."""
+    weights = adversary.occupancy.weights() if args.horizon_occupancy else (1.0, 1.0)
     collected: dict[str, list[float]] = {}
     for g, (network, optimizer) in enumerate(
         zip(adversary.discriminator.networks, adversary.optimizers, strict=True)
@@ -252,11 +286,10 @@ def update_discriminators(
         )
         if len(theirs[0]) == 0 or len(ours[0]) == 0:
             continue
-        loss, metrics = discriminator_loss(network, theirs, ours, args, rng)
+        loss, metrics = discriminator_loss(network, theirs, ours, weights, args, rng)
         stride = math.ceil((len(theirs[0]) + len(ours[0])) / args.fisher_rows)
         few = torch.cat([theirs[0][::stride], ours[0][::stride]])
-        if metrics["disc_loss"] >= args.disc_floor:
-            optimizer.step(loss, partial(sampled_label_nll, network, few, rng))
+        optimizer.step(loss, partial(sampled_label_nll, network, few, rng))
         for key, value in metrics.items():
             collected.setdefault(key, []).append(value)
     return {key: sum(values) / len(values) for key, values in collected.items()}
@@ -288,14 +321,17 @@ def check(args: Args) -> None:
         raise ValueError(f"reward={args.reward!r} is unknown; choose {', '.join(REWARDS)}")
 
 
-def prepare(run: Run, vec) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
+def prepare(run: Run, vec, phi: str) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
     """Demonstrations, networks and the first rounds; what MAGAIL and AMAGAIL have in common."""
     args = run.args
     data = load(run, vec, run.device)
     agent = mack.ActorCritic(vec, args, run.device)
     agent.policy.normalize_with(data.observations)
     agent.critic.normalize_with(data.observations, args.input_limit)
-    adversary = Adversary(agent.policy, data, args, run.device)
+    length = len(data) / len(data.episode.unique())
+    counts = bc.participants(phi, data)
+    occupancy = Occupancy(length, vec.max_rounds, counts.float().mean(0))
+    adversary = Adversary(agent.policy, data, occupancy, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(args.seed)
     run.say(
@@ -336,7 +372,7 @@ def train(args: Args) -> dict:
     with Run("magail", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device, null_action_for(args, run.device))
-        agent, data, adversary, rollout, balance = prepare(run, vec)
+        agent, data, adversary, rollout, balance = prepare(run, vec, "as_action")
         if not run.resumed:
             warm_start(run, agent, data, "as_action")
         begin(run, vec, agent, adversary, rollout, balance)
@@ -346,16 +382,21 @@ def train(args: Args) -> dict:
             present = torch.ones_like(rollout.participation[:-1])
 
             sample = data.sample(rollout.steps, rng)
-            expert = Pairs.of_expert(sample, torch.ones_like(sample.participation))
+            always = torch.ones_like(sample.participation)
+            expert = Pairs.of_expert(sample, always)
             policy = Pairs.of_policy(rollout, present, present)
             metrics = update_discriminators(adversary, expert, policy, args, rng)
 
             rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
+            rewards = add_absorbing(rewards, adversary, rollout, args)
             gains, targets = mack.advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, largest_value(args)
             )
             train_actor = run.updates >= args.disc_first
-            metrics |= mack.update(agent, rollout, gains, targets, present, args, rng, train_actor)
+            clone = cloning_loss(agent.policy, sample, always, args)
+            metrics |= mack.update(
+                agent, rollout, gains, targets, present, args, rng, train_actor, clone
+            )
 
             metrics |= reward_statistics(rewards, present) | rollout.episodes()
             balance.look(run.updates, metrics)

@@ -9,6 +9,7 @@ import torch
 
 from learners import magail
 from learners.lib.discriminators import KINDS, Discriminator
+from learners.lib.occupancy import Occupancy
 from learners.lib.networks import MLP, Policy
 from learners.magail import REWARDS, Pairs
 
@@ -44,10 +45,15 @@ def pairs(count: int, seed: int, counts: torch.Tensor | None = None) -> Pairs:
 def gradients(adversary: magail.Adversary, expert: Pairs, policy: Pairs) -> list[torch.Tensor]:
     d, args, rng = adversary.discriminator, magail.Args(), torch.Generator().manual_seed(0)
     loss = sum(
-        magail.discriminator_loss(n, expert.inputs(d, g), policy.inputs(d, g), args, rng)[0]
+        magail.discriminator_loss(
+            n, expert.inputs(d, g), policy.inputs(d, g), (1.0, 1.0), args, rng
+        )[0]
         for g, n in enumerate(d.networks)
     )
     return list(torch.autograd.grad(loss, list(d.parameters())))
+
+
+OCCUPANCY = Occupancy(20.0, 50, torch.ones(3))
 
 
 class Observed:
@@ -61,7 +67,7 @@ def test_pairs_with_phi_do_not_change_the_gradient(kind):
     torch.manual_seed(0)
     args = magail.Args(discriminator=kind, hidden=(16,))
     adversary = magail.Adversary(
-        Policy([0, 0, 0], [4, 4, 4], 5), Observed(), args, torch.device("cpu")
+        Policy([0, 0, 0], [4, 4, 4], 5), Observed(), OCCUPANCY, args, torch.device("cpu")
     )
     expert, policy = pairs(50, 1), pairs(50, 2)
     before = gradients(adversary, expert, policy)
@@ -99,7 +105,7 @@ def test_equal_sources_leave_the_discriminator_at_one_half():
     torch.manual_seed(0)
     args = magail.Args(hidden=(32,), disc_kl_clip=0.01)
     adversary = magail.Adversary(
-        Policy([0, 0, 0], [4, 4, 4], 5), Observed(), args, torch.device("cpu")
+        Policy([0, 0, 0], [4, 4, 4], 5), Observed(), OCCUPANCY, args, torch.device("cpu")
     )
     rng = torch.Generator().manual_seed(0)
     for k in range(60):
