@@ -48,6 +48,7 @@ class AECGame(AECEnv):
         self._masks = {a: b.action_mask[0, i] for a, i in self._index.items()}
         self._rewards = b.rewards[0]
         self._participation = b.participation[0]
+        self._alive = b.alive[0]
         self._actions = b.actions[0]
         self._num_actions = vector.num_actions
         self._discrete = vector.discrete
@@ -124,22 +125,21 @@ class AECGame(AECEnv):
     def _play_rounds(self) -> None:
         """Step the game, and go on through rounds in which nobody participates."""
         advance, b = self.vector.advance, self.vector.buffers
-        total = [0.0] * len(self._index)
-        while True:
+        advance()
+        total = self._rewards.tolist()
+        self._begin_round()
+        while not (self._queue or b.terminated[0] or b.truncated[0]):
             advance()
             total = [x + r for x, r in zip(total, self._rewards.tolist(), strict=True)]
-            over = b.terminated[0] or b.truncated[0]
             self._begin_round()
-            if self._queue or over:
-                break
         for agent in self.agents:
             reward = total[self._index[agent]]
             self.rewards[agent] = reward
             self._cumulative_rewards[agent] += reward
         self._paid = True
-        if over:
+        if b.terminated[0] or b.truncated[0]:
             self._end_episode()
-        elif not b.alive.all():
+        elif not all(self._alive.tolist()):
             self._bury_the_dead()
 
     def _begin_round(self) -> None:

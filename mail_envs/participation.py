@@ -34,7 +34,7 @@ class Participation:
         num_actions = (buffers.action_mask if discrete else buffers.actions).shape[2] - as_action
         player.check(num_agents, num_actions, discrete)
         self.player, self.buffers = player, buffers
-        self.past_actions, self.history = None, None
+        self.past_actions = self.history = self._remember = None
         clock, alive, participation = buffers.clock, buffers.alive, buffers.participation
 
         table = player.table(num_agents)
@@ -51,9 +51,11 @@ class Participation:
             rounds = max_rounds if player.needs_state else 1
             shape = (num_envs, rounds, num_agents) + (() if discrete else (num_actions,))
             self.past_actions = device.zeros(shape, np.int32 if discrete else np.float32)
-            kernel = launch(remember, "clock, actions, participation, alive, past_actions", device.name)
-            self._remember = device.bind(kernel, clock, buffers.actions, participation, alive,
-                                         self.past_actions)
+            if player.needs_state:
+                kernel = launch(remember, "clock, actions, participation, alive, past_actions",
+                                device.name)
+                self._remember = device.bind(kernel, clock, buffers.actions, participation, alive,
+                                             self.past_actions)
             if player.compiled:
                 sets = device.put(np.array([player.num_sets], np.int32))
                 self._draw = device.bind(compiled_draw(player, device.name), sets, clock,
@@ -64,7 +66,7 @@ class Participation:
                 self._draw_given = launch(draw_from_probabilities, arguments, device.name)
                 self._draw = self._draw_in_python
 
-        self._restrict = self._before_step = None
+        self._restrict = self._zero_components = None
         narrows = isinstance(player, ActionSets)
         if discrete and (narrows or as_action or has_action_mask):
             members = player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
@@ -76,14 +78,14 @@ class Participation:
             )
         elif narrows:
             kernel = launch(restrict_components, "members, participation, actions", device.name)
-            self._before_step = device.bind(kernel, device.put(player.membership(num_actions)),
+            self._zero_components = device.bind(kernel, device.put(player.membership(num_actions)),
                                             participation, buffers.actions)
 
     def before_step(self) -> None:
         """Note the actions of the round that is about to be played."""
-        if self._before_step is not None:
-            self._before_step()
-        if self.player.needs_state:
+        if self._zero_components is not None:
+            self._zero_components()
+        if self._remember is not None:
             self._remember()
 
     def draw(self) -> None:

@@ -137,6 +137,7 @@ class VectorGame:
         self.buffers = Buffers.allocate(game, self._device, num_envs, self.num_actions, self.discrete)
         self._bind(autoreset)
         self._on_cpu = self._device.name == "cpu"
+        self._errors = self.buffers.errors
         self._started = False
         self._steps = 0
         self._canvas = None
@@ -233,8 +234,8 @@ class VectorGame:
         self._launch_reset()
         self._started = True
         self.participation.draw()
-        if self._errors_at(INVALID_PROBABILITY):
-            raise ValueError(f"{self.player_function!r} gave a probability outside [0, 1]")
+        if self._device.get(b.errors)[INVALID_PROBABILITY]:
+            self._raise_invalid_probability()
         return self._out[0], dict(self._info)
 
     def step(self, actions) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -265,13 +266,19 @@ class VectorGame:
         """`step` with the actions that already lie in `buffers.actions`, and nothing returned."""
         self.participation.before_step()
         self._launch_step()
-        self._steps += 1
-        look = self._on_cpu or self._steps % DEVICE_CHECK_EVERY == 0
-        if look and self._errors_at(INVALID_ACTION):
+        errors = self._errors if self._on_cpu else self._device_errors()
+        if errors[INVALID_ACTION]:
             self._raise_invalid_action()
         self.participation.draw()
-        if look and self._errors_at(INVALID_PROBABILITY):
-            raise ValueError(f"{self.player_function!r} gave a probability outside [0, 1]")
+        if errors[INVALID_PROBABILITY]:
+            self._raise_invalid_probability()
+
+    def _device_errors(self) -> tuple[bool, bool]:
+        """The device's error flags; looking at them waits for the device, so rarely."""
+        self._steps += 1
+        if self._steps % DEVICE_CHECK_EVERY:
+            return False, False
+        return tuple(self._device.get(self.buffers.errors).tolist())
 
     def _load(self, actions) -> None:
         target = self.buffers.actions
@@ -321,8 +328,9 @@ class VectorGame:
                 raise ValueError(f"action {action!s} of {self.agents[i]} in environment {e} is not in "
                                  f"{space}; nothing was played")
 
-    def _errors_at(self, kind: int) -> bool:
-        return bool(self.buffers.errors[kind])
+    def _raise_invalid_probability(self) -> None:
+        self.buffers.errors[INVALID_PROBABILITY] = 0
+        raise ValueError(f"{self.player_function!r} gave a probability outside [0, 1]")
 
     def _host(self, name: str) -> np.ndarray:
         value = self._info[name]
