@@ -24,7 +24,7 @@ def evaluate(
     """Play the first episode of as many copies as there are episodes, seeds from 1,000,000 on.
 
     Returns:
-        `return`: undiscounted true return averaged over agents, its `sd` over episodes and its 95 %
+        `return`: undiscounted true return averaged over the agents that the game counts, its `sd` over episodes and its 95 %
         `confidence_interval`; `agent_returns`, mean per agent; `length`, mean rounds.
     """
     episodes = episodes or args.eval_episodes
@@ -46,12 +46,19 @@ def evaluate(
             lengths[first] = torch.as_tensor(info["episode_length"]).cpu()[first].float()
             running &= ~ended
     vec.close()
-    return summary(returns, lengths, vec.agents) | {"mode": "greedy" if greedy else "sample"}
+    counted = vec.metadata.get("return_agents")
+    return summary(returns, lengths, vec.agents, counted) | {"mode": "greedy" if greedy else "sample"}
 
 
-def summary(returns: torch.Tensor, lengths: torch.Tensor, agents: list[str]) -> dict:
-    """Statistics of returns (episodes, N) and lengths (episodes,)."""
-    per_episode = returns.double().mean(1)
+def summary(
+    returns: torch.Tensor,
+    lengths: torch.Tensor,
+    agents: list[str],
+    counted: list[str] | None = None,
+) -> dict:
+    """Statistics of returns (episodes, N) and lengths (episodes,); the return is that of `counted` agents."""
+    columns = [agents.index(a) for a in counted or agents]
+    per_episode = returns[:, columns].double().mean(1)
     mean, count = float(per_episode.mean()), len(per_episode)
     sd = float(per_episode.std()) if count > 1 else 0.0
     half = 1.96 * sd / math.sqrt(count)

@@ -38,6 +38,7 @@ class Rollout:
         self.final_observations = empty(rounds, E, N, D)
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
+        self.counted = [vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents]
 
     @property
     def steps(self) -> int:
@@ -89,7 +90,7 @@ class Rollout:
             return {"episodes": 0}
         return {
             "episodes": count,
-            "return": float(self.episode_return[ended].mean()),
+            "return": float(self.episode_return[ended][:, self.counted].mean()),
             "length": float(self.episode_length[ended].float().mean()),
         }
 

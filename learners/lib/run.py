@@ -30,6 +30,9 @@ from tqdm import tqdm
 from learners.lib.networks import Policy, save_policy
 
 
+EPISODE_SHOWN = 1_000_000  # seed of the episode in rollout.gif, the first of the evaluation
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What every learner can be told."""
@@ -289,7 +292,26 @@ class Run:
         if result["normalized_return"] is not None:
             text += f", normalized {result['normalized_return']:.3f}"
         self.say(f"{text} over {result['episodes']} episodes; {self.folder}")
+        self._film()
         return {"folder": str(self.folder), **result}
+
+    def _film(self) -> None:
+        """Write rollout.gif, one episode of the trained policy, where pygame is installed."""
+        import mail_envs
+        from demos import load_policy
+        from mail_envs.commands.render import play_episode
+        from mail_envs.rendering import Canvas, RenderingError, write_gif
+
+        null_action = self.policy_metadata["null_action"]
+        arguments = game_arguments(self.args)
+        vec = mail_envs.make_vec(self.args.env, null_action=null_action, autoreset=False, **arguments)
+        policy = load_policy(str(self.folder), vec)
+        try:
+            frames, _ = play_episode(vec, policy, EPISODE_SHOWN, Canvas((400, 400), title=self.args.env))
+        except RenderingError as error:
+            self.say(f"no rollout.gif: {error}")
+            return
+        write_gif(self.folder / "rollout.gif", frames)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -1,0 +1,295 @@
+"""Evaluate a trained, shipped, scripted or random policy, alone or against another one.
+
+    python -m learners.evaluate runs/amagail_stochastic_coop_nav_0
+    python -m learners.evaluate expert --env stochastic_predator_prey --against RUN --roles adversary
+
+Episode e has seed 1,000,000 + e for every policy, and the policies' own draws are keyed by seed and round, so
+results repeat exactly and two policies meet the same starts. The interval of the mean is Student's t over
+episodes. The return is that of the agents that the game counts (predator-prey: the prey); normalized
+returns are 0 at random play and 1 at the expert's.
+
+A run folder receives `evaluation.json`; with `--greedy` `evaluation_greedy.json`; cross-play writes
+`cross_play_<other>.json`, which `learners.report` collects. An evaluation of more episodes is not replaced by
+one of fewer. With `--json` nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import mail_envs
+from demos.policies import EXPERTS, MLPPolicy, load_policy
+from demos.record import rollouts
+from demos.writer import describe
+from learners.lib.evaluation import EVALUATION_SEED
+from learners.lib.run import normalized
+from learners.lib.sources import Source, find, known_references, parse_json, write_json
+from learners.lib.statistics import mean_interval
+
+NUM_ENVS = 256  # environments side by side; results do not depend on it
+NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Play many episodes with fixed seeds and say what they returned."""
+
+    policy: tyro.conf.Positional[str]
+    """Run folder, policy file (.safetensors), expert, scripted or random."""
+    env: str | None = None
+    """Id of the game; needed for expert, scripted and random, else the one that was trained on."""
+    env_args: str = "{}"
+    """Further arguments of the game, as JSON; added to the run's own."""
+    episodes: int = 1000
+    """Number of episodes."""
+    greedy: bool = False
+    """Take the most likely action instead of sampling."""
+    against: str | None = None
+    """Cross-play: this policy (as above) plays the agents of --roles."""
+    roles: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROLE")] = ()
+    """Roles that --against plays, such as adversary; all but the first when not given."""
+    references: bool = False
+    """Measure random play and the expert (or scripted) for normalized returns, on the same episodes."""
+    json: bool = False
+    """Print JSON only, and write no file."""
+
+
+# -------------------------------------------------------------------------------------------- playing
+def choose_game(source: Source, args: Args) -> tuple[str, dict[str, Any]]:
+    """Id and arguments of the game that is played."""
+    extra = parse_json(args.env_args)
+    if source.env is None:
+        if args.env is None:
+            raise ValueError(f"--env is needed to evaluate {source.spec!r}")
+        return args.env, extra
+    id = args.env or source.env
+    if id == source.env:
+        return id, {**source.arguments, **extra}
+    if mail_envs.spec(id).entry_point != mail_envs.spec(source.env).entry_point:
+        raise ValueError(
+            f"{source.spec} was trained on {source.env}, which is another game than {id}"
+        )
+    kept = {k: v for k, v in source.arguments.items() if k != "player_function"}
+    return id, {**kept, **extra}
+
+
+def role(agent: str) -> str:
+    """`adversary_0` -> `adversary`."""
+    return agent.rsplit("_", 1)[0]
+
+
+def others(vec: Any, roles: Sequence[str]) -> np.ndarray:
+    """Which agents the opponent of a cross-play plays, int (n,)."""
+    known = list(dict.fromkeys(role(a) for a in vec.agents))
+    for name in roles:
+        if name not in known:
+            raise ValueError(f"role {name!r} is unknown in {vec.id}; choose {', '.join(known)}")
+    chosen = list(roles) or known[1:]
+    if not chosen or len(set(chosen)) == len(known):
+        raise ValueError(
+            f"cross-play needs two sides: {vec.id} has the roles {', '.join(known)}, --against plays "
+            f"{', '.join(chosen) or 'none of them'}"
+        )
+    return np.array([i for i, a in enumerate(vec.agents) if role(a) in chosen])
+
+
+def joint(first, second, agents: np.ndarray):
+    """A policy in which `second` plays `agents` and `first` the rest."""
+
+    def policy(observations, info, rng):
+        actions = np.array(first(observations, info, rng))
+        actions[:, agents] = np.asarray(second(observations, info, rng))[:, agents]
+        return actions
+
+    return policy
+
+
+def play(vec: Any, policy, episodes: int) -> dict[str, Any]:
+    """Play the episodes of the fixed seeds: returns (K, N), length (K,), ended_early (K,), metric (K,) ..."""
+    rows: list[tuple] = []
+    metrics: dict[str, list[float]] = {}
+    for episode in rollouts(vec, policy, EVALUATION_SEED + np.arange(episodes)):
+        rows.append((episode.returns, len(episode), episode.terminated))
+        for name, value in episode.metrics.items():
+            metrics.setdefault(name, []).append(value)
+    returns, lengths, early = (np.array(column) for column in zip(*rows))
+    return {"returns": returns, "lengths": lengths, "early": early, "metrics": metrics}
+
+
+def counted_agents(vec: Any) -> list[int]:
+    """Agents whose mean is the return of this game."""
+    return [vec.agents.index(a) for a in describe(vec)["return_agents"]]
+
+
+def summarize(vec: Any, played: dict[str, Any]) -> dict[str, Any]:
+    """Statistics of what `play` returns, ready for JSON."""
+    returns = played["returns"]
+    per_episode = returns[:, counted_agents(vec)].mean(1)
+    mean, sd, interval = mean_interval(per_episode)
+    names = [role(a) for a in vec.agents]
+    roles = {r: returns[:, [n == r for n in names]].mean(1) for r in dict.fromkeys(names)}
+    return {
+        "return": mean,
+        "sd": sd,
+        "confidence_interval": list(interval or (mean, mean)),
+        "interval": "95 %, Student's t over episodes",
+        "return_agents": [vec.agents[i] for i in counted_agents(vec)],
+        "role_returns": {r: dict(zip(("mean", "sd"), mean_interval(x))) for r, x in roles.items()},
+        "agent_returns": dict(zip(vec.agents, returns.mean(0).tolist())),
+        "length": float(played["lengths"].mean()),
+        "ended_early": float(played["early"].mean()),
+        "metrics": {name: float(np.mean(x)) for name, x in played["metrics"].items()},
+        "episodes": len(returns),
+        "seed": EVALUATION_SEED,
+        "episode_returns": [round(float(x), 4) for x in per_episode],
+    }
+
+
+def measure_references(vec: Any, episodes: int) -> dict[str, float]:
+    """Mean return of random play and of the shipped expert (else the scripted one)."""
+    expert = "expert" if (EXPERTS / f"{vec.id}.safetensors").is_file() else "scripted"
+    result = {}
+    for key, spec in (("random", "random"), ("expert", expert)):
+        played = play(vec, load_policy(spec, vec), episodes)
+        result[key] = float(played["returns"][:, counted_agents(vec)].mean())
+    return result
+
+
+def evaluate(args: Args) -> dict[str, Any]:
+    """Evaluate as told; returns what is written as JSON."""
+    if args.episodes < 1:
+        raise ValueError(f"episodes={args.episodes} must be at least 1")
+    if args.roles and args.against is None:
+        raise ValueError("--roles says whom --against plays: give both")
+    source = find(args.policy)
+    opponent = None if args.against is None else find(args.against)
+    if source.env is None and args.env is None and opponent is not None and opponent.env:
+        id, arguments = choose_game(opponent, args)
+    else:
+        id, arguments = choose_game(source, args)
+        if opponent is not None:
+            choose_game(opponent, dataclasses.replace(args, env=id))
+    vec = mail_envs.make_vec(id, min(NUM_ENVS, args.episodes), **arguments)
+    policy = load_policy(source.spec, vec, args.greedy)
+    result: dict[str, Any] = {"env": id, "policy": source.identity}
+    if opponent is not None:
+        theirs = others(vec, args.roles)
+        policy = joint(policy, load_policy(opponent.spec, vec, args.greedy), theirs)
+        result |= {"against": opponent.identity, "against_plays": [vec.agents[i] for i in theirs]}
+    result |= summarize(vec, play(vec, policy, args.episodes))
+    result["mode"] = "greedy" if args.greedy else "sample"
+    same_game = id == source.env and arguments == source.arguments
+    references = known_references(source.folder) if same_game else {}
+    if args.references:
+        references = measure_references(vec, args.episodes)
+    result["references"] = references
+    result["normalized_return"] = normalized(result["return"], references)
+    if source.folder is not None:
+        result |= _training(source.folder)
+    vec.close()
+    path = destination(args, source, opponent, same_game)
+    if path is not None and not args.json:
+        result["file"] = keep_better(path, result)
+    return result
+
+
+def keep_better(path: Path, result: dict[str, Any]) -> str:
+    """Write the result, unless the file holds more episodes of the same policy; says what was done."""
+    try:
+        old = json.loads(path.read_text())
+        keys = [k for k in ("steps", "mode", "policy", "against") if k in old]
+        if all(old[k] == result.get(k) for k in keys) and old["episodes"] > result["episodes"]:
+            return f"nothing: {path} has {old['episodes']:,} episodes"
+    except (OSError, ValueError, AttributeError, KeyError):
+        pass  # nothing worth keeping
+    write_json(path, result)
+    return str(path)
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    """Learner and steps, as the learner's own evaluation notes them."""
+    metadata = MLPPolicy.load(folder / "policy.safetensors").metadata
+    return {k: metadata[k] for k in ("learner", "steps") if k in metadata}
+
+
+def destination(
+    args: Args, source: Source, opponent: Source | None, same_game: bool
+) -> Path | None:
+    """The file that receives the result; None when no run folder is concerned, or on another game."""
+    if opponent is None:
+        own = source.folder is not None and same_game
+        return source.folder / NAMES[args.greedy] if own and source.folder else None
+    home, guest = (source, opponent) if source.folder else (opponent, source)
+    if home.folder is None:
+        return None
+    words = [str(v) for v in guest.identity.values() if v is not None]
+    side = "" if home is source else "by_"
+    name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(words)).strip("_")
+    greedy = "_greedy" if args.greedy else ""
+    return home.folder / f"cross_play_{side}{name}{greedy}.json"
+
+
+# --------------------------------------------------------------------------------------------- showing
+def show(result: dict[str, Any], title: str, console: Console) -> None:
+    """Print the result as a table."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    low, high = result["confidence_interval"]
+    table.add_row("return", f"{result['return']:.2f} ± {result['sd']:.2f} (sd over episodes)")
+    table.add_row("95 % interval of the mean", f"{low:.2f} to {high:.2f} (Student's t)")
+    score = result["normalized_return"]
+    if score is None:
+        table.add_row("normalized return", "unknown; --references measures random and expert")
+    else:
+        marks = ", ".join(f"{k} {v:.2f}" for k, v in result["references"].items())
+        table.add_row("normalized return", f"{score:.3f} ({marks})")
+    shared = [n for n in result["role_returns"] if n + "_1" in result["agent_returns"]]
+    if len(result["role_returns"]) > 1:
+        for name in shared:
+            figures = result["role_returns"][name]
+            table.add_row(f"return of {name}", f"{figures['mean']:.2f} ± {figures['sd']:.2f}")
+    for name, value in result["agent_returns"].items():
+        table.add_row(f"return of {name}", f"{value:.2f}")
+    table.add_row("rounds", f"{result['length']:.1f}, {result['ended_early']:.1%} ended early")
+    for name, value in result["metrics"].items():
+        table.add_row(name.replace("_", " "), f"{value:.3f}")
+    first = result["seed"]
+    seeds = f"{result['episodes']} ({result['mode']}), seeds {first:,} to {first + result['episodes'] - 1:,}"
+    table.add_row("episodes", seeds)
+    if "file" in result:
+        table.add_row("written to", result["file"])
+    console.print(table)
+
+
+def main(args: Args) -> int:
+    """The command; returns the exit status."""
+    try:
+        result = evaluate(args)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        if os.environ.get("MAIL_ENVS_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(result, indent=1))
+        return 0
+    title = f"{args.policy} on {result['env']}"
+    if args.against is not None:
+        title += f", {', '.join(result['against_plays'])} by {args.against}"
+    show(result, title, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=Args.__doc__)))

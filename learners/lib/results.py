@@ -1,0 +1,264 @@
+"""Many run folders as tables: which runs there are, what they are called, and their figures per cell.
+
+A cell is (task, algorithm, number of demonstrations); its runs differ in their seed. A task is a game with
+its arguments. Returns are normalized with one pair of references per task, so that all runs of a task are
+on one scale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learners.lib.run import normalized
+from learners.lib.sources import (
+    CELL,
+    game_arguments,
+    known_references,
+    read_config,
+)
+from learners.lib.statistics import mean_interval
+
+ENOUGH_SEEDS = 3  # with fewer, an interval over seeds says nothing
+INCIDENTAL = {
+    "learner", "env", "env_args", "max_rounds", "fixed_horizon", "seed", "steps", "demos", "num_demos",
+    "run_dir", "resume", "device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress",
+    "control",
+}  # fmt: skip
+Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end."""
+
+    folder: Path
+    config: dict[str, Any]
+    evaluation: dict[str, Any] | None
+    steps: np.ndarray
+    returns: np.ndarray
+    algorithm: str = ""
+
+    @property
+    def task(self) -> str:
+        arguments = game_arguments(self.config)
+        details = [f"{k}={v}" for k, v in arguments.items()]
+        return self.config["env"] + (f" ({', '.join(details)})" if details else "")
+
+    @property
+    def key(self) -> Key:
+        return self.task, self.algorithm, self.config.get("num_demos")
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Figures of one cell: `seeds` finished runs of `planned`; everything else None when there are none.
+
+    `sd_seeds` is that of the runs' means, `sd_episodes` that within a run; `interval` says what the 95 %
+    interval `low` to `high` of the mean is over: seeds (Student's t, three or more), else episodes.
+    """
+
+    seeds: int
+    planned: int
+    unfinished: int = 0
+    mean: float | None = None
+    sd_seeds: float | None = None
+    sd_episodes: float | None = None
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+    normalized: float | None = None
+
+    @property
+    def state(self) -> str:
+        if self.seeds:
+            return "" if self.seeds >= self.planned else f"{self.seeds} of {self.planned} seeds"
+        return "not finished" if self.unfinished else "not run"
+
+
+# ------------------------------------------------------------------------------------------- gathering
+def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
+    """All runs in these folders and below, and remarks about what was left out."""
+    records: dict[Path, RunRecord] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise ValueError(f"{path} is not a folder")
+        for file in sorted(path.rglob("config.yaml")):
+            records.setdefault(file.parent.resolve(), read_run(file.parent))
+    if not records:
+        raise ValueError(f"no run folder (with config.yaml) in {', '.join(map(str, paths))}")
+    kept: dict[tuple, RunRecord] = {}
+    remarks = []
+    for record in with_names(list(records.values())):
+        key = (*record.key, record.seed)
+        if key in kept:
+            twin = kept[key]
+            first = [twin, record] if twin.evaluation or not record.evaluation else [record, twin]
+            remarks.append(f"{first[1].folder} is left out: the same cell as {first[0].folder}")
+            record = first[0]
+        kept[key] = record
+    return list(kept.values()), remarks
+
+
+def read_run(folder: Path) -> RunRecord:
+    """One run folder; a line or file that a kill cut short counts as missing."""
+    try:
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        float(evaluation["return"])
+    except (OSError, ValueError, KeyError, TypeError):
+        evaluation = None
+    points = []
+    path = folder / "metrics.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if "return" in record:
+            points.append((record["step"], record["return"]))
+    steps, returns = np.array(points, np.float64).reshape(-1, 2).T
+    return RunRecord(folder, read_config(folder), evaluation, steps, returns)
+
+
+def with_names(records: list[RunRecord]) -> list[RunRecord]:
+    """Name the algorithms: as a sweep calls them, else the learner and the settings that tell runs apart."""
+    groups: dict[tuple, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.task, record.config["learner"]].append(record)
+    varying: dict[str, set[str]] = defaultdict(set)
+    for (_, learner), members in groups.items():
+        for key in set().union(*(m.config for m in members)) - INCIDENTAL:
+            if len({json.dumps(m.config.get(key)) for m in members}) > 1:
+                varying[learner].add(key)
+    return [dataclasses.replace(r, algorithm=_name(r, varying)) for r in records]
+
+
+def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
+    try:
+        return str(json.loads((record.folder / CELL).read_text())["algorithm"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not made by a sweep
+    config, learner = record.config, record.config["learner"]
+    usual = _defaults(learner, str(config.get("preset", "default")))
+    details = ["control"] if config.get("control") else []
+    for key in sorted(varying[learner]):
+        if config.get(key) != usual.get(key):
+            details.append(str(config[key]) if key == "preset" else f"{key}={config.get(key)}")
+    return learner + (f" ({', '.join(details)})" if details else "")
+
+
+def _defaults(learner: str, preset: str) -> dict[str, Any]:
+    """The learner's settings under a preset, as they stand in a config.yaml; the preset itself is a detail."""
+    try:
+        module = importlib.import_module(f"learners.{learner}")
+        settings = dataclasses.asdict(module.Args(**module.PRESETS.get(preset, {})))
+    except (ImportError, AttributeError, TypeError):
+        return {}
+    return json.loads(json.dumps(settings))
+
+
+# -------------------------------------------------------------------------------------------- figures
+def references_of(records: list[RunRecord]) -> dict[str, dict[str, float]]:
+    """Random and expert return per task: the mean of what its runs know."""
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        noted = (record.evaluation or {}).get("references") or known_references(record.folder)
+        for key, value in noted.items():
+            found[record.task][key].append(float(value))
+    return {t: {k: float(np.mean(v)) for k, v in pair.items()} for t, pair in found.items()}
+
+
+def figures(
+    records: list[RunRecord],
+    references: dict[str, dict[str, float]],
+    planned: dict[Key, int] | None = None,
+) -> dict[Key, Figures]:
+    """Figures of every cell, also of those that are planned, or that other tasks or algorithms suggest."""
+    planned = planned or {}
+    runs: dict[Key, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        runs[record.key].append(record)
+    expected = [len(runs.get(k, [])) for k in runs]
+    usual = max(expected, default=0)
+    keys = dict.fromkeys([*planned, *runs, *_product([*planned, *runs])])
+    result = {}
+    for key in keys:
+        count = planned.get(key, usual if not planned else len(runs.get(key, [])))
+        result[key] = cell_figures(runs.get(key, []), count, references.get(key[0], {}))
+    return result
+
+
+def _product(keys: Sequence[Key]) -> list[Key]:
+    """Every imitating algorithm with every number of demonstrations, the others without; on every task."""
+    tasks, numbers = {k[0] for k in keys}, {k[2] for k in keys}
+    imitates = {k[1]: k[2] is not None for k in keys}
+    cells = [
+        (t, a, n)
+        for t in tasks
+        for a in imitates
+        for n in numbers
+        if (n is not None) == imitates[a]
+    ]
+    return sorted(cells, key=str)
+
+
+def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, float]) -> Figures:
+    """Figures of the runs of one cell."""
+    results = [r.evaluation for r in runs if r.evaluation is not None]
+    if not results:
+        return Figures(0, planned, unfinished=len(runs))
+    mean, sd, interval = mean_interval([e["return"] for e in results])
+    within = [float(e.get("sd") or 0.0) for e in results]
+    sd_episodes = math.sqrt(float(np.mean(np.square(within))))
+    kind = "seeds"
+    if interval is None or len(results) < ENOUGH_SEEDS:
+        kind = "episodes"
+        half = 1.96 * sd_episodes / math.sqrt(sum(int(e.get("episodes") or 1) for e in results))
+        interval = (mean - half, mean + half)
+    return Figures(
+        seeds=len(results),
+        planned=max(planned, len(results)),
+        unfinished=len(runs) - len(results),
+        mean=mean,
+        sd_seeds=sd if len(results) > 1 else None,
+        sd_episodes=sd_episodes,
+        low=interval[0],
+        high=interval[1],
+        interval=kind,
+        normalized=normalized(mean, references),
+    )
+
+
+def normalized_scores(
+    records: list[RunRecord], references: dict[str, dict[str, float]]
+) -> dict[str, dict[tuple[str, int | None], list[float]]]:
+    """Algorithm -> (task, number of demonstrations) -> normalized return of every finished run."""
+    scores: dict[str, dict] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        task, algorithm, demos = record.key
+        if record.evaluation is not None:
+            value = normalized(record.evaluation["return"], references.get(task, {}))
+            if value is not None:
+                scores[algorithm][task, demos].append(value)
+    return {a: dict(tasks) for a, tasks in scores.items()}
+
+
+def binned(steps: np.ndarray, returns: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Mean return between each two edges (B+1,) of steps; NaN where there is none. float64 (B,)."""
+    place = np.searchsorted(edges, steps, side="left") - 1
+    inside = (place >= 0) & (place < len(edges) - 1)
+    counts = np.bincount(place[inside], minlength=len(edges) - 1)
+    sums = np.bincount(place[inside], weights=returns[inside], minlength=len(edges) - 1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

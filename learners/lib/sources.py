@@ -1,0 +1,141 @@
+"""What the name of a policy stands for, and what a run folder says about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import mail_envs
+from demos.manifest import MANIFEST, read_manifest
+from demos.policies import MLPPolicy
+
+BUILT_IN = ("expert", "scripted", "random")
+CELL = "cell.json"  # what a sweep notes about a run
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a policy argument stands for.
+
+    Attributes:
+        spec: for `load_policy`. folder: the run folder, if it is one.
+        env: id of the game it was trained on, if that is known; arguments: of `make_vec`.
+        identity: who it is, for tables: name, num_demos, seed, steps as far as known.
+    """
+
+    spec: str
+    folder: Path | None
+    env: str | None
+    arguments: dict[str, Any]
+    identity: dict[str, Any]
+
+
+def find(spec: str) -> Source:
+    """Read what is known about a policy; ValueError when there is none."""
+    path = Path(spec)
+    if spec in BUILT_IN:
+        return Source(spec, None, None, {}, {"name": spec})
+    if path.suffix == ".safetensors" and path.is_file():
+        metadata = MLPPolicy.load(path).metadata
+        arguments = dict(metadata.get("arguments") or {})
+        arguments |= _player_function(metadata, path)
+        names = {"name": "learner", "steps": "steps"}
+        identity = {k: metadata[v] for k, v in names.items() if v in metadata}
+        return Source(spec, None, metadata.get("id"), arguments, {"name": path.stem} | identity)
+    if not path.is_dir():
+        raise ValueError(
+            f"policy {spec!r} is neither {', '.join(BUILT_IN)} nor a run folder or a policy file"
+        )
+    config = read_config(path)
+    if not (path / "policy.safetensors").is_file():
+        raise ValueError(
+            f"{path} has no policy.safetensors yet: the run has not reached a checkpoint"
+        )
+    return Source(spec, path, config["env"], game_arguments(config), identify(path, config))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.yaml of a run folder; ValueError when it is none."""
+    path = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is not a run folder: config.yaml is missing") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read: {reason}") from None
+    if not isinstance(config, dict) or not {"learner", "env"} <= config.keys():
+        raise ValueError(f"{path} is damaged: it does not name a learner and its settings")
+    return config
+
+
+def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Name, number of demonstrations and seed of a run; a sweep's own name for it comes first."""
+    name = config["learner"] + (" (control)" if config.get("control") else "")
+    try:
+        name = json.loads((folder / CELL).read_text())["algorithm"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not made by a sweep
+    return {"name": name, "num_demos": config.get("num_demos"), "seed": config.get("seed")}
+
+
+def game_arguments(config: dict[str, Any]) -> dict[str, Any]:
+    arguments = dict(parse_json(config.get("env_args") or "{}"))
+    if config.get("fixed_horizon"):
+        arguments["fixed_horizon"] = True
+    if config.get("max_rounds") is not None:
+        arguments["max_rounds"] = config["max_rounds"]
+    return arguments
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """`env_args` as a dictionary; ValueError when it is not a JSON object."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"env_args is not JSON: {text!r} ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"env_args={text!r} must be a JSON object, such as '{{\"num_agents\": 5}}'"
+        )
+    return value
+
+
+def _player_function(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The file's player function when it is not the id's own. Code that a file names is not imported."""
+    config, id = metadata.get("player_function"), metadata.get("id")
+    if not config or id not in mail_envs.specs():
+        return {}
+    vec = mail_envs.make_vec(id, 1, **metadata.get("arguments") or {})
+    if config == json.loads(json.dumps(vec.player_function.to_config())):
+        return {}
+    if "function" in config:
+        raise ValueError(
+            f"{path}: trained under the player function {config['function']}; evaluate its run folder"
+        )
+    return {"player_function": mail_envs.player_functions.from_config(config)}
+
+
+def known_references(folder: Path | None) -> dict[str, float]:
+    """Random and expert return from the metadata of the run's demonstrations; empty when unknown."""
+    if folder is None:
+        return {}
+    demos = read_config(folder).get("demos")
+    for path in (folder / "demonstrations", *([Path(demos)] if demos else [])):
+        if (path / MANIFEST).is_file():
+            manifest = read_manifest(path)
+            found = {k: manifest.get(f"{k}_return") for k in ("random", "expert")}
+            return {k: float(v) for k, v in found.items() if v is not None}
+    return {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file as a whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1))
+    os.replace(temporary, path)

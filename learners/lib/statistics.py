@@ -1,0 +1,93 @@
+"""Means with intervals, and the interquartile mean over runs and tasks (Agarwal et al., 2021). NumPy only.
+
+Runs of one algorithm on several tasks are a mapping from the task to an array with one score per seed. The
+numbers of seeds may differ. The bootstrap is stratified: seeds are drawn again within each task, because
+tasks are given and seeds are chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Scores = Mapping[Any, Sequence[float]]
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+CHUNK = 1_000_000  # numbers that a bootstrap draws at once
+
+
+def mean_interval(
+    values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE
+) -> tuple[float, float, tuple[float, float] | None]:
+    """Mean, standard deviation and Student's t interval of the mean; no interval for a single value."""
+    x = np.asarray(values, np.float64)
+    if x.ndim != 1 or not len(x):
+        raise ValueError(f"values of shape {x.shape}: expected one or more numbers in a row")
+    mean = float(x.mean())
+    if len(x) < 2:
+        return mean, 0.0, None
+    from scipy.stats import t
+
+    sd = float(x.std(ddof=1))
+    half = float(t.ppf((1 + confidence) / 2, len(x) - 1)) * sd / math.sqrt(len(x))
+    return mean, sd, (mean - half, mean + half)
+
+
+def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Interquartile mean: the mean without the lowest and the highest quarter of the scores."""
+    ordered = np.sort(np.asarray(scores, np.float64), axis=axis)
+    count = ordered.shape[axis]
+    cut = int(0.25 * count)
+    return np.take(ordered, range(cut, count - cut), axis=axis).mean(axis=axis)
+
+
+def pooled(scores: Scores) -> np.ndarray:
+    """All scores of all tasks in one row."""
+    return np.concatenate([np.asarray(v, np.float64).ravel() for v in scores.values()])
+
+
+def stratified_bootstrap(
+    scores: Scores,
+    statistic: Callable[..., np.ndarray] = iqm,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> tuple[float, tuple[float, float]]:
+    """The statistic of the pooled scores, and its percentile interval.
+
+    Args:
+        scores: task -> one score per seed.
+        statistic: of arrays (..., scores) along `axis=-1`.
+        resamples: number of bootstrap samples.
+        confidence: share of them inside the interval.
+        seed: of the resampling; the same scores give the same interval.
+    """
+    strata = [np.asarray(v, np.float64).ravel() for v in scores.values()]
+    if not strata or min(len(s) for s in strata) == 0:
+        raise ValueError(f"scores: every task needs at least one, got {dict(scores)!r}")
+    rng = np.random.default_rng(seed)
+    drawn = []
+    step = max(1, CHUNK // sum(len(s) for s in strata))
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        sample = [s[rng.integers(0, len(s), (count, len(s)))] for s in strata]
+        drawn.append(statistic(np.concatenate(sample, axis=1), axis=-1))
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
+    return float(statistic(np.concatenate(strata), axis=-1)), (float(low), float(high))
+
+
+def probability_of_improvement(x: Scores, y: Scores) -> float:
+    """How often a run of x beats a run of y (ties count half), averaged over the tasks of both."""
+    shared = [task for task in x if task in y]
+    if not shared:
+        raise ValueError("the two algorithms have no task in common")
+    rates = []
+    for task in shared:
+        difference = np.asarray(x[task], float)[:, None] - np.asarray(y[task], float)
+        rates.append(np.mean((difference > 0) + 0.5 * (difference == 0)))
+    return float(np.mean(rates))

@@ -1,0 +1,181 @@
+"""What a sweep consists of: a YAML file, read into cells.
+
+    environments: [stochastic_coop_nav, deterministic_coop_nav]
+    num_demos: [200, 1000]          # not used by learners that do not imitate
+    seeds: 3                        # 0, 1, 2; or a list
+    settings: {eval_episodes: 1000} # of all algorithms that know them
+    algorithms:
+      amagail: {steps: 3000000}
+      bc:                           # the learner's own settings
+      bc_as_action: {learner: bc, phi: as_action}
+      control: {learner: amagail, control: true, num_demos: [1000], seeds: [0]}
+      magail:
+        environments:               # where it runs, and with which settings there
+          stochastic_coop_nav: {steps: 3000000}
+          deterministic_coop_nav: {}
+    out: runs/tables                # --out replaces it
+
+A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. An algorithm is named after
+its learner unless it says `learner`. Everything else in an entry is a setting of the learner, as on its
+command line. `environments` may also be a mapping from id to settings that all algorithms take there; what
+an algorithm says itself comes before that, and what it says for an environment comes first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import mail_envs
+
+LEARNERS = Path(__file__).resolve().parents[1]
+COMMANDS = ("evaluate", "report", "sweep")
+NO_DEMOS = "no_demos"  # folder of learners that do not imitate
+KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out")
+RESERVED = ("env", "seed", "num_demos", "run_dir", "resume", "progress")
+
+
+class SpecError(ValueError):
+    """A sweep that cannot be run as written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a sweep: an algorithm (the sweep's name for it) of a learner, and its settings."""
+
+    algorithm: str
+    learner: str
+    env: str
+    num_demos: int | None
+    seed: int
+    settings: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        demos = NO_DEMOS if self.num_demos is None else self.num_demos
+        return f"{self.env}/{self.algorithm}/{demos}/seed_{self.seed}"
+
+    def record(self) -> dict[str, Any]:
+        """What is noted beside the run, JSON-able."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def words(self) -> list[str]:
+        """Command line of the learner, without the run folder."""
+        words = ["--env", self.env, "--seed", str(self.seed)]
+        if self.num_demos is not None:
+            words += ["--num-demos", str(self.num_demos)]
+        for key, value in self.settings.items():
+            flag = key.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, list):
+                words += [f"--{flag}", *map(str, value)]
+            elif isinstance(value, dict):
+                words += [f"--{flag}", json.dumps(value)]
+            else:
+                words += [f"--{flag}", str(value)]
+        return words
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The YAML file as a dictionary with all keys; `SpecError` when it is none."""
+    try:
+        spec = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(spec, dict) or not {"environments", "algorithms"} <= spec.keys():
+        raise SpecError(f"{path}: a sweep needs `environments` and `algorithms`")
+    for key in spec:
+        if key not in KEYS:
+            raise SpecError(f"{path}: unknown key {key!r}; a sweep has {', '.join(KEYS)}")
+    spec = {"num_demos": [200], "seeds": [0], "settings": {}, "out": "runs/sweep", **spec}
+    spec["algorithms"] = _mapping(spec["algorithms"], "algorithms")
+    spec["environments"] = _mapping(spec["environments"], "environments")
+    spec["settings"] = _settings(spec["settings"], "settings")
+    return spec
+
+
+def cells(spec: dict[str, Any]) -> list[Cell]:
+    """All runs, seed by seed, so that every table fills evenly."""
+    learners = {a: str(own.get("learner", a)) for a, own in spec["algorithms"].items()}
+    known = {name: settings_of(name) for name in set(learners.values())}
+    shared = [spec["settings"], *spec["environments"].values()]
+    for key in (k for settings in shared for k in settings):
+        if not any(key in k for k in known.values()):
+            raise SpecError(f"setting {key!r} is known to none of {', '.join(sorted(known))}")
+    found = []
+    for algorithm, own in spec["algorithms"].items():
+        learner = learners[algorithm]
+        found += _cells_of(spec, algorithm, learner, dict(own), known[learner])
+    order = {id: k for k, id in enumerate(spec["environments"])}
+    return sorted(found, key=lambda c: (c.seed, order.get(c.env, len(order))))
+
+
+def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) -> list[Cell]:
+    own.pop("learner", None)
+    places = _mapping(own.pop("environments", list(spec["environments"])), algorithm)
+    numbers = own.pop("num_demos", spec["num_demos"])
+    seeds = integers(own.pop("seeds", spec["seeds"]), f"{algorithm}: seeds", 0)
+    demos = integers(numbers, f"{algorithm}: num_demos", 1) if "num_demos" in known else [None]
+    found = []
+    for env, here in places.items():
+        mail_envs.spec(env)
+        shared = {**spec["settings"], **spec["environments"].get(env, {})}
+        settings = {k: v for k, v in shared.items() if k in known}
+        settings |= {**own, **here}
+        for key in settings:
+            _check(algorithm, learner, key, known)
+        found += [Cell(algorithm, learner, env, n, s, settings) for s in seeds for n in demos]
+    return found
+
+
+def settings_of(learner: str) -> set[str]:
+    """Names of the settings of a learner; `SpecError` when there is no such learner."""
+    names = sorted(p.stem for p in LEARNERS.glob("*.py") if p.stem not in (*COMMANDS, "__init__"))
+    if learner not in names:
+        raise SpecError(f"learner {learner!r} is unknown; choose {', '.join(names)}")
+    module = importlib.import_module(f"learners.{learner}")
+    return {f.name for f in dataclasses.fields(module.Args)}
+
+
+def integers(value: Any, name: str, low: int) -> list[int]:
+    """3 -> [3], or range(3) for seeds; a list of different integers from `low` on."""
+    if type(value) is int:
+        value = list(range(value)) if name.endswith("seeds") else [value]
+    good = isinstance(value, list) and bool(value) and len(set(map(str, value))) == len(value)
+    if not good or not all(type(v) is int and v >= low for v in value):
+        raise SpecError(f"{name}={value!r} must be a list of different integers from {low} on")
+    return list(value)
+
+
+def _check(algorithm: str, learner: str, key: str, known: set[str]) -> None:
+    if key in RESERVED:
+        raise SpecError(f"{algorithm}: {key!r} is set by the sweep, not by `settings`")
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SpecError(f"{algorithm}: {learner} has no setting {key!r}{hint}")
+
+
+def _mapping(value: Any, name: str) -> dict[str, dict]:
+    """["a", "b"] or {"a": None, "b": {...}} -> name -> settings."""
+    if isinstance(value, list):
+        value = dict.fromkeys(value)
+    if not isinstance(value, dict) or not value:
+        raise SpecError(f"{name}={value!r} must be a list of names, or a mapping to settings")
+    return {str(k): _settings(v, f"{name}: {k}") for k, v in value.items()}
+
+
+def _settings(value: Any, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SpecError(f"{name}={value!r} must be a mapping from settings to values")
+    return dict(value)

@@ -1,0 +1,347 @@
+"""Run algorithms x environments x numbers of demonstrations x seeds, each cell as a process of its own.
+
+    python -m learners.sweep docs/results/sweep.yaml --jobs 2
+    python -m learners.sweep docs/results/sweep.yaml --dry-run
+
+The file is explained in `learners/lib/sweep_spec.py`. A cell that is finished (it has `evaluation.json`) is
+left alone and an interrupted one is resumed, so the same command continues a sweep. What a cell prints goes to
+`seed_S.log` beside its folder. A failing cell does not stop the others. With `--ray-address` cells are tasks of
+a Ray cluster whose machines share the output folder and this installation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from learners.lib.sources import CELL, write_json
+from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
+
+POLL = 0.2  # seconds between two looks at the running cells
+GRACE = 120.0  # seconds that interrupted cells have for saving
+INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Run a sweep, or continue it."""
+
+    spec: tyro.conf.Positional[Path]
+    """YAML file of the sweep."""
+    jobs: int = 2
+    """Cells at a time on this machine."""
+    out: Path | None = None
+    """Folder of all runs; replaces `out` of the file."""
+    ray_address: str | None = None
+    """Run cells as tasks of this Ray cluster (auto: the one of this machine) instead of here."""
+    dry_run: bool = False
+    """Print the commands only."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a cell ended: state is finished, skipped, failed, stopped or not run."""
+
+    cell: Cell
+    state: str
+    text: str = ""
+
+
+def state_of(cell: Cell, folder: Path) -> str:
+    """new, interrupted or finished; `SpecError` when the folder was made with other settings."""
+    try:
+        noted = json.loads((folder / CELL).read_text())
+    except (OSError, ValueError):
+        noted = None
+    if noted not in (None, cell.record()) and (folder / "config.yaml").exists():
+        wanted = cell.record()
+        before, now = ({**n, **n.get("settings", {})} for n in (noted, wanted))
+        keys = [k for k in {**before, **now} if k != "settings" and before.get(k) != now.get(k)]
+        changes = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in sorted(keys))
+        raise SpecError(
+            f"{folder} was made with other settings ({changes}): remove it, or change --out"
+        )
+    if (folder / "evaluation.json").exists():
+        return "finished"
+    return "interrupted" if (folder / "config.yaml").exists() else "new"
+
+
+def command(cell: Cell, folder: Path) -> list[str]:
+    """The learner's command line that starts or continues a cell."""
+    words = [sys.executable, "-m", f"learners.{cell.learner}"]
+    if (folder / "config.yaml").exists():
+        return [*words, "--resume", str(folder), "--no-progress"]
+    threads = [] if "threads" in cell.settings else ["--threads", "1"]
+    return [*words, *cell.words(), *threads, "--run-dir", str(folder), "--no-progress"]
+
+
+def log_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".log")
+
+
+def prepare(cell: Cell, folder: Path) -> None:
+    """Make the folder and note which cell it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CELL, cell.record())
+
+
+def outcome(cell: Cell, folder: Path, status: int) -> Outcome:
+    """What became of a process that ended with this status."""
+    if status == INTERRUPTED:
+        return Outcome(cell, "stopped", "saved; the same command continues it")
+    if status != 0 or not (folder / "evaluation.json").exists():
+        lines = [x for x in log_of(folder).read_text(errors="replace").splitlines() if x.strip()]
+        last = lines[-1].strip() if lines else "it printed nothing"
+        return Outcome(cell, "failed", f"status {status}: {last} (see {log_of(folder)})")
+    return Outcome(cell, "finished", figures(folder))
+
+
+def figures(folder: Path) -> str:
+    """Return and interval of a finished run."""
+    try:
+        result = json.loads((folder / "evaluation.json").read_text())
+        low, high = result["confidence_interval"]
+        return f"return {result['return']:.2f} ({low:.2f} to {high:.2f})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its evaluation.json cannot be read"
+
+
+def progress_of(folder: Path) -> tuple[int, float | None]:
+    """Steps so far and the last return, from the end of metrics.jsonl."""
+    try:
+        with open(folder / "metrics.jsonl", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            line = json.loads(file.read().splitlines()[-1])
+        return int(line["step"]), line.get("return")
+    except (OSError, ValueError, IndexError, KeyError):
+        return 0, None
+
+
+# ------------------------------------------------------------------------------------ on this machine
+class Here:
+    """At most `jobs` processes at a time; each in a session of its own, so that Ctrl-C reaches us alone."""
+
+    def __init__(self, jobs: int):
+        self.jobs = jobs
+        self.running: list[tuple[Cell, Path, subprocess.Popen]] = []
+
+    def free(self) -> bool:
+        return len(self.running) < self.jobs
+
+    def start(self, cell: Cell, folder: Path) -> None:
+        with open(log_of(folder), "a") as log:
+            process = subprocess.Popen(
+                command(cell, folder),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.running.append((cell, folder, process))
+
+    def wait(self) -> list[Outcome]:
+        """Cells that have ended meanwhile, after a moment."""
+        time.sleep(POLL)
+        ended = [job for job in self.running if job[2].poll() is not None]
+        self.running = [job for job in self.running if job not in ended]
+        return [outcome(cell, folder, p.returncode) for cell, folder, p in ended]
+
+    def stop(self) -> list[Outcome]:
+        """Ask all cells to save and end; those that do not within the grace are killed."""
+        for *_, process in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+        deadline, ended = time.monotonic() + GRACE, []
+        try:
+            while self.running and time.monotonic() < deadline:
+                ended += self.wait()
+        finally:
+            for *_, process in self.running:
+                process.kill()
+        for cell, _, process in self.running:
+            process.wait()
+            ended.append(Outcome(cell, "stopped", "killed; its last checkpoint is kept"))
+        for one in ended:  # also what the signal hit before it could save
+            one.state = "stopped" if one.state == "failed" else one.state
+        return ended
+
+
+# ------------------------------------------------------------------------------------- on a Ray cluster
+def run_remotely(words: list[str], log: str) -> int:
+    """Body of a Ray task: the same command, stopped gently when the task is canceled."""
+    with open(log, "a") as file:
+        process = subprocess.Popen(
+            words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return INTERRUPTED
+
+
+class OnRay:
+    """Cells as Ray tasks of one CPU (their `threads`) each; Ray decides how many run at a time."""
+
+    def __init__(self, address: str):
+        try:
+            import ray
+        except ImportError:
+            raise SpecError(
+                "--ray-address needs Ray, which is not installed: pip install ray"
+            ) from None
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except ConnectionError as error:
+            raise SpecError(f"--ray-address {address}: {' '.join(str(error).split())}") from None
+        self.ray, self.task = ray, ray.remote(max_retries=0)(run_remotely)
+        self.running: list[tuple[Cell, Path, Any]] = []
+
+    def free(self) -> bool:
+        return True
+
+    def start(self, cell: Cell, folder: Path) -> None:
+        task = self.task.options(num_cpus=cell.settings.get("threads", 1))
+        words = command(cell, folder.resolve())
+        self.running.append((cell, folder, task.remote(words, str(log_of(folder.resolve())))))
+
+    def wait(self) -> list[Outcome]:
+        """Cells that have ended meanwhile, after a moment."""
+        futures = [job[2] for job in self.running]
+        ready, _ = self.ray.wait(futures, num_returns=len(futures), timeout=POLL)
+        ended = [job for job in self.running if job[2] in ready]
+        self.running = [job for job in self.running if job not in ended]
+        return [self._outcome(*job) for job in ended]
+
+    def _outcome(self, cell: Cell, folder: Path, future: Any) -> Outcome:
+        try:
+            return outcome(cell, folder, self.ray.get(future))
+        except self.ray.exceptions.TaskCancelledError:
+            return Outcome(cell, "stopped", "the same command continues it")
+        except self.ray.exceptions.RayError as error:
+            return Outcome(cell, "failed", " ".join(str(error).split())[:300])
+
+    def stop(self) -> list[Outcome]:
+        for *_, future in self.running:
+            self.ray.cancel(future)
+        deadline, ended = time.monotonic() + GRACE, []
+        while self.running and time.monotonic() < deadline:
+            ended += self.wait()
+        return ended + [Outcome(cell, "stopped") for cell, *_ in self.running]
+
+
+# ------------------------------------------------------------------------------------------- the sweep
+def sweep(todo: list[Cell], out: Path, workers: Here | OnRay, console: Console) -> list[Outcome]:
+    """Run all cells that are not finished; after Ctrl-C the running ones are saved."""
+    results, waiting = [], deque(todo)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        total = progress.add_task("sweep", total=len(todo), text="")
+        bars: dict[str, Any] = {}
+        try:
+            while waiting or workers.running:
+                while waiting and workers.free():
+                    cell = waiting.popleft()
+                    done = begin(cell, out, workers)
+                    if done is None:
+                        steps = cell.settings.get("steps")
+                        bars[cell.name] = progress.add_task(cell.name, total=steps, text="")
+                    else:
+                        note(done, results, progress, total, bars)
+                for done in workers.wait() if workers.running else []:
+                    note(done, results, progress, total, bars)
+                for cell, folder, _ in workers.running:
+                    step, value = progress_of(folder)
+                    text = f"{step:,} steps" + ("" if value is None else f", return {value:.2f}")
+                    progress.update(bars[cell.name], completed=step, text=text)
+        except KeyboardInterrupt:
+            progress.console.print("stopping: running cells save first", highlight=False)
+            results += workers.stop()
+            results += [Outcome(cell, "not run") for cell in waiting]
+    return results
+
+
+def begin(cell: Cell, out: Path, workers: Here | OnRay) -> Outcome | None:
+    """Start a cell; or its outcome when there is nothing to run."""
+    folder = out / cell.name
+    try:
+        if state_of(cell, folder) == "finished":
+            return Outcome(cell, "skipped", figures(folder))
+        prepare(cell, folder)
+        workers.start(cell, folder)
+    except (SpecError, OSError) as error:
+        return Outcome(cell, "failed", str(error))
+    return None
+
+
+def note(done: Outcome, results: list[Outcome], progress: Progress, total, bars: dict) -> None:
+    """Keep an outcome, and show it as a line."""
+    results.append(done)
+    if done.cell.name in bars:
+        progress.remove_task(bars.pop(done.cell.name))
+    progress.update(total, completed=len(results), text=f"{len(results)} cells")
+    if done.state != "skipped":
+        text = f"{done.state}: {done.cell.name}, {done.text}"
+        progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def summarize(results: list[Outcome], out: Path) -> tuple[str, int]:
+    """The last line, and the exit status: 0 when all is finished, 1 after failures, 130 when stopped."""
+    states = [r.state for r in results]
+    names = ("finished", "skipped", "failed", "stopped", "not run")
+    counts = ", ".join(f"{states.count(n)} {n}" for n in names if n in states)
+    text = f"{counts} of {len(results)} cells; runs are in {out}"
+    if "stopped" in states or "not run" in states:
+        return text, INTERRUPTED
+    return text, int("failed" in states)
+
+
+def show_commands(todo: list[Cell], out: Path) -> None:
+    """Print what would be run, one command a line, with what is done already as comments."""
+    for cell in todo:
+        folder = out / cell.name
+        line = shlex.join(["python", *command(cell, folder)[1:]])
+        print(f"# finished: {cell.name}" if state_of(cell, folder) == "finished" else line)
+
+
+def main(args: Args) -> int:
+    """The command; returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        if args.jobs < 1:
+            raise SpecError(f"jobs={args.jobs} must be at least 1")
+        spec = read_spec(args.spec)
+        out = args.out or Path(spec["out"])
+        todo = cells(spec)
+        if args.dry_run:
+            show_commands(todo, out)
+            return 0
+        workers = Here(args.jobs) if args.ray_address is None else OnRay(args.ray_address)
+    except (ValueError, TypeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    text, status = summarize(sweep(todo, out, workers, Console()), out)
+    print(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=Args.__doc__)))
