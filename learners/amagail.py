@@ -36,8 +36,8 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)
         agent, data, adversary, rollout, balance = magail.prepare(run, vec, "filter")
-        if not run.resumed:
-            magail.warm_start(run, agent, data, "filter")
+        if run.fresh:
+            magail.warm_start(run, agent, data, "filter", vec.null_action)
         magail.begin(run, vec, agent, adversary, rollout, balance)
         while run.steps < args.steps:
             magail.schedule(run, agent, adversary)

@@ -25,6 +25,7 @@ from torch import Tensor
 from learners import bc, mack
 from learners.lib.balance import Balance
 from learners.lib.discriminators import Discriminator
+from learners.lib.evaluation import evaluate
 from learners.lib.expert_data import DemoSettings, ExpertData, group_rows, load
 from learners.lib.kfac import make_optimizer
 from learners.lib.occupancy import Occupancy
@@ -288,21 +289,25 @@ def share(hits: Tensor, counts: Tensor) -> float:
     return float((hits & counts).sum() / counts.sum().clamp(min=1))
 
 
-def warm_start(run: Run, agent: mack.ActorCritic, data: ExpertData, phi: str) -> None:
+def warm_start(
+    run: Run, agent: mack.ActorCritic, data: ExpertData, phi: str, null_action: str
+) -> None:
     """Clone the demonstrations first, until a held-out tenth of them is no longer predicted better."""
     args = run.args
-    if args.warm_start:
-        steps, loss = bc.fit(
-            agent.policy,
-            data,
-            phi,
-            args.warm_start,
-            run.rng,
-            args.warm_start_batch,
-            optimizer=args.optimizer,
-            lr=0.05 if args.optimizer == "kfac" else args.lr,
-        )
-        run.say(f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}")
+    if not args.warm_start:
+        return
+    rate = 0.05 if args.optimizer == "kfac" else args.lr
+    optimizer = args.optimizer
+    steps, loss = bc.fit(
+        agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, rate,
+        optimizer=optimizer,
+    )
+    text = f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}"
+    if args.eval_episodes:
+        clone = evaluate(agent.policy, args, null_action, run.device)
+        run.results["cloned_return"] = clone["return"]
+        text += f", return {clone['return']:.2f}: where the adversarial training starts"
+    run.say(text)
 
 
 def check(args: Args) -> None:
@@ -362,8 +367,8 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device, null_action_for(args, run.device))
         agent, data, adversary, rollout, balance = prepare(run, vec, "as_action")
-        if not run.resumed:
-            warm_start(run, agent, data, "as_action")
+        if run.fresh:
+            warm_start(run, agent, data, "as_action", vec.null_action)
         begin(run, vec, agent, adversary, rollout, balance)
         while run.steps < args.steps:
             schedule(run, agent, adversary)

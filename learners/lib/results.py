@@ -153,9 +153,8 @@ def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
     config, learner = record.config, record.config["learner"]
     usual = _defaults(learner, str(config.get("preset", "default")))
     details = ["control"] if config.get("control") else []
-    for key in sorted(varying[learner]):
-        if config.get(key) != usual.get(key):
-            details.append(str(config[key]) if key == "preset" else f"{key}={config.get(key)}")
+    unusual = [k for k in sorted(varying[learner]) if config.get(k) != usual.get(k)]
+    details += [str(config[k]) if k == "preset" else f"{k}={config.get(k)}" for k in unusual]
     return learner + (f" ({', '.join(details)})" if details else "")
 
 

@@ -102,16 +102,18 @@ class Run:
 
     Attributes:
         args: the learner's settings (those of the folder when resuming).
+        fresh: whether training starts from the beginning, rather than from a checkpoint.
         folder: the run folder. device: torch device.
         steps, updates: done so far.
     """
 
     def __init__(self, learner: str, args: Any):
         self.learner, self.started = learner, time.perf_counter()
-        self.resumed = args.resume is not None
+        self.resumed, self.fresh = args.resume is not None, True
         if self.resumed:
             self.folder = Path(args.resume)
             args = _settings_of(self.folder, learner, args)
+            self.fresh = not checkpoints(self.folder)
         else:
             name = args.run_dir or f"runs/{learner}_{args.env}_{args.seed}"
             self.folder = Path(name)
@@ -133,6 +135,7 @@ class Run:
         self.parts: dict[str, Any] = {}
         self.policy_metadata: dict = {}
         self.references: dict[str, float] = {}
+        self.results: dict[str, float] = {}
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._stop = False
         self._speed_mark = (time.perf_counter(), 0)
@@ -245,6 +248,7 @@ class Run:
             skeleton = _flatten(tree, "", tensors)
             save_file(tensors, str(temporary / "training.safetensors"))
             state = {"steps": self.steps, "updates": self.updates, "state": skeleton}
+            state["results"] = self.results
             _write(temporary / "state.json", json.dumps(state))
             os.replace(temporary, target)
         self.write_policy(self.folder / "policy.safetensors")
@@ -269,6 +273,7 @@ class Run:
         self.rng.set_state(tree["rng"])
         self._sums.update({k: list(v) for k, v in tree["pending"].items()})
         self.steps, self.updates = saved["steps"], saved["updates"]
+        self.results = saved["results"]
         self._speed_mark = (time.perf_counter(), self.steps)
         _keep_lines(self.folder / "metrics.jsonl", self.updates)
         self.bar.update(self.steps)
@@ -286,9 +291,12 @@ class Run:
         result = evaluate(self.policy, self.args, self.policy_metadata["null_action"], self.device)
         result["normalized_return"] = normalized(result["return"], self.references)
         result |= {"learner": self.learner, "env": self.args.env, "steps": self.steps}
+        result |= self.results
         _write(self.folder / "evaluation.json", json.dumps(result, indent=2))
         low, high = result["confidence_interval"]
         text = f"{self.learner} on {self.args.env}: return {result['return']:.2f} (95% CI {low:.2f} to {high:.2f})"
+        if "cloned_return" in result:
+            text += f", {result['cloned_return']:.2f} by cloning alone"
         if result["normalized_return"] is not None:
             text += f", normalized {result['normalized_return']:.3f}"
         self.say(f"{text} over {result['episodes']} episodes; {self.folder}")

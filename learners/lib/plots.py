@@ -1,0 +1,147 @@
+"""Pictures of a report: learning curves, final returns, interquartile means."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learners.lib.results import Figures, Key, RunRecord, binned
+
+BINS = 100
+PALETTE = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e")
+MARKS = {"random": ":", "expert": "--"}
+DPI = 150
+
+
+def colors(algorithms: Sequence[str]) -> dict[str, str]:
+    """The same color for an algorithm in all pictures of a report."""
+    return {a: PALETTE[k % len(PALETTE)] for k, a in enumerate(algorithms)}
+
+
+def demos_text(count: int | None) -> str:
+    """What a number of demonstrations is called."""
+    return "no demonstrations" if count is None else f"{count:,} demonstrations"
+
+
+def curves(
+    path: Path,
+    task: str,
+    records: Sequence[RunRecord],
+    references: Mapping[str, float],
+    color: Mapping[str, str],
+) -> None:
+    """Training return against environment steps: a panel per number of demonstrations.
+
+    A line is the mean over seeds, its band from the lowest to the highest seed. Algorithms without such a
+    curve (behavioral cloning does not play while it trains) are level lines at their evaluated return.
+    """
+    numbers = sorted({r.key[2] for r in records}, key=lambda n: -1 if n is None else n)
+    figure, panels = _panels(len(numbers))
+    for axes, number in zip(panels, numbers):
+        here = [r for r in records if r.key[2] == number]
+        last = max((r.steps[-1] for r in here if len(r.steps)), default=1.0)
+        for algorithm in color:
+            runs = [r for r in here if r.algorithm == algorithm]
+            _draw_runs(axes, runs, last, color[algorithm])
+        _draw_references(axes, references)
+        axes.set(title=demos_text(number), xlabel="environment steps")
+        axes.legend(frameon=False, fontsize="small")
+    panels[0].set_ylabel("return")
+    _save(figure, path, f"{task}: return in training")
+
+
+def _draw_runs(axes, runs: Sequence[RunRecord], last: float, color: str) -> None:
+    if not runs:
+        return
+    label = f"{runs[0].algorithm} ({len(runs)} seed{'s' * (len(runs) > 1)})"
+    with_curve = [r for r in runs if len(r.steps)]
+    if not with_curve:
+        finals = [r.evaluation["return"] for r in runs if r.evaluation]
+        if finals:
+            axes.axhline(np.mean(finals), color=color, linewidth=1.5, label=label + ", evaluated")
+        return
+    count = min(BINS, max(len(r.steps) for r in with_curve))
+    edges = np.linspace(0, last, count + 1)
+    lines = np.array([binned(r.steps, r.returns, edges) for r in with_curve])
+    seen = ~np.isnan(lines).any(axis=0)
+    x, lines = (edges[:-1] + edges[1:])[seen] / 2, lines[:, seen]
+    axes.plot(x, lines.mean(axis=0), color=color, linewidth=1.5, label=label)
+    if len(lines) > 1:
+        low, high = lines.min(axis=0), lines.max(axis=0)
+        axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def finals(
+    path: Path,
+    task: str,
+    table: Mapping[Key, Figures],
+    references: Mapping[str, float],
+    color: Mapping[str, str],
+) -> None:
+    """Evaluated returns with their 95 % intervals: a panel per number of demonstrations."""
+    numbers = sorted({k[2] for k in table}, key=lambda n: -1 if n is None else n)
+    figure, panels = _panels(len(numbers))
+    for axes, number in zip(panels, numbers):
+        names = [a for a in color if (task, a, number) in table]
+        for row, name in enumerate(names):
+            cell = table[task, name, number]
+            if cell.mean is None or cell.low is None or cell.high is None:
+                axes.annotate(
+                    cell.state, (0.5, row), xycoords=("axes fraction", "data"), ha="center",
+                    va="center", color="0.5", fontsize="small",
+                )  # fmt: skip
+                continue
+            axes.plot([cell.low, cell.high], [row, row], color=color[name], linewidth=5, alpha=0.4)
+            axes.plot(cell.mean, row, "o", color=color[name])
+        for key, value in references.items():
+            axes.axvline(value, linestyle=MARKS.get(key, "-"), color="0.4", linewidth=1, label=key)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=demos_text(number), xlabel="return", ylim=(len(names) - 0.5, -0.5))
+        if references:
+            axes.legend(frameon=False, fontsize="small")
+    _save(figure, path, f"{task}: evaluated return, 95 % intervals")
+
+
+def aggregates(path: Path, rows: Sequence[Mapping[str, Any]], color: Mapping[str, str]) -> None:
+    """Interquartile means of normalized returns with bootstrap intervals."""
+    groups: dict[int | None, list] = defaultdict(list)
+    for row in rows:
+        groups[row["num_demos"]].append(row)
+    numbers = sorted(groups, key=lambda n: -1 if n is None else n)
+    figure, panels = _panels(len(numbers))
+    for axes, number in zip(panels, numbers):
+        for k, row in enumerate(groups[number]):
+            shade = color[row["algorithm"]]
+            axes.plot([row["low"], row["high"]], [k, k], color=shade, linewidth=5, alpha=0.4)
+            axes.plot(row["iqm"], k, "o", color=shade)
+        names = [row["algorithm"] for row in groups[number]]
+        axes.set_yticks(range(len(names)), names)
+        axes.set(
+            title=demos_text(number), xlabel="normalized return", ylim=(len(names) - 0.5, -0.5)
+        )
+    _save(
+        figure, path, "Interquartile mean over tasks and seeds, 95 % stratified bootstrap intervals"
+    )
+
+
+def _panels(count: int) -> tuple[Any, list]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(6.0, 4.6 * count), 3.8), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _draw_references(axes, references: Mapping[str, float]) -> None:
+    for key, value in references.items():
+        axes.axhline(value, linestyle=MARKS.get(key, "-"), color="0.4", linewidth=1, label=key)
+
+
+def _save(figure, path: Path, title: str) -> None:
+    figure.suptitle(title)
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=DPI)

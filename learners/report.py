@@ -1,0 +1,385 @@
+"""Learning curves and tables of many runs.
+
+    python -m learners.report runs/ --out report/
+    python -m learners.report runs/tables --spec docs/results/sweep.yaml --out docs/results
+
+Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation.json) and writes
+- `report.md`: everything below in one page; cells that were not run say so;
+- `curves_TASK.png`, `returns_TASK.png`: returns in training and evaluated;
+- `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell;
+- `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
+  stratified bootstrap intervals; each number of demonstrations by itself, and all together (`all`);
+- `cross_play.csv`: what `learners.evaluate --against` measured, where it was;
+- `marl_eval.json`: the same runs in the format of marl-eval.
+
+A cell is an algorithm on a task with a number of demonstrations. Its interval is Student's t over seeds; with
+fewer than three seeds it is over evaluation episodes, and says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import mail_envs
+from learners.evaluate import measure_references
+from learners.lib import plots
+from learners.lib.results import (
+    Figures,
+    Key,
+    RunRecord,
+    binned,
+    figures,
+    gather,
+    normalized_scores,
+    references_of,
+)
+from learners.lib.run import normalized
+from learners.lib.sources import game_arguments, write_json
+from learners.lib.statistics import RESAMPLES, stratified_bootstrap
+from learners.lib.sweep_spec import cells, read_spec
+
+MARL_EVAL_STEPS = 20
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Gather runs into curves and tables."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders, or folders of run folders."""
+    out: Path = Path("report")
+    """Folder of the report."""
+    spec: Path | None = None
+    """The sweep that planned the runs: what it plans and is not there is reported as not run."""
+    references: bool = False
+    """Measure random play and the expert of every task for normalized returns, over 1,000 episodes."""
+    resamples: int = RESAMPLES
+    """Bootstrap samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What is reported: the runs, references per task, figures per cell, and remarks."""
+
+    records: list[RunRecord]
+    references: dict[str, dict[str, float]]
+    table: dict[Key, Figures]
+    aggregate: list[dict[str, Any]]
+    cross_play: list[dict[str, Any]]
+    remarks: list[str]
+
+    @property
+    def tasks(self) -> list[str]:
+        return sorted({key[0] for key in self.table})
+
+    @property
+    def algorithms(self) -> list[str]:
+        return sorted({key[1] for key in self.table})
+
+    @property
+    def numbers(self) -> list[int | None]:
+        return sorted({key[2] for key in self.table}, key=lambda n: -1 if n is None else n)
+
+
+def build(args: Args) -> Report:
+    """Read the runs and do the sums."""
+    if not args.runs:
+        raise ValueError("give one or more run folders, or folders of them")
+    if args.resamples < 1:
+        raise ValueError(f"resamples={args.resamples} must be at least 1")
+    records, remarks = gather(args.runs)
+    references = references_of(records)
+    if args.references:
+        references |= {r.task: measured(r) for r in {r.task: r for r in records}.values()}
+    table = figures(records, references, None if args.spec is None else planned(args.spec))
+    for task in sorted({r.task for r in records}):
+        if not {"random", "expert"} <= references.get(task, {}).keys():
+            remarks.append(f"{task} has no references: --references measures random and expert")
+    aggregate = aggregated(normalized_scores(records, references), args.resamples)
+    return Report(records, references, table, aggregate, cross_play(records), remarks)
+
+
+def measured(record: RunRecord) -> dict[str, float]:
+    """References of a run's task, measured now."""
+    vec = mail_envs.make_vec(record.config["env"], 256, **game_arguments(record.config))
+    return measure_references(vec, 1000)
+
+
+def planned(spec: Path) -> dict[Key, int]:
+    """How many seeds a sweep plans for each cell."""
+    return Counter(
+        (RunRecord(Path(), {"env": c.env, **c.settings}, None, *np.zeros((2, 0))).task,
+         c.algorithm, c.num_demos)
+        for c in cells(read_spec(spec))
+    )  # fmt: skip
+
+
+def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, Any]]:
+    """A row per algorithm and number of demonstrations; `tasks` of `all_tasks` are those that it ran on."""
+    everything = {task for tasks in scores.values() for task in tasks}
+    numbers = sorted({n for _, n in everything}, key=lambda n: -1 if n is None else n)
+    rows = []
+    for number in [*numbers, *([ALL] if len(numbers) > 1 else [])]:
+        wanted = {t for t in everything if number in (ALL, t[1])}
+        for algorithm in sorted(scores):
+            own = {t: x for t, x in sorted(scores[algorithm].items(), key=str) if t in wanted}
+            if own:
+                value, (low, high) = stratified_bootstrap(own, resamples=resamples)
+                runs = sum(map(len, own.values()))
+                figures = {"tasks": len(own), "all_tasks": len(wanted), "runs": runs}
+                interval = {"iqm": value, "low": low, "high": high}
+                rows.append({"algorithm": algorithm, "num_demos": number, **interval, **figures})
+    return rows
+
+
+def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Who plays against whom, averaged over the runs of each side."""
+    found: dict[tuple, list[float]] = defaultdict(list)
+    for record in records:
+        for path in sorted(record.folder.glob("cross_play_*.json")):
+            try:
+                result = json.loads(path.read_text())
+                sides = [dict(result[side]) for side in ("policy", "against")]
+                key = (result["env"], ", ".join(result["return_agents"]), result["mode"])
+                value = float(result["return"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            home = 1 if path.name.startswith("cross_play_by_") else 0
+            sides[home]["name"] = record.algorithm
+            names = tuple((s.get("name"), s.get("num_demos")) for s in sides)
+            found[key + names].append(value)
+    return [
+        {
+            "environment": env, "returns_of": whose, "mode": mode,
+            "policy": a, "policy_demos": n, "against": b, "against_demos": m,
+            "return": float(np.mean(x)), "pairs": len(x),
+            "sd_pairs": float(np.std(x, ddof=1)) if len(x) > 1 else None,
+        }
+        for (env, whose, mode, (a, n), (b, m)), x in sorted(found.items(), key=str)
+    ]  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------- writing
+def slug(task: str) -> str:
+    """A task's name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", task).strip("_")
+
+
+def write(report: Report, out: Path) -> list[Path]:
+    """Write all files of a report; returns their paths."""
+    out.mkdir(parents=True, exist_ok=True)
+    color = plots.colors(report.algorithms)
+    written = []
+    for task in report.tasks:
+        here = [r for r in report.records if r.task == task]
+        known = report.references.get(task, {})
+        if any(len(r.steps) for r in here):
+            written.append(out / f"curves_{slug(task)}.png")
+            plots.curves(written[-1], task, here, known, color)
+        part = {k: v for k, v in report.table.items() if k[0] == task}
+        written.append(out / f"returns_{slug(task)}.png")
+        plots.finals(written[-1], task, part, known, color)
+    written.append(write_csv(out / "results.csv", result_rows(report)))
+    if report.aggregate:
+        written.append(write_csv(out / "aggregate.csv", report.aggregate))
+        single = [r for r in report.aggregate if r["num_demos"] != ALL]
+        plots.aggregates(out / "aggregate.png", single, color)
+        written.append(out / "aggregate.png")
+    if report.cross_play:
+        written.append(write_csv(out / "cross_play.csv", report.cross_play))
+    write_json(out / "marl_eval.json", marl_eval(report))
+    (out / "report.md").write_text(markdown(report, {p.name for p in written}))
+    return [*written, out / "marl_eval.json", out / "report.md"]
+
+
+def result_rows(report: Report) -> list[dict[str, Any]]:
+    """A dictionary per cell."""
+    rows = []
+    for (task, algorithm, number), cell in sorted(report.table.items(), key=str):
+        key = {"environment": task, "algorithm": algorithm, "num_demos": number}
+        values = dataclasses.asdict(cell)
+        rows.append({**key, **values, "state": cell.state or "complete"})
+    return rows
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Rows with the same keys as a CSV file; None is an empty field."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def cell_text(cell: Figures | None) -> str:
+    """A cell of the Markdown table."""
+    if cell is None:
+        return "–"
+    if cell.mean is None:
+        return cell.state
+    text = f"**{cell.mean:.2f}** ± {cell.sd_episodes:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
+    if cell.interval == "episodes":
+        text += "ᵉ"
+    if cell.normalized is not None:
+        text += f", normalized {cell.normalized:.3f}"
+    seeds = cell.state or f"{cell.seeds} seed{'s' * (cell.seeds > 1)}"
+    return f"{text}, {seeds}"
+
+
+def markdown(report: Report, files: set[str]) -> str:
+    """The whole report as a page."""
+    lines = [
+        "# Results", "",
+        "Mean evaluated return **±** standard deviation over episodes, [95 % interval of the mean]: Student's t "
+        "over seeds, or, marked ᵉ, over episodes where there are fewer than three seeds. Normalized: 0 is "
+        "random play, 1 the expert.", "",
+    ]  # fmt: skip
+    for task in report.tasks:
+        known = ", ".join(
+            f"{k} {v:.2f}" for k, v in sorted(report.references.get(task, {}).items())
+        )
+        lines += [f"## {task}", "", f"References: {known}." if known else "No references.", ""]
+        numbers = [
+            n
+            for n in report.numbers
+            if any((task, a, n) in report.table for a in report.algorithms)
+        ]
+        lines += _header(["algorithm", *map(plots.demos_text, numbers)])
+        for name in report.algorithms:
+            texts = [cell_text(report.table.get((task, name, n))) for n in numbers]
+            lines.append(f"| {name} | {' | '.join(texts)} |")
+        names = [f"{kind}_{slug(task)}.png" for kind in ("returns", "curves")]
+        lines += ["", *(f"![{n.split('_')[0]}]({n})" for n in names if n in files), ""]
+    lines += _aggregate_page(report) + _cross_play_page(report)
+    if report.remarks:
+        lines += ["## Remarks", "", *(f"- {text}" for text in report.remarks), ""]
+    return "\n".join(lines)
+
+
+def _header(names: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _aggregate_page(report: Report) -> list[str]:
+    if not report.aggregate:
+        return []
+    lines = ["## Over all tasks", "",
+             "Interquartile mean of normalized returns, 95 % stratified bootstrap interval.", "",
+             *_header(["algorithm", "demonstrations", "IQM", "interval", "tasks", "runs"])]  # fmt: skip
+    for r in report.aggregate:
+        number = "none" if r["num_demos"] is None else r["num_demos"]
+        lines.append(f"| {r['algorithm']} | {number} | {r['iqm']:.3f} | {r['low']:.3f} to {r['high']:.3f} | "
+                     f"{r['tasks']} of {r['all_tasks']} | {r['runs']} |")  # fmt: skip
+    return [*lines, "", "![aggregate](aggregate.png)", ""]
+
+
+def _cross_play_page(report: Report) -> list[str]:
+    lines: list[str] = []
+    games = dict.fromkeys((r["environment"], r["returns_of"], r["mode"]) for r in report.cross_play)
+    for env, whose, mode in games:
+        rows = [r for r in report.cross_play if (r["environment"], r["mode"]) == (env, mode)]
+        columns = list(dict.fromkeys((r["against"], r["against_demos"]) for r in rows))
+        lines += [
+            f"## Cross-play on {env}",
+            "",
+            f"Return of {whose} ({mode}d actions), mean over pairs of runs.",
+            "",
+        ]
+        lines += _header(["policy", *(f"against {_side(*c)}" for c in columns)])
+        for side in dict.fromkeys((r["policy"], r["policy_demos"]) for r in rows):
+            found = {(r["against"], r["against_demos"]): r for r in rows
+                     if (r["policy"], r["policy_demos"]) == side}  # fmt: skip
+            texts = [f"{found[c]['return']:.2f} ({found[c]['pairs']})" if c in found else "not run"
+                     for c in columns]  # fmt: skip
+            lines.append(f"| {_side(*side)} | {' | '.join(texts)} |")
+        lines.append("")
+    return lines
+
+
+def _side(name: str, number: int | None) -> str:
+    return name if number is None else f"{name}, {plots.demos_text(number)}"
+
+
+def marl_eval(report: Report) -> dict[str, Any]:
+    """environment -> task -> algorithm -> seed -> step_k, absolute_metrics; returns by episode where known."""
+    tree: dict[str, Any] = {}
+    for record in report.records:
+        if record.evaluation is None:
+            continue
+        task, algorithm, number = record.key
+        known = report.references.get(task, {})
+        last = record.steps[-1] if len(record.steps) else 0
+        edges = np.linspace(0, last, MARL_EVAL_STEPS + 1) if last else np.zeros(1)
+        values = binned(record.steps, record.returns, edges) if last else np.zeros(0)
+        run: dict[str, Any] = {}
+        for step, value in zip(edges[1:], values):
+            if not np.isnan(value):
+                run[f"step_{len(run)}"] = {"step_count": int(step), **_metrics([value], known)}
+        final = record.evaluation.get("episode_returns") or [record.evaluation["return"]]
+        run["absolute_metrics"] = _metrics(final, known)
+        name = slug(task) if number is None else f"{slug(task)}_{number}_demos"
+        runs = tree.setdefault(name, {}).setdefault(algorithm, {})
+        runs[f"seed_{record.seed}"] = run
+    return {"mail_envs": tree}
+
+
+def _metrics(values: Sequence[float], references: Mapping[str, float]) -> dict[str, list[float]]:
+    scores = [normalized(float(v), dict(references)) for v in values]
+    result = {"return": [float(v) for v in values]}
+    if scores[0] is not None:
+        result["normalized_return"] = [s for s in scores if s is not None]
+    return result
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the tables."""
+    for task in report.tasks:
+        table = Table("algorithm", "demonstrations", "return", "sd", "95 % interval", "normalized",
+                      "seeds", title=task, title_justify="left")  # fmt: skip
+        for (t, algorithm, number), c in sorted(report.table.items(), key=str):
+            if t != task:
+                continue
+            demos = "none" if number is None else f"{number:,}"
+            if c.mean is None:
+                table.add_row(algorithm, demos, c.state)
+                continue
+            score = "" if c.normalized is None else f"{c.normalized:.3f}"
+            interval = f"{c.low:.2f} to {c.high:.2f} ({c.interval})"
+            seeds = c.state or str(c.seeds)
+            table.add_row(
+                algorithm, demos, f"{c.mean:.2f}", f"{c.sd_episodes:.2f}", interval, score, seeds
+            )
+        console.print(table)
+    for text in report.remarks:
+        console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main(args: Args) -> int:
+    """The command; returns the exit status."""
+    try:
+        report = build(args)
+        written = write(report, args.out)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(report, Console())
+    print(f"wrote {', '.join(p.name for p in written)} to {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, description=Args.__doc__)))
