@@ -299,7 +299,13 @@ def warm_start(
     rate = 0.05 if args.optimizer == "kfac" else args.lr
     optimizer = args.optimizer
     steps, loss = bc.fit(
-        agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, rate,
+        agent.policy,
+        data,
+        phi,
+        args.warm_start,
+        run.rng,
+        args.warm_start_batch,
+        rate,
         optimizer=optimizer,
     )
     text = f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}"
@@ -315,7 +321,9 @@ def check(args: Args) -> None:
         raise ValueError(f"reward={args.reward!r} is unknown; choose {', '.join(REWARDS)}")
 
 
-def prepare(run: Run, vec, phi: str) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
+def prepare(
+    run: Run, vec, phi: str
+) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
     """Demonstrations, networks and the first rounds; what MAGAIL and AMAGAIL have in common."""
     args = run.args
     data = load(run, vec, run.device)

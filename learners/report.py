@@ -121,11 +121,12 @@ def measured(record: RunRecord) -> dict[str, float]:
 
 def planned(spec: Path) -> dict[Key, int]:
     """How many seeds a sweep plans for each cell."""
-    return Counter(
-        (RunRecord(Path(), {"env": c.env, **c.settings}, None, *np.zeros((2, 0))).task,
-         c.algorithm, c.num_demos)
-        for c in cells(read_spec(spec))
-    )  # fmt: skip
+    none = np.zeros(0)
+    counts: Counter[Key] = Counter()
+    for c in cells(read_spec(spec)):
+        task = RunRecord(Path(), {"env": c.env, **c.settings}, None, none, none).task
+        counts[task, c.algorithm, c.num_demos] += 1
+    return counts
 
 
 def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, Any]]:
@@ -174,6 +175,12 @@ def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 # --------------------------------------------------------------------------------------------- writing
+def order(item: tuple[Key, Figures]) -> tuple:
+    """Sorts cells by task, algorithm and number of demonstrations, those without first."""
+    task, algorithm, number = item[0]
+    return task, algorithm, -1 if number is None else number
+
+
 def slug(task: str) -> str:
     """A task's name as part of a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "_", task).strip("_")
@@ -209,7 +216,7 @@ def write(report: Report, out: Path) -> list[Path]:
 def result_rows(report: Report) -> list[dict[str, Any]]:
     """A dictionary per cell."""
     rows = []
-    for (task, algorithm, number), cell in sorted(report.table.items(), key=str):
+    for (task, algorithm, number), cell in sorted(report.table.items(), key=order):
         key = {"environment": task, "algorithm": algorithm, "num_demos": number}
         values = dataclasses.asdict(cell)
         rows.append({**key, **values, "state": cell.state or "complete"})
@@ -315,7 +322,7 @@ def _side(name: str, number: int | None) -> str:
 
 
 def marl_eval(report: Report) -> dict[str, Any]:
-    """environment -> task -> algorithm -> seed -> step_k, absolute_metrics; returns by episode where known."""
+    """Environment -> task -> algorithm -> seed -> step_k, absolute_metrics; returns by episode where known."""
     tree: dict[str, Any] = {}
     for record in report.records:
         if record.evaluation is None:
@@ -348,22 +355,27 @@ def _metrics(values: Sequence[float], references: Mapping[str, float]) -> dict[s
 def show(report: Report, console: Console) -> None:
     """Print the tables."""
     for task in report.tasks:
-        table = Table("algorithm", "demonstrations", "return", "sd", "95 % interval", "normalized",
-                      "seeds", title=task, title_justify="left")  # fmt: skip
-        for (t, algorithm, number), c in sorted(report.table.items(), key=str):
+        columns = ("algorithm", "demos", "return ± sd", "95 % interval", "norm.", "seeds")
+        table = Table(*columns, title=task, title_justify="left")
+        for (t, algorithm, number), c in sorted(report.table.items(), key=order):
             if t != task:
                 continue
             demos = "none" if number is None else f"{number:,}"
             if c.mean is None:
                 table.add_row(algorithm, demos, c.state)
                 continue
-            score = "" if c.normalized is None else f"{c.normalized:.3f}"
-            interval = f"{c.low:.2f} to {c.high:.2f} ({c.interval})"
-            seeds = c.state or str(c.seeds)
+            mark = "ᵉ" if c.interval == "episodes" else ""
             table.add_row(
-                algorithm, demos, f"{c.mean:.2f}", f"{c.sd_episodes:.2f}", interval, score, seeds
+                algorithm,
+                demos,
+                f"{c.mean:.2f} ± {c.sd_episodes:.2f}",
+                f"{c.low:.2f} to {c.high:.2f}{mark}",
+                "" if c.normalized is None else f"{c.normalized:.3f}",
+                c.state.removesuffix(" seeds") or str(c.seeds),
             )
         console.print(table)
+    if any(c.interval == "episodes" for c in report.table.values()):
+        print("ᵉ: fewer than three seeds, interval over episodes; sd is that of episodes")
     for text in report.remarks:
         console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
 

@@ -1,11 +1,18 @@
 """Multi-agent imitation learning environments in which who acts when is part of the game."""
 
-from mail_envs import games as _games  # registers our ids
+import mail_envs.games  # noqa: F401  registers our ids
 from mail_envs.registry import EnvSpec, make, make_game, make_vec, register, spec, specs
 
 __version__ = "0.1.0"
 
-_LAZY = ("Synchronous", "TurnOrder", "Stochastic", "HistoryDependent", "StateDependent", "ActionSets")
+_LAZY = (
+    "Synchronous",
+    "TurnOrder",
+    "Stochastic",
+    "HistoryDependent",
+    "StateDependent",
+    "ActionSets",
+)
 
 __all__ = ["EnvSpec", "make", "make_game", "make_vec", "register", "spec", "specs", *_LAZY]
 

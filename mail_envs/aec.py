@@ -6,7 +6,8 @@ import gymnasium
 import numpy as np
 from pettingzoo import AECEnv
 
-from mail_envs.vector import VectorGame, check_render_mode, mask_in_observation, observation_space
+from mail_envs.single import check_render_mode, mask_in_observation, observation_space
+from mail_envs.vector import VectorGame
 
 
 class AECGame(AECEnv):
@@ -23,7 +24,9 @@ class AECGame(AECEnv):
     The class is flat on purpose: `last` and `step` do their work without a wrapper between.
     """
 
-    def __init__(self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"):
+    def __init__(
+        self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"
+    ):
         self.vector = vector
         self.render_mode = check_render_mode(render_mode)
         self.metadata = {
@@ -194,4 +197,3 @@ class AECGame(AECEnv):
 
     def close(self) -> None:
         self.vector.close()
-

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numba import config
+from numba import config  # pyright: ignore[reportPrivateImportUsage]
 
 THREADS_PER_BLOCK = 128
 
@@ -52,7 +52,9 @@ class Cuda:
         try:
             from numba import cuda
         except ImportError as error:
-            raise ImportError("device='cuda' needs numba-cuda: pip install 'mail-envs[cuda]'") from error
+            raise ImportError(
+                "device='cuda' needs numba-cuda: pip install 'mail-envs[cuda]'"
+            ) from error
         self.cuda = cuda
         if not self.simulated:
             import torch

@@ -20,17 +20,19 @@ import tempfile
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numba
 import numpy as np
 from numba import njit
 
 # Kernels allocate nothing, so they do without numba's reference counting: it costs a factor of three.
-LAUNCH_OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
+LAUNCH_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 # Decorator of functions about one environment, called from CPU loops and CUDA kernels alike. A call that
 # is not inlined passes every array as nine numbers, which takes longer than most of these functions.
-device_function = njit(error_model="numpy", _nrt=False, forceinline=True)
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "forceinline": True}
+device_function = njit(**_OPTIONS)
 
 # Positions in the `errors` array that every launch receives.
 INVALID_ACTION, INVALID_PROBABILITY = 0, 1
@@ -201,7 +203,7 @@ _RESET_ARGUMENTS = """which, params, settings, state, clock, seeds,
 _RESET_CALL = """reset_one(e, params[0], state, clock, seeds,
                       observations, alive, action_mask, global_state)"""
 
-_CPU = '''
+_CPU = """
 
 @njit({options})
 def step({step_arguments}):
@@ -217,9 +219,9 @@ def reset({reset_arguments}):
     for e in {range}(state.shape[0]):
         if which[e]:
             {reset_call}
-'''
+"""
 
-_CUDA = '''
+_CUDA = """
 from numba import cuda
 
 
@@ -240,7 +242,7 @@ def reset({reset_arguments}):
     e = cuda.grid(1)
     if e < state.shape[0] and which[e]:
         {reset_call}
-'''
+"""
 
 
 def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: bool = False):
@@ -263,15 +265,15 @@ def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: b
     )
 
 
-_LOOP = '''
+_LOOP = """
 
 @njit({options})
 def run({arguments}):
     for e in range(participation.shape[0]):
         one(e, {arguments})
-'''
+"""
 
-_GRID = '''
+_GRID = """
 from numba import cuda
 
 
@@ -280,7 +282,7 @@ def run({arguments}):
     e = cuda.grid(1)
     if e < participation.shape[0]:
         one(e, {arguments})
-'''
+"""
 
 
 def launch(one, arguments: str, device: str, source: str = "", functions: dict | None = None):
@@ -367,6 +369,7 @@ def _import_generated(name: str, source: str, sources: tuple[str, ...]) -> Modul
             file.write(source)
         os.replace(file.name, path)
     spec = importlib.util.spec_from_file_location(f"mail_envs_generated_{title}", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -8,7 +8,8 @@ import gymnasium
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from mail_envs.vector import VectorGame, check_render_mode, mask_in_observation, observation_space
+from mail_envs.single import check_render_mode, mask_in_observation, observation_space
+from mail_envs.vector import VectorGame
 
 
 class ParallelGame(ParallelEnv):
@@ -20,7 +21,9 @@ class ParallelGame(ParallelEnv):
     observation, the game's metrics with the last one.
     """
 
-    def __init__(self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"):
+    def __init__(
+        self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"
+    ):
         self.vector = vector
         self.render_mode = check_render_mode(render_mode)
         self.metadata = {
@@ -62,12 +65,17 @@ class ParallelGame(ParallelEnv):
         if not self.agents:
             raise RuntimeError("step() was called before reset() or after the end of the episode")
         b = self.vector.buffers
-        checked = {a: self.vector.check_action(a, action) for a, action in actions.items()
-                   if a in self.agents and b.participation[0, self._index[a]]}
+        checked = {
+            a: self.vector.check_action(a, action)
+            for a, action in actions.items()
+            if a in self.agents and b.participation[0, self._index[a]]
+        }
         for agent in self.agents:
             if agent not in checked and b.participation[0, self._index[agent]]:
-                raise KeyError(f"{agent} participates in this round, but actions has only "
-                               f"{', '.join(actions) or 'nothing'}")
+                raise KeyError(
+                    f"{agent} participates in this round, but actions has only "
+                    f"{', '.join(actions) or 'nothing'}"
+                )
         for agent, action in checked.items():
             b.actions[0, self._index[agent]] = action
         self.vector.advance()
@@ -91,8 +99,11 @@ class ParallelGame(ParallelEnv):
         for agent in self.agents:
             i = self._index[agent]
             row = b.observations[0, i, : dims[i]].copy()
-            rows[agent] = ({"observation": row, "action_mask": b.action_mask[0, i].copy()}
-                           if self.mask_in_observation else row)
+            rows[agent] = (
+                {"observation": row, "action_mask": b.action_mask[0, i].copy()}
+                if self.mask_in_observation
+                else row
+            )
         return rows
 
     def _infos(self) -> dict[str, dict[str, Any]]:

@@ -6,10 +6,12 @@ in action set m where u falls into the m-th of the intervals that its probabilit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mail_envs.kernels import device_function, launch
-from mail_envs.player_functions import ActionSets, HistoryDependent, PlayerFunction
+from mail_envs.player_functions import ActionSets, PlayerFunction
 from mail_envs.random import uniform_at
 
 ZERO = np.float32(0.0)
@@ -28,39 +30,63 @@ class Participation:
         has_action_mask: whether the game writes a mask of its own every round.
     """
 
-    def __init__(self, player: PlayerFunction, buffers, device, *, max_rounds: int, discrete: bool,
-                 as_action: bool, has_action_mask: bool):
+    def __init__(
+        self,
+        player: PlayerFunction,
+        buffers,
+        device,
+        *,
+        max_rounds: int,
+        discrete: bool,
+        as_action: bool,
+        has_action_mask: bool,
+    ):
         num_envs, num_agents = buffers.participation.shape
         num_actions = (buffers.action_mask if discrete else buffers.actions).shape[2] - as_action
         player.check(num_agents, num_actions, discrete)
         self.player, self.buffers = player, buffers
-        self.past_actions = self.history = self._remember = None
+        self.past_actions: Any = None
+        self.history: Any = None
+        self._remember = None
         clock, alive, participation = buffers.clock, buffers.alive, buffers.participation
 
         table = player.table(num_agents)
         if table is not None:
             row = np.array([table[1], player.shared_coin], np.int32)
             kernel = launch(draw_from_table, "table, row, clock, alive, participation", device.name)
-            self._draw = device.bind(kernel, device.put(table[0]), device.put(row), clock, alive,
-                                     participation)
+            self._draw = device.bind(
+                kernel, device.put(table[0]), device.put(row), clock, alive, participation
+            )
         else:
             if device.name == "cuda" and not player.compiled:
-                raise ValueError(f"{player!r} is a plain Python function; device='cuda' needs one "
-                                 "that is compiled with numba")
+                raise ValueError(
+                    f"{player!r} is a plain Python function; device='cuda' needs one "
+                    "that is compiled with numba"
+                )
             self.history = device.zeros((num_envs, max_rounds + 1, num_agents), np.uint8)
             rounds = max_rounds if player.needs_state else 1
             shape = (num_envs, rounds, num_agents) + (() if discrete else (num_actions,))
             self.past_actions = device.zeros(shape, np.int32 if discrete else np.float32)
             if player.needs_state:
-                kernel = launch(remember, "clock, actions, participation, alive, past_actions",
-                                device.name)
-                self._remember = device.bind(kernel, clock, buffers.actions, participation, alive,
-                                             self.past_actions)
+                kernel = launch(
+                    remember, "clock, actions, participation, alive, past_actions", device.name
+                )
+                self._remember = device.bind(
+                    kernel, clock, buffers.actions, participation, alive, self.past_actions
+                )
             if player.compiled:
                 sets = device.put(np.array([player.num_sets], np.int32))
-                self._draw = device.bind(compiled_draw(player, device.name), sets, clock,
-                                         buffers.state, alive, self.past_actions, participation,
-                                         self.history, buffers.errors)
+                self._draw = device.bind(
+                    compiled_draw(player, device.name),
+                    sets,
+                    clock,
+                    buffers.state,
+                    alive,
+                    self.past_actions,
+                    participation,
+                    self.history,
+                    buffers.errors,
+                )
             else:
                 arguments = "probabilities, clock, alive, participation, history"
                 self._draw_given = launch(draw_from_probabilities, arguments, device.name)
@@ -69,17 +95,24 @@ class Participation:
         self._restrict = self._zero_components = None
         narrows = isinstance(player, ActionSets)
         if discrete and (narrows or as_action or has_action_mask):
-            members = player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
-            kernel = launch(restrict_masks, "members, flags, participation, action_mask", device.name)
+            members = (
+                player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
+            )
+            kernel = launch(
+                restrict_masks, "members, flags, participation, action_mask", device.name
+            )
             self._restrict = device.bind(
-                kernel, device.put(members),
+                kernel,
+                device.put(members),
                 device.put(np.array([has_action_mask, as_action], np.int32)),
-                participation, buffers.action_mask,
+                participation,
+                buffers.action_mask,
             )
         elif narrows:
             kernel = launch(restrict_components, "members, participation, actions", device.name)
-            self._zero_components = device.bind(kernel, device.put(player.membership(num_actions)),
-                                            participation, buffers.actions)
+            self._zero_components = device.bind(
+                kernel, device.put(player.membership(num_actions)), participation, buffers.actions
+            )
 
     def before_step(self) -> None:
         """Note the actions of the round that is about to be played."""
@@ -187,14 +220,16 @@ def python_probabilities(player, rounds, state, past_actions, history, shape) ->
     total = probabilities.sum(-1)
     wrong = ~((total <= CERTAIN) & np.all(probabilities >= 0, -1))
     if wrong.any():
-        raise ValueError(f"{player!r} returned the probabilities {probabilities[wrong][0]} for an "
-                         "agent; they must be at least 0 and add up to at most 1")
+        raise ValueError(
+            f"{player!r} returned the probabilities {probabilities[wrong][0]} for an "
+            "agent; they must be at least 0 and add up to at most 1"
+        )
     return probabilities
 
 
 # --- player functions that the user wrote with numba --------------------------------------------------
 
-_DRAW = '''
+_DRAW = """
 import numpy as np
 
 from mail_envs.kernels import INVALID_PROBABILITY, device_function
@@ -223,10 +258,10 @@ def one(e, sets, clock, state, alive, past_actions, participation, history, erro
         participation[e, i] = drawn
     for i in range(n):
         history[e, t, i] = participation[e, i]
-'''
+"""
 
 
-def compiled_draw(player: HistoryDependent, device: str):
+def compiled_draw(player: Any, device: str):
     """The launch that draws from the user's compiled function."""
     if isinstance(player, ActionSets):
         call = "probability(i, m, past)"
@@ -235,5 +270,10 @@ def compiled_draw(player: HistoryDependent, device: str):
     else:
         call = "probability(i, past)"
     arguments = "sets, clock, state, alive, past_actions, participation, history, errors"
-    return launch(player.function, arguments, device, _DRAW.replace("CALL", call),
-                  {"probability": player.function})
+    return launch(
+        player.function,
+        arguments,
+        device,
+        _DRAW.replace("CALL", call),
+        {"probability": player.function},
+    )

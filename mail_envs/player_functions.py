@@ -57,7 +57,7 @@ class PlayerFunction:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlayerFunction) and self.to_config() == other.to_config()
 
-    __hash__ = None
+    __hash__: Any = None
 
 
 class Synchronous(PlayerFunction):
@@ -163,7 +163,7 @@ class HistoryDependent(PlayerFunction):
     def __eq__(self, other):
         return type(other) is type(self) and other.function is self.function
 
-    __hash__ = None
+    __hash__: Any = None
 
 
 class StateDependent(HistoryDependent):

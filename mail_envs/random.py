@@ -70,3 +70,17 @@ def uniform(rng):
 def uniform_symmetric(rng):
     """Like `uniform`, in [-1, 1)."""
     return uniform(rng) * _TWO - _ONE
+
+
+def check_seed(seed: int | None) -> int:
+    """A seed in [0, 2**62), from the operating system when it is None."""
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(2))
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed!r} is not an integer in [0, 2**63)")
+    return int(seed)
+
+
+def following_seeds(seeds: np.ndarray) -> np.ndarray:
+    """Seeds of the episodes that follow those with `seeds`, int64 (E,)."""
+    return np.array([next_seed(s) for s in seeds], np.int64)

@@ -88,7 +88,7 @@ def make_game(id: str, **arguments):
 
     found = spec(id)
     kind = found.load()
-    known = [p for p in inspect.signature(kind).parameters]
+    known = list(inspect.signature(kind).parameters)
     for name in arguments:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -99,9 +99,18 @@ def make_game(id: str, **arguments):
     return game, default(len(game.agents))
 
 
-def make(id: str, *, api: str = "aec", player_function=None, render_mode: str | None = None,
-         max_rounds: int | None = None, null_action: str = "null", action_mask: str = "info",
-         fixed_horizon: bool = False, **arguments):
+def make(
+    id: str,
+    *,
+    api: str = "aec",
+    player_function=None,
+    render_mode: str | None = None,
+    max_rounds: int | None = None,
+    null_action: str = "null",
+    action_mask: str = "info",
+    fixed_horizon: bool = False,
+    **arguments,
+):
     """One environment, as a PettingZoo AECEnv or ParallelEnv.
 
     Args:
@@ -121,15 +130,34 @@ def make(id: str, *, api: str = "aec", player_function=None, render_mode: str | 
     views = {"aec": AECGame, "parallel": ParallelGame}
     if api not in views:
         raise ValueError(f"api={api!r} is not one of 'aec', 'parallel'")
-    vector = make_vec(id, 1, player_function=player_function, max_rounds=max_rounds,
-                      null_action=null_action, fixed_horizon=fixed_horizon, autoreset=False, **arguments)
+    vector = make_vec(
+        id,
+        1,
+        player_function=player_function,
+        max_rounds=max_rounds,
+        null_action=null_action,
+        fixed_horizon=fixed_horizon,
+        autoreset=False,
+        **arguments,
+    )
     return views[api](vector, render_mode=render_mode, action_mask=action_mask)
 
 
-def make_vec(id: str, num_envs: int = 1, *, player_function=None, seed: int | None = None,
-             max_rounds: int | None = None, null_action: str = "null", fixed_horizon: bool = False,
-             device: str = "cpu", array: str = "numpy", num_threads: int = 1, autoreset: bool = True,
-             **arguments):
+def make_vec(
+    id: str,
+    num_envs: int = 1,
+    *,
+    player_function=None,
+    seed: int | None = None,
+    max_rounds: int | None = None,
+    null_action: str = "null",
+    fixed_horizon: bool = False,
+    device: str = "cpu",
+    array: str = "numpy",
+    num_threads: int = 1,
+    autoreset: bool = True,
+    **arguments,
+):
     """Many copies of a game; see `mail_envs.vector.VectorGame`. With a seed it is reset at once."""
     from mail_envs.player_functions import PlayerFunction
     from mail_envs.vector import VectorGame
@@ -137,11 +165,21 @@ def make_vec(id: str, num_envs: int = 1, *, player_function=None, seed: int | No
     game, default = make_game(id, **arguments)
     player = default if player_function is None else player_function
     if not isinstance(player, PlayerFunction):
-        raise TypeError(f"player_function={player!r} is not a player function such as "
-                        "mail_envs.Stochastic(0.5)")
-    vector = VectorGame(game, player, num_envs, max_rounds=max_rounds, null_action=null_action,
-                        fixed_horizon=fixed_horizon, device=device, array=array,
-                        num_threads=num_threads, autoreset=autoreset)
+        raise TypeError(
+            f"player_function={player!r} is not a player function such as mail_envs.Stochastic(0.5)"
+        )
+    vector = VectorGame(
+        game,
+        player,
+        num_envs,
+        max_rounds=max_rounds,
+        null_action=null_action,
+        fixed_horizon=fixed_horizon,
+        device=device,
+        array=array,
+        num_threads=num_threads,
+        autoreset=autoreset,
+    )
     vector.id, vector.arguments = id, dict(arguments)
     if seed is not None:
         vector.reset(seed=seed)

@@ -2,81 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from mail_envs.devices import Cpu, Cuda, make_device
+from mail_envs.buffers import Buffers
+from mail_envs.devices import make_device
 from mail_envs.kernels import (
     INVALID_ACTION,
     INVALID_PROBABILITY,
-    clock_dtype,
     game_launches,
     settings_dtype,
 )
 from mail_envs.markov_game import KernelGame
 from mail_envs.participation import Participation
 from mail_envs.player_functions import PlayerFunction
+from mail_envs.random import check_seed, following_seeds
 
 RENDER_FPS = 10
 DEVICE_CHECK_EVERY = 1024  # steps between looks at the error flags of a CUDA device
-
-
-@dataclass
-class Buffers:
-    """All arrays of E environments; games and player functions write into them in place."""
-
-    world: Any  # the game's records (E,)
-    clock: Any  # bookkeeping records (E,), see `kernels.clock_dtype`
-    seeds: Any  # int64 (E,): seeds of the next reset
-    which: Any  # bool (E,): environments of the next reset
-    actions: Any  # int32 (E, N) or float32 (E, N, A)
-    acts: Any  # uint8 (E, N): participation less dead agents and illegal actions
-    participation: Any  # uint8 (E, N): who acts in the round that comes next
-    observations: Any  # float32 (E, N, D)
-    rewards: Any  # float32 (E, N)
-    terminated: Any  # bool (E,)
-    truncated: Any  # bool (E,)
-    alive: Any  # bool (E, N)
-    action_mask: Any  # int8 (E, N, A)
-    state: Any  # float32 (E, S)
-    final_observations: Any  # float32 (E, N, D)
-    final_state: Any  # float32 (E, S)
-    metrics: Any  # float32 (E, K)
-    errors: Any  # int32 (2,)
-
-    @classmethod
-    def allocate(cls, game: KernelGame, device: Cpu | Cuda, num_envs: int, num_actions: int,
-                 discrete: bool) -> Buffers:
-        n, d = len(game.agents), max(s.shape[0] for s in game.observation_spaces.values())
-        s = game.state_space.shape[0]
-        e = num_envs
-        shapes = {
-            "world": (e, game.state_dtype),
-            "clock": (e, clock_dtype(n)),
-            "seeds": (e, np.int64),
-            "which": (e, np.bool_),
-            "actions": ((e, n), np.int32) if discrete else ((e, n, num_actions), np.float32),
-            "acts": ((e, n), np.uint8),
-            "participation": ((e, n), np.uint8),
-            "observations": ((e, n, d), np.float32),
-            "rewards": ((e, n), np.float32),
-            "terminated": (e, np.bool_),
-            "truncated": (e, np.bool_),
-            "alive": ((e, n), np.bool_),
-            "action_mask": ((e, n, num_actions if discrete else 0), np.int8),
-            "state": ((e, s), np.float32),
-            "final_observations": ((e, n, d), np.float32),
-            "final_state": ((e, s), np.float32),
-            "metrics": ((e, len(game.metric_names)), np.float32),
-            "errors": (2, np.int32),
-        }
-        buffers = cls(**{k: device.zeros(*v) for k, v in shapes.items()})
-        buffers.alive[...] = True
-        buffers.action_mask[...] = 1
-        return buffers
 
 
 class VectorGame:
@@ -134,7 +79,9 @@ class VectorGame:
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
         self._device = make_device(device, num_envs, num_threads)
-        self.buffers = Buffers.allocate(game, self._device, num_envs, self.num_actions, self.discrete)
+        self.buffers = Buffers.allocate(
+            game, self._device, num_envs, self.num_actions, self.discrete
+        )
         self._bind(autoreset)
         self._on_cpu = self._device.name == "cpu"
         self._errors = self.buffers.errors
@@ -147,7 +94,7 @@ class VectorGame:
         game = self.game
         self.observation_spaces, self.state_space = game.observation_spaces, game.state_space
         self.observation_dims = [game.observation_spaces[a].shape[0] for a in self.agents]
-        spaces = [game.action_spaces[a] for a in self.agents]
+        spaces: list[Any] = [game.action_spaces[a] for a in self.agents]
         self.discrete = isinstance(spaces[0], gymnasium.spaces.Discrete)
         self.metadata = dict(game.metadata)
         if self.discrete:
@@ -155,7 +102,8 @@ class VectorGame:
             self.num_actions = int(max(s.n for s in spaces)) + extra
             self.action_spaces = (
                 {a: gymnasium.spaces.Discrete(int(s.n) + 1) for a, s in game.action_spaces.items()}
-                if extra else game.action_spaces
+                if extra
+                else game.action_spaces
             )
         elif self.null_action == "as_action":
             raise ValueError("null_action='as_action' needs discrete actions; these are continuous")
@@ -171,21 +119,58 @@ class VectorGame:
         settings["autoreset"], settings["fixed_horizon"] = autoreset, self.fixed_horizon
         settings["num_actions"] = self.num_actions
         if not self.discrete:
-            space = game.action_spaces[self.agents[0]]
+            space: Any = game.action_spaces[self.agents[0]]
             settings["low"], settings["high"] = space.low, space.high
         params, settings = device.put(game.params), device.put(settings)
         threads = getattr(device, "num_threads", 1) > 1
-        launches = game_launches(game.kernels, _snake(type(game).__name__), device=device.name,
-                                 threads=threads)
-        outputs = (b.observations, b.rewards, b.terminated, b.truncated, b.alive, b.action_mask,
-                   b.state, b.final_observations, b.final_state, b.metrics, b.errors)
-        self._launch_step = device.bind(launches.step, params, settings, b.world, b.clock, b.actions,
-                                        b.participation, b.acts, *outputs)
-        self._launch_reset = device.bind(launches.reset, b.which, params, settings, b.world, b.clock,
-                                         b.seeds, b.observations, b.alive, b.action_mask, b.state)
+        launches = game_launches(
+            game.kernels, _snake(type(game).__name__), device=device.name, threads=threads
+        )
+        outputs = (
+            b.observations,
+            b.rewards,
+            b.terminated,
+            b.truncated,
+            b.alive,
+            b.action_mask,
+            b.state,
+            b.final_observations,
+            b.final_state,
+            b.metrics,
+            b.errors,
+        )
+        self._launch_step = device.bind(
+            launches.step,
+            params,
+            settings,
+            b.world,
+            b.clock,
+            b.actions,
+            b.participation,
+            b.acts,
+            *outputs,
+        )
+        self._launch_reset = device.bind(
+            launches.reset,
+            b.which,
+            params,
+            settings,
+            b.world,
+            b.clock,
+            b.seeds,
+            b.observations,
+            b.alive,
+            b.action_mask,
+            b.state,
+        )
         self.participation = Participation(
-            self.player_function, b, device, max_rounds=self.max_rounds, discrete=self.discrete,
-            as_action=self.null_action == "as_action", has_action_mask=game.has_action_mask,
+            self.player_function,
+            b,
+            device,
+            max_rounds=self.max_rounds,
+            discrete=self.discrete,
+            as_action=self.null_action == "as_action",
+            has_action_mask=game.has_action_mask,
         )
 
     def _wrap(self, array: str) -> None:
@@ -203,9 +188,14 @@ class VectorGame:
         }
         if self.discrete:
             info["action_mask"] = b.action_mask
-        self._fields = {"round": "rounds", "seed": "seed", "illegal_actions": "illegal_actions",
-                        "episode_return": "last_returns", "episode_length": "last_length",
-                        "episode_seed": "last_seed"}
+        self._fields = {
+            "round": "rounds",
+            "seed": "seed",
+            "illegal_actions": "illegal_actions",
+            "episode_return": "last_returns",
+            "episode_length": "last_length",
+            "episode_seed": "last_seed",
+        }
         if isinstance(b.clock, np.ndarray):
             info.update({k: b.clock[f] for k, f in self._fields.items()})
         else:
@@ -260,7 +250,8 @@ class VectorGame:
             raise RuntimeError("step() was called before reset()")
         self._load(actions)
         self.advance()
-        return (*self._out, dict(self._info))
+        observations, rewards, terminated, truncated = self._out
+        return observations, rewards, terminated, truncated, dict(self._info)
 
     def advance(self) -> None:
         """`step` with the actions that already lie in `buffers.actions`, and nothing returned."""
@@ -285,23 +276,29 @@ class VectorGame:
         if not hasattr(actions, "shape"):
             actions = np.asarray(actions)
         if tuple(actions.shape) != tuple(target.shape):
-            raise ValueError(f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}")
+            raise ValueError(
+                f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}"
+            )
         if isinstance(target, np.ndarray):
             actions = np.asarray(actions)
             if self.discrete and actions.dtype.kind not in "iu":
-                raise TypeError(f"actions have dtype {actions.dtype}; these are discrete, pass integers")
+                raise TypeError(
+                    f"actions have dtype {actions.dtype}; these are discrete, pass integers"
+                )
             np.copyto(target, actions, casting="unsafe")
         else:
             import torch
 
             actions = torch.as_tensor(actions)
             if self.discrete and (actions.is_floating_point() or actions.dtype == torch.bool):
-                raise TypeError(f"actions have dtype {actions.dtype}; these are discrete, pass integers")
+                raise TypeError(
+                    f"actions have dtype {actions.dtype}; these are discrete, pass integers"
+                )
             target.copy_(actions)
 
     def check_action(self, agent: str, action) -> int | np.ndarray:
         """One agent's action as a number or array; TypeError or ValueError when it is not in its space."""
-        space = self.action_spaces[agent]
+        space: Any = self.action_spaces[agent]
         if self.discrete:
             if not isinstance(action, (int, np.integer)) and getattr(action, "shape", None) != ():
                 raise TypeError(f"the action of {agent} is {action!r}; {space} wants an integer")
@@ -311,29 +308,35 @@ class VectorGame:
         try:
             array = np.asarray(action, np.float32)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"the action of {agent} is {action!r}; {space} wants numbers") from error
+            raise TypeError(
+                f"the action of {agent} is {action!r}; {space} wants numbers"
+            ) from error
         if array.shape != space.shape or not np.all((array >= space.low) & (array <= space.high)):
             raise ValueError(f"action {action!r} of {agent} is not in {space}")
         return array
 
     def _raise_invalid_action(self) -> None:
         if not self._on_cpu:
-            raise ValueError("an action outside its space was sent to the device; it counted as null")
+            raise ValueError(
+                "an action outside its space was sent to the device; it counted as null"
+            )
         b = self.buffers
         b.errors[INVALID_ACTION] = 0
         for e, i in np.argwhere(b.participation != 0):
             action = b.actions[e, i]
             space = self.action_spaces[self.agents[i]]
             if not space.contains(np.int64(action) if self.discrete else action):
-                raise ValueError(f"action {action!s} of {self.agents[i]} in environment {e} is not in "
-                                 f"{space}; nothing was played")
+                raise ValueError(
+                    f"action {action!s} of {self.agents[i]} in environment {e} is not in "
+                    f"{space}; nothing was played"
+                )
 
     def _raise_invalid_probability(self) -> None:
         self.buffers.errors[INVALID_PROBABILITY] = 0
         raise ValueError(f"{self.player_function!r} gave a probability outside [0, 1]")
 
     def _host(self, name: str) -> np.ndarray:
-        value = self._info[name]
+        value: Any = self._info[name]
         return value.cpu().numpy() if hasattr(value, "cpu") else value
 
     def get_state(self) -> dict[str, np.ndarray]:
@@ -346,16 +349,22 @@ class VectorGame:
 
     def set_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Continue from what `get_state` returned for an equal game with as many environments."""
-        targets = {**vars(self.buffers), "history": self.participation.history,
-                   "past_actions": self.participation.past_actions}
+        targets = {
+            **vars(self.buffers),
+            "history": self.participation.history,
+            "past_actions": self.participation.past_actions,
+        }
         for name, value in arrays.items():
             target = targets[name]
             host = np.asarray(value)
             if isinstance(target, np.ndarray):
                 if target.nbytes != host.nbytes:
-                    raise ValueError(f"the saved {name} has {host.nbytes} bytes; this game needs "
-                                     f"{target.nbytes}")
-                target[...] = host.view(target.dtype).reshape(target.shape) if target.dtype.names else host
+                    raise ValueError(
+                        f"the saved {name} has {host.nbytes} bytes; this game needs {target.nbytes}"
+                    )
+                target[...] = (
+                    host.view(target.dtype).reshape(target.shape) if target.dtype.names else host
+                )
             elif hasattr(target, "copy_to_device"):
                 target.copy_to_device(host.view(target.dtype).reshape(target.shape))
             else:
@@ -375,45 +384,6 @@ class VectorGame:
         if self._canvas is not None:
             self._canvas.close()
             self._canvas = None
-
-
-def check_render_mode(render_mode: str | None) -> str | None:
-    if render_mode not in (None, "human", "rgb_array"):
-        raise ValueError(f"render_mode={render_mode!r} is not one of None, 'human', 'rgb_array'")
-    return render_mode
-
-
-def mask_in_observation(vector: VectorGame, action_mask: str) -> bool:
-    if action_mask not in ("info", "observation"):
-        raise ValueError(f"action_mask={action_mask!r} is not one of 'info', 'observation'")
-    if action_mask == "observation" and not vector.discrete:
-        raise ValueError("action_mask='observation' needs discrete actions; these are continuous")
-    return action_mask == "observation"
-
-
-def observation_space(vector: VectorGame, agent: str, mask_in_observation: bool):
-    """One agent's observation space in the AEC and parallel views."""
-    box = vector.observation_spaces[agent]
-    if not mask_in_observation:
-        return box
-    mask = gymnasium.spaces.Box(0, 1, (vector.num_actions,), np.int8)
-    return gymnasium.spaces.Dict({"observation": box, "action_mask": mask})
-
-
-def check_seed(seed: int | None) -> int:
-    """A seed in [0, 2**62), from the operating system when it is None."""
-    if seed is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(2))
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed={seed!r} is not an integer in [0, 2**63)")
-    return int(seed)
-
-
-def following_seeds(seeds: np.ndarray) -> np.ndarray:
-    """Seeds of the episodes that follow those with `seeds`, int64 (E,)."""
-    from mail_envs.random import next_seed
-
-    return np.array([next_seed(s) for s in seeds], np.int64)
 
 
 def _snake(name: str) -> str:

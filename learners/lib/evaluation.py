@@ -47,7 +47,9 @@ def evaluate(
             running &= ~ended
     vec.close()
     counted = vec.metadata.get("return_agents")
-    return summary(returns, lengths, vec.agents, counted) | {"mode": "greedy" if greedy else "sample"}
+    return summary(returns, lengths, vec.agents, counted) | {
+        "mode": "greedy" if greedy else "sample"
+    }
 
 
 def summary(

@@ -67,7 +67,8 @@ class Figures:
     """Figures of one cell: `seeds` finished runs of `planned`; everything else None when there are none.
 
     `sd_seeds` is that of the runs' means, `sd_episodes` that within a run; `interval` says what the 95 %
-    interval `low` to `high` of the mean is over: seeds (Student's t, three or more), else episodes.
+    interval `low` to `high` of the mean is over: seeds (Student's t, three or more), else episodes; the one
+    over episodes (normal) is always there, but knows nothing of how seeds differ.
     """
 
     seeds: int
@@ -79,6 +80,8 @@ class Figures:
     low: float | None = None
     high: float | None = None
     interval: str = ""
+    low_episodes: float | None = None
+    high_episodes: float | None = None
     normalized: float | None = None
 
     @property
@@ -221,11 +224,10 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
     mean, sd, interval = mean_interval([e["return"] for e in results])
     within = [float(e.get("sd") or 0.0) for e in results]
     sd_episodes = math.sqrt(float(np.mean(np.square(within))))
-    kind = "seeds"
-    if interval is None or len(results) < ENOUGH_SEEDS:
-        kind = "episodes"
-        half = 1.96 * sd_episodes / math.sqrt(sum(int(e.get("episodes") or 1) for e in results))
-        interval = (mean - half, mean + half)
+    half = 1.96 * sd_episodes / math.sqrt(sum(int(e.get("episodes") or 1) for e in results))
+    over_episodes = (mean - half, mean + half)
+    over_seeds = interval is not None and len(results) >= ENOUGH_SEEDS
+    low, high = interval if interval is not None and over_seeds else over_episodes
     return Figures(
         seeds=len(results),
         planned=max(planned, len(results)),
@@ -233,9 +235,11 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
         mean=mean,
         sd_seeds=sd if len(results) > 1 else None,
         sd_episodes=sd_episodes,
-        low=interval[0],
-        high=interval[1],
-        interval=kind,
+        low=low,
+        high=high,
+        interval="seeds" if over_seeds else "episodes",
+        low_episodes=over_episodes[0],
+        high_episodes=over_episodes[1],
         normalized=normalized(mean, references),
     )
 

@@ -38,7 +38,9 @@ class Rollout:
         self.final_observations = empty(rounds, E, N, D)
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
-        self.counted = [vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents]
+        self.counted = [
+            vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents
+        ]
 
     @property
     def steps(self) -> int:

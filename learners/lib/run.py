@@ -29,7 +29,6 @@ from tqdm import tqdm
 
 from learners.lib.networks import Policy, save_policy
 
-
 EPISODE_SHOWN = 1_000_000  # seed of the episode in rollout.gif, the first of the evaluation
 
 
@@ -312,10 +311,14 @@ class Run:
 
         null_action = self.policy_metadata["null_action"]
         arguments = game_arguments(self.args)
-        vec = mail_envs.make_vec(self.args.env, null_action=null_action, autoreset=False, **arguments)
+        vec = mail_envs.make_vec(
+            self.args.env, null_action=null_action, autoreset=False, **arguments
+        )
         policy = load_policy(str(self.folder), vec)
         try:
-            frames, _ = play_episode(vec, policy, EPISODE_SHOWN, Canvas((400, 400), title=self.args.env))
+            frames, _ = play_episode(
+                vec, policy, EPISODE_SHOWN, Canvas((400, 400), title=self.args.env)
+            )
         except RenderingError as error:
             self.say(f"no rollout.gif: {error}")
             return

@@ -9,8 +9,8 @@ import torch
 
 from learners import magail
 from learners.lib.discriminators import KINDS, Discriminator
-from learners.lib.occupancy import Occupancy
 from learners.lib.networks import MLP, Policy
+from learners.lib.occupancy import Occupancy
 from learners.magail import REWARDS, Pairs
 
 CLOSED_FORMS = {

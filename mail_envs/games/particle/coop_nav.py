@@ -84,8 +84,13 @@ class CoopNav(KernelGame):
         self.state_space = world.state_space(num_agents, num_landmarks)
         self.state_dtype = np.dtype(world.body_fields(num_agents, num_landmarks), align=True)
         self.params = world.make_params(
-            num_agents, integration, null_dynamics, radius=AGENT_RADIUS, accel=ACCEL,
-            penalty=world.choice("penalty", penalty, PENALTY), absolute=absolute,
+            num_agents,
+            integration,
+            null_dynamics,
+            radius=AGENT_RADIUS,
+            accel=ACCEL,
+            penalty=world.choice("penalty", penalty, PENALTY),
+            absolute=absolute,
             terminate_on_success=terminate_on_success,
         )
         self.metric_names = ("landmarks_covered",)

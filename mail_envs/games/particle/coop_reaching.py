@@ -66,7 +66,11 @@ class CoopReaching(KernelGame):
         self.state_space = world.state_space(num_agents, 1)
         self.state_dtype = np.dtype(world.body_fields(num_agents, 1), align=True)
         self.params = world.make_params(
-            num_agents, integration, null_dynamics, radius=AGENT_RADIUS, accel=ACCEL,
+            num_agents,
+            integration,
+            null_dynamics,
+            radius=AGENT_RADIUS,
+            accel=ACCEL,
             penalty=world.choice("penalty", penalty, PENALTY),
         )
         self.metric_names = ("agents_at_landmark",)

@@ -80,11 +80,14 @@ class PredatorPrey(KernelGame):
         self.state_dtype = np.dtype(world.body_fields(num_agents, num_obstacles), align=True)
         adversaries = num_adversaries
         self.params = world.make_params(
-            num_agents, integration, null_dynamics,
+            num_agents,
+            integration,
+            null_dynamics,
             radius=[PREY_RADIUS] + [ADVERSARY_RADIUS] * adversaries,
             accel=[PREY_ACCEL] + [ADVERSARY_ACCEL] * adversaries,
             max_speed=[PREY_SPEED] + [ADVERSARY_SPEED] * adversaries,
-            landmark_radius=OBSTACLE_RADIUS, landmarks_collide=1,
+            landmark_radius=OBSTACLE_RADIUS,
+            landmarks_collide=1,
         )
         self.metric_names = ("contacts",)
         self.metadata = {

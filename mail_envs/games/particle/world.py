@@ -221,8 +221,9 @@ def write_pair(out, k, x, y):
 def write_landmarks(out, k, state, i):
     """Landmarks relative to agent i."""
     for m in range(state.landmark.shape[0]):
-        k = write_pair(out, k, state.landmark[m, 0] - state.pos[i, 0],
-                       state.landmark[m, 1] - state.pos[i, 1])
+        k = write_pair(
+            out, k, state.landmark[m, 0] - state.pos[i, 0], state.landmark[m, 1] - state.pos[i, 1]
+        )
     return k
 
 
@@ -231,8 +232,9 @@ def write_others(out, k, state, i):
     """The other agents' positions relative to agent i, in agent order."""
     for j in range(state.pos.shape[0]):
         if j != i:
-            k = write_pair(out, k, state.pos[j, 0] - state.pos[i, 0],
-                           state.pos[j, 1] - state.pos[i, 1])
+            k = write_pair(
+                out, k, state.pos[j, 0] - state.pos[i, 0], state.pos[j, 1] - state.pos[i, 1]
+            )
     return k
 
 

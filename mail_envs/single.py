@@ -1,0 +1,31 @@
+"""What the two views of one environment, AEC and parallel, have in common."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+
+from mail_envs.vector import VectorGame
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    if render_mode not in (None, "human", "rgb_array"):
+        raise ValueError(f"render_mode={render_mode!r} is not one of None, 'human', 'rgb_array'")
+    return render_mode
+
+
+def mask_in_observation(vector: VectorGame, action_mask: str) -> bool:
+    if action_mask not in ("info", "observation"):
+        raise ValueError(f"action_mask={action_mask!r} is not one of 'info', 'observation'")
+    if action_mask == "observation" and not vector.discrete:
+        raise ValueError("action_mask='observation' needs discrete actions; these are continuous")
+    return action_mask == "observation"
+
+
+def observation_space(vector: VectorGame, agent: str, mask_in_observation: bool):
+    """One agent's observation space in the AEC and parallel views."""
+    box = vector.observation_spaces[agent]
+    if not mask_in_observation:
+        return box
+    mask = gymnasium.spaces.Box(0, 1, (vector.num_actions,), np.int8)
+    return gymnasium.spaces.Dict({"observation": box, "action_mask": mask})
