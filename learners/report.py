@@ -12,8 +12,8 @@ Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation
 - `cross_play.csv`: what `learners.evaluate --against` measured, where it was;
 - `marl_eval.json`: the same runs in the format of marl-eval.
 
-A cell is an algorithm on a task with a number of demonstrations. Its interval is Student's t over seeds; with
-fewer than three seeds it is over evaluation episodes, and says so.
+A cell is an algorithm on a task with a number of demonstrations. Its interval is the wider one of Student's t
+over seeds (three or more) and the one over evaluation episodes, which is marked.
 """
 
 from __future__ import annotations
@@ -251,8 +251,8 @@ def markdown(report: Report, files: set[str]) -> str:
     """The whole report as a page."""
     lines = [
         "# Results", "",
-        "Mean evaluated return **±** standard deviation over episodes, [95 % interval of the mean]: Student's t "
-        "over seeds, or, marked ᵉ, over episodes where there are fewer than three seeds. Normalized: 0 is "
+        "Mean evaluated return **±** standard deviation over episodes, [95 % interval of the mean]: the wider "
+        "one of Student's t over seeds (three or more) and, marked ᵉ, over episodes. Normalized: 0 is "
         "random play, 1 the expert.", "",
     ]  # fmt: skip
     for task in report.tasks:
@@ -375,7 +375,7 @@ def show(report: Report, console: Console) -> None:
             )
         console.print(table)
     if any(c.interval == "episodes" for c in report.table.values()):
-        print("ᵉ: fewer than three seeds, interval over episodes; sd is that of episodes")
+        print("± is the sd over episodes; ᵉ: interval over episodes, elsewhere over seeds")
     for text in report.remarks:
         console.print(f"note: {text}", highlight=False, markup=False, soft_wrap=True)
 

@@ -28,7 +28,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from learners.lib.sources import CELL, write_json
+from learners.lib.sources import CELL, read_config, write_json
 from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
 
 POLL = 0.2  # seconds between two looks at the running cells
@@ -62,22 +62,25 @@ class Outcome:
 
 
 def state_of(cell: Cell, folder: Path) -> str:
-    """new, interrupted or finished; `SpecError` when the folder was made with other settings."""
+    """new, interrupted or finished; `SpecError` when the folder holds a run with other settings."""
+    if not (folder / "config.yaml").exists():
+        return "new"
+    now = cell.record()
+    now |= now.pop("settings")
     try:
-        noted = json.loads((folder / CELL).read_text())
-    except (OSError, ValueError):
-        noted = None
-    if noted not in (None, cell.record()) and (folder / "config.yaml").exists():
-        wanted = cell.record()
-        before, now = ({**n, **n.get("settings", {})} for n in (noted, wanted))
-        keys = [k for k in {**before, **now} if k != "settings" and before.get(k) != now.get(k)]
-        changes = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in sorted(keys))
+        before = json.loads((folder / CELL).read_text())
+        before |= before.pop("settings")
+        keys = [*before, *now]
+    except (OSError, ValueError, KeyError):  # not made by a sweep: what its own settings say
+        before = read_config(folder)
+        keys = [k for k in now if k != "algorithm" and now[k] is not None]
+    changed = sorted({k for k in keys if before.get(k) != now.get(k)})
+    if changed:
+        text = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
         raise SpecError(
-            f"{folder} was made with other settings ({changes}): remove it, or change --out"
+            f"{folder} was made with other settings ({text}): remove it, or change --out"
         )
-    if (folder / "evaluation.json").exists():
-        return "finished"
-    return "interrupted" if (folder / "config.yaml").exists() else "new"
+    return "finished" if (folder / "evaluation.json").exists() else "interrupted"
 
 
 def command(cell: Cell, folder: Path) -> list[str]:
@@ -283,11 +286,12 @@ def begin(cell: Cell, out: Path, workers: Here | OnRay) -> Outcome | None:
     """Start a cell; or its outcome when there is nothing to run."""
     folder = out / cell.name
     try:
-        if state_of(cell, folder) == "finished":
-            return Outcome(cell, "skipped", figures(folder))
+        finished = state_of(cell, folder) == "finished"
         prepare(cell, folder)
+        if finished:
+            return Outcome(cell, "skipped", figures(folder))
         workers.start(cell, folder)
-    except (SpecError, OSError) as error:
+    except (ValueError, OSError) as error:
         return Outcome(cell, "failed", str(error))
     return None
 

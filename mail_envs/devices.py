@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+import numba
 import numpy as np
-from numba import config  # pyright: ignore[reportPrivateImportUsage]
+from numba.core import config
 
 THREADS_PER_BLOCK = 128
 
@@ -24,9 +25,7 @@ class Cpu:
     def __init__(self, num_envs: int, num_threads: int = 1):
         self.num_threads = num_threads
         if num_threads > 1:
-            import numba
-
-            numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
+            numba.set_num_threads(min(num_threads, config.NUMBA_NUM_THREADS))
 
     def zeros(self, shape, dtype):
         return self.put(np.zeros(shape, dtype))

@@ -49,7 +49,6 @@ def curves(
             _draw_runs(axes, runs, last, color[algorithm])
         _draw_references(axes, references)
         axes.set(title=demos_text(number), xlabel="environment steps")
-        axes.legend(frameon=False, fontsize="small")
     panels[0].set_ylabel("return")
     _save(figure, path, f"{task}: return in training")
 
@@ -57,7 +56,7 @@ def curves(
 def _draw_runs(axes, runs: Sequence[RunRecord], last: float, color: str) -> None:
     if not runs:
         return
-    label = f"{runs[0].algorithm} ({len(runs)} seed{'s' * (len(runs) > 1)})"
+    label = runs[0].algorithm
     with_curve = [r for r in runs if len(r.steps)]
     if not with_curve:
         finals = [r.evaluation["return"] for r in runs if r.evaluation]
@@ -84,11 +83,13 @@ def finals(
 ) -> None:
     """Evaluated returns with their 95 % intervals: a panel per number of demonstrations."""
     numbers = sorted({k[2] for k in table}, key=lambda n: -1 if n is None else n)
+    names = [a for a in color if any((task, a, n) in table for n in numbers)]
     figure, panels = _panels(len(numbers))
     for axes, number in zip(panels, numbers):
-        names = [a for a in color if (task, a, number) in table]
         for row, name in enumerate(names):
-            cell = table[task, name, number]
+            cell = table.get((task, name, number))
+            if cell is None:
+                continue
             if cell.mean is None or cell.low is None or cell.high is None:
                 axes.annotate(
                     cell.state, (0.5, row), xycoords=("axes fraction", "data"), ha="center",
@@ -101,8 +102,6 @@ def finals(
             axes.axvline(value, linestyle=MARKS.get(key, "-"), color="0.4", linewidth=1, label=key)
         axes.set_yticks(range(len(names)), names)
         axes.set(title=demos_text(number), xlabel="return", ylim=(len(names) - 0.5, -0.5))
-        if references:
-            axes.legend(frameon=False, fontsize="small")
     _save(figure, path, f"{task}: evaluated return, 95 % intervals")
 
 
@@ -113,12 +112,12 @@ def aggregates(path: Path, rows: Sequence[Mapping[str, Any]], color: Mapping[str
         groups[row["num_demos"]].append(row)
     numbers = sorted(groups, key=lambda n: -1 if n is None else n)
     figure, panels = _panels(len(numbers))
+    names = [a for a in color if any(a == row["algorithm"] for row in rows)]
     for axes, number in zip(panels, numbers):
-        for k, row in enumerate(groups[number]):
-            shade = color[row["algorithm"]]
+        for row in groups[number]:
+            k, shade = names.index(row["algorithm"]), color[row["algorithm"]]
             axes.plot([row["low"], row["high"]], [k, k], color=shade, linewidth=5, alpha=0.4)
             axes.plot(row["iqm"], k, "o", color=shade)
-        names = [row["algorithm"] for row in groups[number]]
         axes.set_yticks(range(len(names)), names)
         axes.set(
             title=demos_text(number), xlabel="normalized return", ylim=(len(names) - 0.5, -0.5)
@@ -131,8 +130,8 @@ def aggregates(path: Path, rows: Sequence[Mapping[str, Any]], color: Mapping[str
 def _panels(count: int) -> tuple[Any, list]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(6.0, 4.6 * count), 3.8), layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    figure = Figure(figsize=(max(6.0, 4.6 * count), 4.2), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False, sharey=True)[0])
 
 
 def _draw_references(axes, references: Mapping[str, float]) -> None:
@@ -142,6 +141,12 @@ def _draw_references(axes, references: Mapping[str, float]) -> None:
 
 def _save(figure, path: Path, title: str) -> None:
     figure.suptitle(title)
+    marks: dict[str, Any] = {}  # one legend below for all panels
     for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            marks.setdefault(label, handle)
         axes.spines[["top", "right"]].set_visible(False)
+    if marks:
+        places = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": "small"}
+        figure.legend(list(marks.values()), list(marks), **places)
     figure.savefig(path, dpi=DPI)

@@ -66,9 +66,9 @@ class RunRecord:
 class Figures:
     """Figures of one cell: `seeds` finished runs of `planned`; everything else None when there are none.
 
-    `sd_seeds` is that of the runs' means, `sd_episodes` that within a run; `interval` says what the 95 %
-    interval `low` to `high` of the mean is over: seeds (Student's t, three or more), else episodes; the one
-    over episodes (normal) is always there, but knows nothing of how seeds differ.
+    `sd_seeds` is that of the runs' means, `sd_episodes` that within a run. The 95 % interval `low` to `high`
+    of the mean is the wider one of two, and `interval` says which: over `seeds` (Student's t, three or more)
+    or over `episodes` (normal; runs are evaluated on the same starts, so more seeds do not narrow it).
     """
 
     seeds: int
@@ -80,8 +80,6 @@ class Figures:
     low: float | None = None
     high: float | None = None
     interval: str = ""
-    low_episodes: float | None = None
-    high_episodes: float | None = None
     normalized: float | None = None
 
     @property
@@ -221,13 +219,13 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
     results = [r.evaluation for r in runs if r.evaluation is not None]
     if not results:
         return Figures(0, planned, unfinished=len(runs))
-    mean, sd, interval = mean_interval([e["return"] for e in results])
+    mean, sd, over_seeds = mean_interval([e["return"] for e in results])
     within = [float(e.get("sd") or 0.0) for e in results]
     sd_episodes = math.sqrt(float(np.mean(np.square(within))))
-    half = 1.96 * sd_episodes / math.sqrt(sum(int(e.get("episodes") or 1) for e in results))
-    over_episodes = (mean - half, mean + half)
-    over_seeds = interval is not None and len(results) >= ENOUGH_SEEDS
-    low, high = interval if interval is not None and over_seeds else over_episodes
+    half = 1.96 * sd_episodes / math.sqrt(max(int(e.get("episodes") or 1) for e in results))
+    low, high, kind = mean - half, mean + half, "episodes"
+    if over_seeds and len(results) >= ENOUGH_SEEDS and over_seeds[1] - mean > half:
+        (low, high), kind = over_seeds, "seeds"
     return Figures(
         seeds=len(results),
         planned=max(planned, len(results)),
@@ -237,9 +235,7 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
         sd_episodes=sd_episodes,
         low=low,
         high=high,
-        interval="seeds" if over_seeds else "episodes",
-        low_episodes=over_episodes[0],
-        high_episodes=over_episodes[1],
+        interval=kind,
         normalized=normalized(mean, references),
     )
 

@@ -1,0 +1,184 @@
+"""The table of ids: what is in it, and what it says to mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pettingzoo
+import pytest
+from sample_games import LastStanding
+
+import mail_envs
+
+IDS = sorted(mail_envs.specs())
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """What a test registers is forgotten afterwards, here and in PettingZoo's registries."""
+    monkeypatch.setattr("mail_envs.registry._SPECS", dict(mail_envs.specs()))
+    known = pettingzoo.aec_registry, pettingzoo.parallel_registry
+    before = [dict(table) for table in known]
+    yield
+    for table, entries in zip(known, before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
+def test_the_papers_four_games_and_their_synchronous_forms_are_registered():
+    assert {
+        "coop_nav", "deterministic_coop_nav", "stochastic_coop_nav", "coop_reaching",
+        "deterministic_coop_reaching", "predator_prey", "stochastic_predator_prey",
+    } <= set(IDS)  # fmt: skip
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_every_spec_is_complete(id):
+    spec = mail_envs.spec(id)
+    assert spec.id == id and spec.family and spec.summary
+    assert spec.load().__doc__ and sys.modules[spec.load().__module__].__doc__
+    game, player = mail_envs.make_game(id)
+    assert game.agents and game.max_rounds >= 1 and "convention" in game.metadata
+    assert player == mail_envs.make_vec(id).player_function
+
+
+@pytest.mark.parametrize(
+    ("id", "player"),
+    [
+        ("coop_nav", mail_envs.Synchronous()),
+        ("stochastic_coop_nav", mail_envs.Stochastic(0.5)),
+        ("deterministic_coop_nav", mail_envs.TurnOrder([[0, 1, 2], [0, 1], [0]])),
+        ("deterministic_coop_reaching", mail_envs.TurnOrder([[0, 1, 2], [0, 1], [0]])),
+        ("stochastic_predator_prey", mail_envs.Stochastic([1.0, 0.5, 0.5, 0.5])),
+    ],
+)
+def test_ids_have_the_papers_player_functions(id, player):
+    assert mail_envs.make_vec(id).player_function == player
+
+
+def test_the_default_player_function_fits_any_number_of_agents():
+    vector = mail_envs.make_vec("deterministic_coop_nav", num_agents=4, seed=0)
+    assert vector.player_function.groups == [[0, 1, 2, 3], [0, 1, 2], [0, 1], [0]]
+    prey = mail_envs.make_vec("stochastic_predator_prey", num_adversaries=2, seed=0)
+    assert prey.player_function == mail_envs.Stochastic([1.0, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("wrong", ["stochastic_coop_naw", "StochasticCoopNav", "stochastic_nav"])
+def test_an_unknown_id_names_the_nearest(wrong):
+    for call in (mail_envs.spec, mail_envs.make, mail_envs.make_vec, mail_envs.make_game):
+        with pytest.raises(ValueError, match=rf"{wrong}.*stochastic_coop_nav"):
+            call(wrong)
+
+
+def test_an_id_like_no_other_points_to_the_table():
+    with pytest.raises(ValueError, match=r"qqqq.*mail_envs\.specs\(\)"):
+        mail_envs.make("qqqq")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("num_agent", "num_agents"), ("penalti", "penalty"), ("continuous", "continuous_actions")],
+)
+def test_an_unknown_argument_names_the_nearest(wrong, nearest):
+    for call in (mail_envs.make, mail_envs.make_vec):
+        with pytest.raises(TypeError, match=f"coop_nav has no argument '{wrong}'.*'{nearest}'"):
+            call("coop_nav", **{wrong: 1})
+
+
+def test_a_misspelt_argument_of_make_itself_is_named_too():
+    with pytest.raises(TypeError, match="player_function"):
+        mail_envs.make("coop_nav", player_functoin=mail_envs.Synchronous())
+
+
+def test_an_argument_like_no_other_lists_what_there_is():
+    with pytest.raises(TypeError, match="num_agents.*null_dynamics"):
+        mail_envs.make("coop_nav", qqqq=1)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error"),
+    [
+        ({"api": "gym"}, "'aec', 'parallel'"),
+        ({"null_action": "skip"}, "'null', 'as_action'"),
+        ({"action_mask": "nowhere"}, "'info', 'observation'"),
+        ({"render_mode": "ascii"}, "'human', 'rgb_array'"),
+        ({"max_rounds": 0}, "max_rounds=0"),
+        ({"penalty": "severe"}, "'none', 'soft', 'hard'"),
+        ({"integration": "euler"}, "'velocity_first', 'position_first'"),
+        ({"null_dynamics": "stop"}, "'coast', 'brake', 'hold'"),
+        ({"observation": "pixels"}, "'relative', 'absolute'"),
+    ],
+)
+def test_a_value_that_is_no_choice_names_the_choices(keywords, error):
+    with pytest.raises(ValueError, match=error):
+        mail_envs.make("coop_nav", **keywords)
+
+
+@pytest.mark.parametrize(
+    ("id", "keywords"),
+    [
+        ("coop_nav", {"num_agents": 0}),
+        ("coop_nav", {"num_agents": -1}),
+        ("coop_nav", {"num_landmarks": 0}),
+        ("predator_prey", {"num_adversaries": 0}),
+    ],
+)
+def test_a_game_without_bodies_names_the_argument(id, keywords):
+    with pytest.raises(ValueError, match=next(iter(keywords))):
+        mail_envs.make(id, **keywords)
+
+
+def test_something_else_than_a_player_function_is_named():
+    with pytest.raises(TypeError, match=r"player_function=0\.5"):
+        mail_envs.make("coop_nav", player_function=0.5)
+    with pytest.raises(TypeError, match="Stochastic"):
+        mail_envs.make("coop_nav", player_function=mail_envs.Stochastic)
+
+
+def test_continuous_actions_have_no_null_action_and_no_mask():
+    with pytest.raises(ValueError, match="as_action.*continuous"):
+        mail_envs.make("coop_nav", continuous_actions=True, null_action="as_action")
+    with pytest.raises(ValueError, match="action_mask.*continuous"):
+        mail_envs.make("coop_nav", continuous_actions=True, action_mask="observation")
+
+
+def test_a_registered_game_is_made_by_its_id(registry):
+    mail_envs.register(
+        "last_standing",
+        "sample_games:LastStanding",
+        player_function=lambda n: mail_envs.TurnOrder([[i] for i in range(n)]),
+        arguments={"num_agents": 4},
+        summary="a test",
+    )
+    vector = mail_envs.make_vec("last_standing", 2)
+    assert vector.id == "last_standing" and vector.num_agents == 4
+    assert vector.player_function == mail_envs.TurnOrder([[0], [1], [2], [3]])
+    assert mail_envs.spec("last_standing").family == "user"
+    assert pettingzoo.make("aec", "mail/last_standing-v0").possible_agents == vector.agents
+
+
+def test_an_id_is_registered_once(registry):
+    mail_envs.register("last_standing", LastStanding)
+    with pytest.raises(ValueError, match="'last_standing' is already registered"):
+        mail_envs.register("last_standing", LastStanding)
+    assert mail_envs.make("last_standing").vector.player_function == mail_envs.Synchronous()
+
+
+def test_specs_is_a_copy():
+    mail_envs.specs().clear()
+    assert sorted(mail_envs.specs()) == IDS
+
+
+def test_import_is_light():
+    code = (
+        "import sys, mail_envs; mail_envs.specs();"
+        "print([m for m in ('numba', 'torch', 'pygame', 'minari', 'mpe2') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_unknown_names_in_the_package_raise_attribute_error():
+    with pytest.raises(AttributeError, match="Stochastik"):
+        mail_envs.Stochastik  # noqa: B018
