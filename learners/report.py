@@ -253,7 +253,7 @@ def markdown(report: Report, files: set[str]) -> str:
         "# Results", "",
         "Mean evaluated return **±** standard deviation over episodes, [95 % interval of the mean]: the wider "
         "one of Student's t over seeds (three or more) and, marked ᵉ, over episodes. Normalized: 0 is "
-        "random play, 1 the expert.", "",
+        "random play, 1 the expert. –: not planned.", "",
     ]  # fmt: skip
     for task in report.tasks:
         known = ", ".join(

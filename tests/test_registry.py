@@ -121,7 +121,6 @@ def test_a_value_that_is_no_choice_names_the_choices(keywords, error):
         ("coop_nav", {"num_agents": 0}),
         ("coop_nav", {"num_agents": -1}),
         ("coop_nav", {"num_landmarks": 0}),
-        ("predator_prey", {"num_adversaries": 0}),
     ],
 )
 def test_a_game_without_bodies_names_the_argument(id, keywords):

@@ -185,14 +185,14 @@ def figures(
     references: dict[str, dict[str, float]],
     planned: dict[Key, int] | None = None,
 ) -> dict[Key, Figures]:
-    """Figures of every cell, also of those that are planned, or that other tasks or algorithms suggest."""
+    """Figures of every cell: of those that are planned, or else that other tasks and algorithms suggest."""
     planned = planned or {}
     runs: dict[Key, list[RunRecord]] = defaultdict(list)
     for record in records:
         runs[record.key].append(record)
     expected = [len(runs.get(k, [])) for k in runs]
     usual = max(expected, default=0)
-    keys = dict.fromkeys([*planned, *runs, *_product([*planned, *runs])])
+    keys = dict.fromkeys([*planned, *runs] if planned else _product(list(runs)))
     result = {}
     for key in keys:
         count = planned.get(key, usual if not planned else len(runs.get(key, [])))

@@ -18,7 +18,8 @@
 A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. An algorithm is named after
 its learner unless it says `learner`. Everything else in an entry is a setting of the learner, as on its
 command line. `environments` may also be a mapping from id to settings that all algorithms take there; what
-an algorithm says itself comes before that, and what it says for an environment comes first.
+an algorithm says itself comes before that, and what it says for an environment comes first. `num_demos` and
+`seeds` may stand in all these places.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "report", "sweep")
 NO_DEMOS = "no_demos"  # folder of learners that do not imitate
 KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out")
+COUNTS = ("num_demos", "seeds")
 RESERVED = ("env", "seed", "num_demos", "run_dir", "resume", "progress")
 
 
@@ -108,7 +110,7 @@ def cells(spec: dict[str, Any]) -> list[Cell]:
     known = {name: settings_of(name) for name in set(learners.values())}
     shared = [spec["settings"], *spec["environments"].values()]
     for key in (k for settings in shared for k in settings):
-        if not any(key in k for k in known.values()):
+        if key not in COUNTS and not any(key in k for k in known.values()):
             raise SpecError(f"setting {key!r} is known to none of {', '.join(sorted(known))}")
     found = []
     for algorithm, own in spec["algorithms"].items():
@@ -121,15 +123,15 @@ def cells(spec: dict[str, Any]) -> list[Cell]:
 def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) -> list[Cell]:
     own.pop("learner", None)
     places = _mapping(own.pop("environments", list(spec["environments"])), algorithm)
-    numbers = own.pop("num_demos", spec["num_demos"])
-    seeds = integers(own.pop("seeds", spec["seeds"]), f"{algorithm}: seeds", 0)
-    demos = integers(numbers, f"{algorithm}: num_demos", 1) if "num_demos" in known else [None]
     found = []
     for env, here in places.items():
         mail_envs.spec(env)
         shared = {**spec["settings"], **spec["environments"].get(env, {})}
-        settings = {k: v for k, v in shared.items() if k in known}
-        settings |= {**own, **here}
+        shared = {k: v for k, v in shared.items() if k in known or k in COUNTS}
+        settings = {**{k: spec[k] for k in COUNTS}, **shared, **own, **here}
+        seeds = integers(settings.pop("seeds"), f"{algorithm}: seeds", 0)
+        demos = settings.pop("num_demos")
+        demos = integers(demos, f"{algorithm}: num_demos", 1) if "num_demos" in known else [None]
         for key in settings:
             _check(algorithm, learner, key, known)
         found += [Cell(algorithm, learner, env, n, s, settings) for s in seeds for n in demos]

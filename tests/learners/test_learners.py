@@ -188,6 +188,25 @@ def test_ctrl_c_saves_and_ends_with_130(tmp_path):
     assert (folder / "policy.safetensors").exists()
 
 
+def test_kill_9_leaves_whole_checkpoints_to_resume_from(tmp_path):
+    folder = tmp_path / "run"
+    words = ["--run-dir", str(folder), "--steps", "20000", "--checkpoint-every", "2"]
+    words += ["--num-envs", "4", "--eval-episodes", "5", "--no-progress"]
+    process = subprocess.Popen([sys.executable, "-m", "learners.mack", *words], cwd=ROOT)
+    for _ in range(1200):
+        if len(checkpoints(folder)) >= 2:
+            break
+        time.sleep(0.02)
+    process.kill()
+    process.wait(timeout=60)
+    reached = int(checkpoints(folder)[-1].name.split("_")[1])
+    assert 0 < reached < 20_000
+    policy_of(folder)
+    assert mack.train(mack.Args(resume=str(folder), progress=False))["steps"] == 20_000
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in lines] == list(range(10, 501, 10))
+
+
 def test_user_errors_are_clear(demonstrations, tmp_path):
     mack.train(arguments("mack", "", tmp_path / "run", eval_episodes=0))
     with pytest.raises(ValueError, match="run of mack, not of bc"):
@@ -216,3 +235,17 @@ def test_mack_learns(tmp_path):
         steps=150_000, kl_clip=0.004, eval_episodes=100, run_dir=str(tmp_path), progress=False
     )
     assert mack.train(args)["return"] > -50
+
+
+def test_amagail_learns(tmp_path):
+    """From 50 demonstrations, after 100,000 steps, agents are far from random play (about -59)."""
+    args = amagail.Args(
+        num_demos=50,
+        steps=100_000,
+        eval_episodes=200,
+        run_dir=str(tmp_path / "run"),
+        progress=False,
+    )
+    result = amagail.train(args)
+    assert result["return"] > -50
+    assert result["cloned_return"] > -52
