@@ -169,7 +169,8 @@ def test_the_history_is_that_of_the_running_episode():
         history, rounds = seen[-1]
         assert np.array_equal(rounds, info["round"])
         for e, t in enumerate(rounds):
-            assert np.array_equal(history[e, :t], [d[e] for d in drawn[len(drawn) - 1 - t : -1]])
+            expected = np.array(drawn)[len(drawn) - 1 - t : -1, e]
+            assert np.array_equal(history[e, :t], expected)
             assert not history[e, t:].any()
 
 
@@ -192,7 +193,7 @@ def test_state_and_actions_are_those_of_the_running_episode():
         state, past, rounds = seen[-1]
         assert np.array_equal(state, info["state"])
         for e, t in enumerate(rounds):
-            assert np.array_equal(past[e, :t], [p[e] for p in played[len(played) - t :]])
+            assert np.array_equal(past[e, :t], np.array(played)[len(played) - t :, e])
 
 
 def test_continuous_action_histories_hold_zeros_for_null_actions():
@@ -211,6 +212,21 @@ def test_continuous_action_histories_hold_zeros_for_null_actions():
         played.append(np.where(info["participation"][..., None] > 0, actions, 0)[0])
         *_, info = vector.step(actions)
         assert np.array_equal(seen[-1], played)
+
+
+def test_an_illegal_action_is_a_null_action_in_the_history():
+    seen = []
+
+    def spy(state, history, actions, rounds):
+        seen.append(actions[0, : rounds[0]].copy())
+        return np.ones((1, 3))
+
+    vector = mail_envs.make_vec(
+        "coop_nav", player_function=mail_envs.StateDependent(spy), null_action="as_action", seed=0
+    )
+    *_, info = vector.step(np.array([[2, 5, 0]]))  # agent_1 participates, but sends φ
+    assert info["illegal_actions"][0] == 1
+    assert np.array_equal(seen[-1], [[2, -1, 0]])
 
 
 def test_a_rule_about_state_and_actions_holds_in_every_round():

@@ -79,8 +79,6 @@ class Cell:
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif isinstance(value, list):
                 words += [f"--{flag}", *map(str, value)]
-            elif isinstance(value, dict):
-                words += [f"--{flag}", json.dumps(value)]
             else:
                 words += [f"--{flag}", str(value)]
         return words
@@ -134,6 +132,8 @@ def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) ->
         demos = integers(demos, f"{algorithm}: num_demos", 1) if "num_demos" in known else [None]
         for key in settings:
             _check(algorithm, learner, key, known)
+        if isinstance(settings.get("env_args"), dict):
+            settings["env_args"] = json.dumps(settings["env_args"])
         found += [Cell(algorithm, learner, env, n, s, settings) for s in seeds for n in demos]
     return found
 

@@ -1,0 +1,183 @@
+"""learners.evaluate: figures that repeat, cross-play, normalized returns, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mail_envs
+from demos.policies import load_policy
+from learners import bc
+from learners.evaluate import Args, evaluate, joint, others, play
+
+ROOT = Path(__file__).resolve().parents[2]
+GAME = "stochastic_coop_nav"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "bc"
+    bc.train(
+        bc.Args(
+            steps=20, num_demos=5, demos="scripted", hidden=(16,), eval_episodes=10, batch=64,
+            run_dir=str(folder), progress=False,
+        )
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def command(*words) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "learners.evaluate", *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_a_run_folder_gets_its_evaluation(run):
+    result = evaluate(Args(str(run), episodes=30))
+    written = json.loads((run / "evaluation.json").read_text())
+    assert (
+        written["return"]
+        == result["return"]
+        == pytest.approx(np.mean(result["episode_returns"]), abs=1e-3)
+    )
+    low, high = written["confidence_interval"]
+    assert low < written["return"] < high
+    assert written["episodes"] == 30 and written["seed"] == 1_000_000
+    assert written["learner"] == "bc" and written["steps"] == 20
+    assert set(written["metrics"]) == {"landmarks_covered"}
+    known = written["references"]
+    score = (written["return"] - known["random"]) / (known["expert"] - known["random"])
+    assert written["normalized_return"] == pytest.approx(score)
+
+
+def test_evaluations_repeat_and_do_not_depend_on_how_many_play_side_by_side(run, monkeypatch):
+    first = evaluate(Args(str(run), episodes=30, json=True))
+    monkeypatch.setattr("learners.evaluate.NUM_ENVS", 7)
+    again = evaluate(Args(str(run), episodes=30, json=True))
+    assert again == first
+    fewer = evaluate(Args(str(run), episodes=10, json=True))
+    assert fewer["episode_returns"] == first["episode_returns"][:10]
+
+
+def test_fewer_episodes_do_not_replace_more(run):
+    evaluate(Args(str(run), episodes=12))
+    evaluate(Args(str(run), episodes=4))
+    assert json.loads((run / "evaluation.json").read_text())["episodes"] == 12
+    evaluate(Args(str(run), episodes=4, greedy=True))
+    greedy = json.loads((run / "evaluation_greedy.json").read_text())
+    assert (greedy["episodes"], greedy["mode"]) == (4, "greedy")
+
+
+def test_json_goes_to_the_terminal_alone(run):
+    before = (run / "evaluation.json").read_bytes()
+    done = command(run, "--episodes", 20, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["episodes"] == 20
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_references_put_random_at_zero_and_the_expert_at_one():
+    for policy, score in (("random", 0.0), ("expert", 1.0)):
+        result = evaluate(Args(policy, env=GAME, episodes=20, references=True))
+        assert result["normalized_return"] == pytest.approx(score)
+    assert evaluate(Args("random", env=GAME, episodes=2))["normalized_return"] is None
+
+
+def test_in_cross_play_each_policy_moves_its_own_agents():
+    vec = mail_envs.make_vec("stochastic_predator_prey", 3)
+    theirs = others(vec, ())
+    assert theirs.tolist() == [1, 2, 3]
+    policy = joint(lambda o, i, r: np.full((3, 4), 1), lambda o, i, r: np.full((3, 4), 2), theirs)
+    observations, info = vec.reset(seed=0)
+    assert policy(observations, info, None).tolist() == [[1, 2, 2, 2]] * 3
+    with pytest.raises(ValueError, match="role 'wolf' is unknown"):
+        others(vec, ("wolf",))
+    with pytest.raises(ValueError, match="two sides"):
+        others(vec, ("prey", "adversary"))
+
+
+def test_cross_play_of_a_policy_with_itself_is_its_own_play():
+    alone = evaluate(Args("scripted", env="stochastic_predator_prey", episodes=20))
+    both = evaluate(
+        Args("scripted", env="stochastic_predator_prey", against="scripted", episodes=20)
+    )
+    assert both["episode_returns"] == alone["episode_returns"]
+    assert both["against_plays"] == ["adversary_0", "adversary_1", "adversary_2"]
+    weak = evaluate(Args("scripted", env="stochastic_predator_prey", against="random", episodes=20))
+    assert weak["return"] > both["return"]  # the prey's
+
+
+def test_cross_play_lies_in_the_run_folder(trained, tmp_path):
+    folder = tmp_path / "run"
+    bc.train(
+        bc.Args(
+            env="stochastic_predator_prey", steps=5, num_demos=2, demos="random", hidden=(8,),
+            eval_episodes=0, run_dir=str(folder), progress=False,
+        )
+    )  # fmt: skip
+    evaluate(Args(str(folder), against="random", episodes=3))
+    result = evaluate(Args("random", against=str(folder), episodes=3))
+    assert result["env"] == "stochastic_predator_prey"
+    names = {p.name for p in folder.glob("cross_play_*.json")}
+    assert names == {"cross_play_random.json", "cross_play_by_random.json"}
+    with pytest.raises(ValueError, match="another game than stochastic_predator_prey"):
+        evaluate(Args(str(folder), against=str(trained), episodes=3))
+
+
+def test_the_same_game_under_another_player_function(run):
+    before = (run / "evaluation.json").read_bytes()
+    assert evaluate(Args(str(run), env="deterministic_coop_nav", episodes=3))["return"] < 0
+    assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_a_policy_file_brings_its_game(run, tmp_path):
+    file = Path(shutil.copy(run / "policy.safetensors", tmp_path / "alone.safetensors"))
+    result = evaluate(Args(str(file), episodes=10))
+    assert result["env"] == GAME
+    own = evaluate(Args(str(run), episodes=10, json=True))
+    assert result["episode_returns"] == own["episode_returns"]
+
+
+def test_episodes_that_are_played_are_those_of_the_seeds():
+    vec = mail_envs.make_vec(GAME, 4)
+    played = play(vec, load_policy("random", vec), 6)
+    assert played["returns"].shape == (6, 3) and (played["lengths"] <= 50).all()
+
+
+def test_user_errors_are_one_line(run, tmp_path):
+    done = command(run, "--env", "coop_reaching")
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert "was trained on stochastic_coop_nav, which is another game" in done.stderr
+    (tmp_path / "empty").mkdir()
+    cases = [
+        (Args("expert"), "--env is needed"),
+        (Args("nowhere"), "neither expert, scripted, random nor"),
+        (Args(str(tmp_path / "empty")), "not a run folder"),
+        (Args("random", env="stochastic_nav"), "unknown id"),
+        (Args(str(run), episodes=0), "at least 1"),
+        (Args(str(run), roles=("agent",)), "--against"),
+        (Args(str(run), against="random"), "two sides"),
+        (Args(str(run), env_args="{"), "not JSON"),
+    ]
+    for args, text in cases:
+        with pytest.raises(ValueError, match=text):
+            evaluate(args)
+    (run / "policy.safetensors").unlink()
+    with pytest.raises(ValueError, match="not reached a checkpoint"):
+        evaluate(Args(str(run)))
+    (run / "config.yaml").write_text("- 1")
+    with pytest.raises(ValueError, match="damaged"):
+        evaluate(Args(str(run)))

@@ -1,0 +1,213 @@
+"""learners.report: statistics against closed forms, and reports of made-up runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from learners import bc
+from learners.lib.results import binned, gather
+from learners.lib.statistics import (
+    iqm,
+    mean_interval,
+    probability_of_improvement,
+    stratified_bootstrap,
+)
+from learners.report import Args, build, main, write
+
+GAME = "stochastic_coop_nav"
+REFERENCES = {"random": -60.0, "expert": -10.0}
+
+
+def make_run(folder: Path, learner="amagail", seed=0, value: float | None = -20.0, **settings):
+    """A run folder as a learner leaves it; `value` None: before its evaluation."""
+    folder.mkdir(parents=True)
+    config = {"learner": learner, "env": GAME, "seed": seed, "num_demos": 200, **settings}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    if learner != "bc":
+        lines = [{"step": 100 * k, "update": k, "return": -60.0 + k} for k in range(1, 31)]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "metrics.jsonl").write_text(text + '{"step": 31')  # a kill cut the last line
+    if value is not None:
+        result = {"return": value, "sd": 5.0, "episodes": 100, "references": REFERENCES}
+        (folder / "evaluation.json").write_text(json.dumps(result))
+
+
+@pytest.fixture
+def runs(tmp_path) -> Path:
+    folder = tmp_path / "runs"
+    for seed, value in enumerate((-20.0, -21.0, -25.0)):
+        make_run(folder / f"amagail_{seed}", seed=seed, value=value)
+    make_run(folder / "amagail_1000", num_demos=1000, value=-12.0)
+    make_run(folder / "bc", "bc", phi="filter", value=-30.0)
+    make_run(folder / "bc_phi", "bc", phi="as_action", value=-40.0)
+    make_run(folder / "magail", "magail", value=None)
+    return folder
+
+
+def rows(path: Path) -> list[dict]:
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+# ----------------------------------------------------------------------------------------- statistics
+def test_the_interval_of_a_mean_is_students():
+    mean, sd, interval = mean_interval([1.0, 2.0, 3.0])
+    assert (mean, sd) == (2.0, 1.0)
+    assert interval == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), rel=1e-6)
+    assert mean_interval([7.0]) == (7.0, 0.0, None)
+
+
+def test_iqm_drops_a_quarter_on_both_sides():
+    assert iqm(np.array([-1000.0, 1, 2, 3, 4, 5, 6, 1000])) == pytest.approx(3.5)
+    assert iqm(np.array([1.0, 2.0, 6.0])) == pytest.approx(3.0)  # fewer than four: the mean
+    x = np.random.default_rng(0).normal(size=(4, 21))
+    assert iqm(x)[2] == pytest.approx(np.sort(x[2])[5:16].mean())
+
+
+def test_bootstrap_interval_of_a_mean_is_the_normal_one():
+    x = np.random.default_rng(1).normal(size=400)
+    value, (low, high) = stratified_bootstrap({"t": x.tolist()}, np.mean, resamples=4000)
+    half = 1.96 * x.std() / 20
+    assert value == pytest.approx(x.mean())
+    assert (low, high) == pytest.approx((x.mean() - half, x.mean() + half), abs=0.01)
+
+
+def test_the_bootstrap_is_stratified():
+    """Tasks that differ widely, seeds that do not differ: no uncertainty."""
+    scores = {"easy": [1.0, 1.0, 1.0], "hard": [0.0, 0.0]}
+    assert stratified_bootstrap(scores, np.mean) == (pytest.approx(0.6), pytest.approx((0.6, 0.6)))
+    with pytest.raises(ValueError, match="at least one"):
+        stratified_bootstrap({"a": []})
+
+
+def test_probability_of_improvement_counts_pairs():
+    assert probability_of_improvement({"t": [1.0, 2.0]}, {"t": [0.0, 2.0]}) == pytest.approx(0.625)
+
+
+def test_statistics_agree_with_rliable():
+    metrics = pytest.importorskip("rliable.metrics")
+    library = pytest.importorskip("rliable.library")
+    scores = np.random.default_rng(2).normal(size=(5, 4))
+    tasks = {str(t): scores[:, t].tolist() for t in range(4)}
+    value, interval = stratified_bootstrap(tasks, resamples=20_000)
+    points, bounds = library.get_interval_estimates(
+        {"x": scores}, lambda s: np.array([metrics.aggregate_iqm(s)]), reps=20_000
+    )
+    assert value == pytest.approx(points["x"][0])
+    assert interval == pytest.approx(bounds["x"][:, 0], abs=0.02)
+
+
+def test_bins_average_what_lies_in_them():
+    values = binned(
+        np.array([1.0, 5, 10, 11]), np.array([1.0, 3, 5, 7]), np.array([0.0, 10, 20, 30])
+    )
+    assert values[:2].tolist() == [3.0, 7.0] and np.isnan(values[2])
+
+
+# --------------------------------------------------------------------------------------------- reports
+def test_tables_hold_means_intervals_and_gaps(runs, tmp_path):
+    write(build(Args((runs,), resamples=200)), tmp_path / "out")
+    table = {(r["algorithm"], r["num_demos"]): r for r in rows(tmp_path / "out" / "results.csv")}
+    cell = table["amagail", "200"]
+    assert float(cell["mean"]) == pytest.approx(-22.0)
+    assert float(cell["sd_seeds"]) == pytest.approx(np.std([-20, -21, -25], ddof=1))
+    assert cell["interval"] == "seeds" and float(cell["low"]) == pytest.approx(
+        -22 - 6.572, abs=1e-3
+    )
+    assert float(cell["normalized"]) == pytest.approx(0.76)
+    single = table["amagail", "1000"]
+    assert single["interval"] == "episodes" and float(single["low"]) == pytest.approx(-12 - 0.98)
+    assert table["bc (phi=as_action)", "200"]["seeds"] == "1"
+    assert table["bc", "1000"]["state"] == "not run" and table["bc", "1000"]["mean"] == ""
+    assert table["magail", "200"]["state"] == "not finished"
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "not run" in page and "**-22.00**" in page
+    for picture in ("curves", "returns"):
+        assert (tmp_path / "out" / f"{picture}_{GAME}.png").stat().st_size > 5000
+        assert f"{picture}_{GAME}.png" in page
+
+
+def test_aggregates_name_their_coverage(runs, tmp_path):
+    write(build(Args((runs,), resamples=200)), tmp_path / "out")
+    table = {(r["algorithm"], r["num_demos"]): r for r in rows(tmp_path / "out" / "aggregate.csv")}
+    assert float(table["amagail", "200"]["iqm"]) == pytest.approx(0.76)
+    assert (table["bc", "all"]["tasks"], table["bc", "all"]["all_tasks"]) == ("1", "2")
+    assert table["amagail", "all"]["runs"] == "4"
+
+
+def test_marl_eval_layout(runs, tmp_path):
+    write(build(Args((runs,), resamples=10)), tmp_path / "out")
+    tree = json.loads((tmp_path / "out" / "marl_eval.json").read_text())["mail_envs"]
+    run = tree[f"{GAME}_200_demos"]["amagail"]["seed_0"]
+    assert run["absolute_metrics"]["return"] == [-20.0]
+    assert run["absolute_metrics"]["normalized_return"] == [pytest.approx(0.8)]
+    assert run["step_0"]["step_count"] == 150 and run["step_0"]["return"] == [-59.0]
+    assert len([k for k in run if k.startswith("step_")]) == 20
+
+
+def test_a_spec_says_what_is_missing(runs, tmp_path):
+    spec = {"environments": [GAME], "num_demos": [200], "seeds": 5, "algorithms": {"amagail": None, "mack": None}}  # fmt: skip
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
+    report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))
+    assert report.table[GAME, "amagail", 200].state == "3 of 5 seeds"
+    assert report.table[GAME, "mack", None].state == "not run"
+
+
+def test_names_tell_runs_apart(tmp_path):
+    same = {key: value for key, value in vars(bc.Args()).items() if key != "hidden"}
+    make_run(tmp_path / "a", "bc", **same | {"lr": 0.05})
+    make_run(tmp_path / "b", "bc", **same | {"lr": 0.1})
+    make_run(tmp_path / "c", "bc", **same | {"control": True})
+    make_run(tmp_path / "d", "bc", **same)
+    (tmp_path / "d" / "cell.json").write_text('{"algorithm": "cloned"}')
+    records, remarks = gather([tmp_path])
+    names = {r.folder.name: r.algorithm for r in records}
+    assert names == {"a": "bc", "b": "bc (lr=0.1)", "c": "bc (control)", "d": "cloned"}
+    assert remarks == []
+
+
+def test_the_same_cell_counts_once(tmp_path):
+    make_run(tmp_path / "a", value=None)
+    make_run(tmp_path / "b", value=-20.0)
+    records, remarks = gather([tmp_path, tmp_path / "a"])
+    assert [r.folder.name for r in records] == ["b"] and "a is left out" in remarks[0]
+
+
+def test_games_with_other_arguments_are_other_tasks(tmp_path):
+    make_run(tmp_path / "a", fixed_horizon=False, env_args="{}")
+    make_run(tmp_path / "b", fixed_horizon=True)
+    tasks = {r.task for r in gather([tmp_path])[0]}
+    assert tasks == {GAME, f"{GAME} (fixed_horizon=True)"}
+
+
+def test_cross_play_becomes_a_table(runs, tmp_path):
+    for seed, value in ((0, -50.0), (1, -60.0)):
+        result = {
+            "env": "stochastic_predator_prey", "return": value, "return_agents": ["prey_0"],
+            "mode": "sample", "policy": {"name": "expert"},
+            "against": {"name": "amagail", "num_demos": 200, "seed": seed},
+        }  # fmt: skip
+        path = runs / f"amagail_{seed}" / "cross_play_by_expert.json"
+        path.write_text(json.dumps(result))
+    report = build(Args((runs,), resamples=10))
+    assert report.cross_play[0]["return"] == -55.0 and report.cross_play[0]["pairs"] == 2
+    write(report, tmp_path / "out")
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "against amagail, 200 demonstrations" in page and "-55.00 (2)" in page
+
+
+def test_user_errors_are_one_line(tmp_path, capsys):
+    cases = [
+        ((tmp_path / "nowhere",), "is not a folder"),
+        ((tmp_path,), "no run folder"),
+        ((), "one or more"),
+    ]
+    for runs, text in cases:
+        assert main(Args(runs, out=tmp_path / "out")) == 2
+        assert text in capsys.readouterr().err
