@@ -22,7 +22,9 @@ NOBODY_TWICE = mail_envs.TurnOrder([[], [0, 1, 2], [], [], [1], []])
 FORBIDDEN = 5  # φ with null_action="as_action": masked for agents that participate
 
 
-def duel(view=None, *, player_function=None, endless=False, max_rounds=30, num_agents=3, **keywords):
+def duel(
+    view=None, *, player_function=None, endless=False, max_rounds=30, num_agents=3, **keywords
+):
     """The game in which agents die, in one of the single views or as a vector of one."""
     game = LastStanding(num_agents=num_agents, max_rounds=max_rounds, endless=endless)
     vector = VectorGame(game, player_function or mail_envs.Synchronous(), autoreset=False)
@@ -70,7 +72,9 @@ def test_views_agree_under_every_argument(keywords):
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**62),
-    probabilities=st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=3, max_size=3).filter(any),
+    probabilities=st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0]), min_size=3, max_size=3).filter(
+        any
+    ),
     initial=st.sampled_from([None, 0.0, 1.0]),
     max_rounds=st.integers(1, 12),
     fixed_horizon=st.booleans(),
@@ -97,9 +101,13 @@ def test_views_agree_for_any_seed_and_actions(
         assert all(np.array_equal(seen[a], o) for a, o in zip(seen, observations[0], strict=True))
         assert [i["participates"] for i in infos.values()] == info["participation"][0].tolist()
         observations, rewards, terminated, truncated, info = vector.step(np.array([actions]))
-        seen, paid, ended, cut, infos = parallel.step(dict(zip(parallel.agents, actions, strict=True)))
+        seen, paid, ended, cut, infos = parallel.step(
+            dict(zip(parallel.agents, actions, strict=True))
+        )
         assert list(paid.values()) == rewards[0].tolist()
-        assert set(ended.values()) == {bool(terminated[0])} and set(cut.values()) == {bool(truncated[0])}
+        assert set(ended.values()) == {bool(terminated[0])} and set(cut.values()) == {
+            bool(truncated[0])
+        }
         total += rewards[0]
         if terminated[0] or truncated[0]:
             break
@@ -278,9 +286,7 @@ def test_a_games_own_mask_is_respected():
 
 
 def test_masks_can_lie_in_the_observation():
-    env = mail_envs.make(
-        "stochastic_coop_nav", null_action="as_action", action_mask="observation"
-    )
+    env = mail_envs.make("stochastic_coop_nav", null_action="as_action", action_mask="observation")
     parallel = mail_envs.make(
         "stochastic_coop_nav", api="parallel", null_action="as_action", action_mask="observation"
     )
@@ -290,7 +296,9 @@ def test_masks_can_lie_in_the_observation():
     for agent, observation in observations.items():
         assert parallel.observation_space(agent).contains(observation)
         participates = infos[agent]["participates"]
-        assert observation["action_mask"].tolist() == ([1] * 5 + [0] if participates else [0] * 5 + [1])
+        assert observation["action_mask"].tolist() == (
+            [1] * 5 + [0] if participates else [0] * 5 + [1]
+        )
     assert env.observation_space("agent_0").contains(env.last()[0])
     api_test(env, num_cycles=30)
     parallel_api_test(parallel, num_cycles=30)
@@ -393,7 +401,13 @@ def test_the_dead_take_one_empty_turn_and_leave_in_the_aec_view():
         env.step(0)
     env.step(None)
     assert env.agents == ["fighter_0", "fighter_2"] and env.agent_selection == "fighter_0"
-    for kept in (env.rewards, env.terminations, env.truncations, env.infos, env._cumulative_rewards):
+    for kept in (
+        env.rewards,
+        env.terminations,
+        env.truncations,
+        env.infos,
+        env._cumulative_rewards,
+    ):
         assert list(kept) == env.agents
     assert env.last()[1] == 1, "the reward for the hit is paid after the burial"
     visited = []

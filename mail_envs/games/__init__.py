@@ -26,13 +26,23 @@ _NAV = "mail_envs.games.particle.coop_nav:CoopNav"
 _REACHING = "mail_envs.games.particle.coop_reaching:CoopReaching"
 _PREY = "mail_envs.games.particle.predator_prey:PredatorPrey"
 
+_SHARE = "three agents share out three landmarks"
+_GATHER = "three agents gather around one landmark"
+_CHASE = "three adversaries chase a faster prey"
+_ORDER = "rounds of three, two and one agent"
+
 for _id, _entry, _player, _summary in (
-    ("coop_nav", _NAV, None, "agents share out landmarks; all act every round"),
-    ("deterministic_coop_nav", _NAV, _turn_order, "the same; rounds of three, two and one agent"),
-    ("stochastic_coop_nav", _NAV, _half, "the same; each agent acts with probability 0.5"),
-    ("coop_reaching", _REACHING, None, "agents gather at one landmark; all act every round"),
-    ("deterministic_coop_reaching", _REACHING, _turn_order, "the same; rounds of three, two, one"),
-    ("predator_prey", _PREY, None, "adversaries chase a faster prey; all act every round"),
-    ("stochastic_predator_prey", _PREY, _prey_always, "the same; adversaries act half of the time"),
+    ("coop_nav", _NAV, None, f"{_SHARE}; all act in every round"),
+    ("deterministic_coop_nav", _NAV, _turn_order, f"{_SHARE}; {_ORDER}"),
+    ("stochastic_coop_nav", _NAV, _half, f"{_SHARE}; each acts with probability 0.5"),
+    ("coop_reaching", _REACHING, None, f"{_GATHER}; all act in every round"),
+    ("deterministic_coop_reaching", _REACHING, _turn_order, f"{_GATHER}; {_ORDER}"),
+    ("predator_prey", _PREY, None, f"{_CHASE}; all act in every round"),
+    (
+        "stochastic_predator_prey",
+        _PREY,
+        _prey_always,
+        f"{_CHASE}, which always acts first; they act with probability 0.5",
+    ),
 ):
     register(_id, _entry, player_function=_player, family="particle", summary=_summary)

@@ -27,7 +27,7 @@ agents, mean ± sd over 1,000 episodes from seed 1,000,000:
 | id | random | scripted | expert |
 |---|---|---|---|
 | `coop_nav` | -129.1 ± 31.7 | -12.8 ± 5.5 | |
-| `deterministic_coop_nav` | -82.3 ± 21.0 | -13.0 ± 6.1 | EXPERT_DET |
+| `deterministic_coop_nav` | -82.3 ± 21.0 | -13.0 ± 6.1 | -13.8 ± 6.3 |
 | `stochastic_coop_nav` | -59.7 ± 16.5 | -11.5 ± 4.9 | -12.5 ± 5.6 |
 """
 

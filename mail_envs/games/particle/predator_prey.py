@@ -24,7 +24,7 @@ The return of an episode is the prey's. Mean ± sd over 1,000 episodes from seed
 
 | id | random | scripted | expert |
 |---|---|---|---|
-| `stochastic_predator_prey` | RANDOM_PREY | SCRIPTED_PREY | EXPERT_PREY |
+| `stochastic_predator_prey` | -47.0 ± 60.6 | -7.5 ± 11.9 | -17.9 ± 17.8 |
 """
 
 import math
