@@ -184,27 +184,33 @@ class Here:
 
 
 # ------------------------------------------------------------------------------------- on a Ray cluster
-def run_remotely(words: list[str], log: str) -> int:
-    """Body of a Ray task: the same command, stopped gently when the task is canceled."""
+def run_remotely(words: list[str], log: str, stop: str) -> int:
+    """Body of a Ray task: the same command, told to save and end when the file `stop` appears."""
+    if os.path.exists(stop):
+        return INTERRUPTED
     with open(log, "a") as file:
+        # Ray's workers block SIGINT, and a child inherits that: it could not be told to save.
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        try:
-            return process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    while process.poll() is None:
+        time.sleep(POLL)
+        if os.path.exists(stop):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
             return INTERRUPTED
+    return process.returncode
 
 
 class OnRay:
     """Cells as Ray tasks of one CPU (their `threads`) each; Ray decides how many run at a time."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, out: Path):
         try:
             import ray
         except ImportError:
@@ -217,14 +223,17 @@ class OnRay:
             raise SpecError(f"--ray-address {address}: {' '.join(str(error).split())}") from None
         self.ray, self.task = ray, ray.remote(max_retries=0)(run_remotely)
         self.running: list[tuple[Cell, Path, Any]] = []
+        self.stop_file = out.resolve() / ".stop"
+        self.stop_file.unlink(missing_ok=True)
 
     def free(self) -> bool:
         return True
 
     def start(self, cell: Cell, folder: Path) -> None:
         task = self.task.options(num_cpus=cell.settings.get("threads", 1))
-        words = command(cell, folder.resolve())
-        self.running.append((cell, folder, task.remote(words, str(log_of(folder.resolve())))))
+        folder = folder.resolve()
+        future = task.remote(command(cell, folder), str(log_of(folder)), str(self.stop_file))
+        self.running.append((cell, folder, future))
 
     def wait(self) -> list[Outcome]:
         """Cells that have ended meanwhile, after a moment."""
@@ -237,14 +246,11 @@ class OnRay:
     def _outcome(self, cell: Cell, folder: Path, future: Any) -> Outcome:
         try:
             return outcome(cell, folder, self.ray.get(future))
-        except self.ray.exceptions.TaskCancelledError:
-            return Outcome(cell, "stopped", "the same command continues it")
         except self.ray.exceptions.RayError as error:
             return Outcome(cell, "failed", " ".join(str(error).split())[:300])
 
     def stop(self) -> list[Outcome]:
-        for *_, future in self.running:
-            self.ray.cancel(future)
+        self.stop_file.touch()
         deadline, ended = time.monotonic() + GRACE, []
         while self.running and time.monotonic() < deadline:
             ended += self.wait()
@@ -338,7 +344,7 @@ def main(args: Args) -> int:
         if args.dry_run:
             show_commands(todo, out)
             return 0
-        workers = Here(args.jobs) if args.ray_address is None else OnRay(args.ray_address)
+        workers = Here(args.jobs) if args.ray_address is None else OnRay(args.ray_address, out)
     except (ValueError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -20,10 +20,10 @@ import numpy as np
 
 from learners.lib.run import normalized
 from learners.lib.sources import (
-    CELL,
     game_arguments,
     known_references,
     read_config,
+    sweep_name,
 )
 from learners.lib.statistics import mean_interval
 
@@ -147,10 +147,9 @@ def with_names(records: list[RunRecord]) -> list[RunRecord]:
 
 
 def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
-    try:
-        return str(json.loads((record.folder / CELL).read_text())["algorithm"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not made by a sweep
+    own = sweep_name(record.folder, record.config)
+    if own is not None:
+        return own
     config, learner = record.config, record.config["learner"]
     usual = _defaults(learner, str(config.get("preset", "default")))
     details = ["control"] if config.get("control") else []

@@ -77,11 +77,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Name, number of demonstrations and seed of a run; a sweep's own name for it comes first."""
     name = config["learner"] + (" (control)" if config.get("control") else "")
-    try:
-        name = json.loads((folder / CELL).read_text())["algorithm"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not made by a sweep
+    name = sweep_name(folder, config) or name
     return {"name": name, "num_demos": config.get("num_demos"), "seed": config.get("seed")}
+
+
+def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
+    """What a sweep calls the algorithm of a run: from its note, or its place in the sweep's folder."""
+    try:
+        return str(json.loads((folder / CELL).read_text())["algorithm"])
+    except (OSError, ValueError, KeyError, TypeError):
+        env, name, _, seed = ("", "", "", "", *folder.resolve().parts)[-4:]
+        return name if (env, seed) == (config["env"], f"seed_{config.get('seed')}") else None
 
 
 def game_arguments(config: dict[str, Any]) -> dict[str, Any]:
