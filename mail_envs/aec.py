@@ -173,7 +173,8 @@ class AECGame(AECEnv):
 
     def _end_episode(self) -> None:
         terminated = bool(self.vector.buffers.terminated[0])
-        self.terminations = dict.fromkeys(self.agents, terminated)
+        alive = self._alive.tolist()
+        self.terminations = {a: terminated or not alive[self._index[a]] for a in self.agents}
         self.truncations = dict.fromkeys(self.agents, not terminated)
         outcome = {
             "round": int(self.vector.clock["rounds"][0]),

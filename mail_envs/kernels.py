@@ -154,6 +154,10 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
              final_observations, final_state, metrics):
     me = state[e]
     now = clock[e]
+    if settings.autoreset == 0 and (terminated[e] or truncated[e]):
+        for i in range(participation.shape[1]):
+            rewards[e, i] = ZERO
+        return
     for i in range(participation.shape[1]):
         acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
         now.illegal_actions += (acts[e, i] == 0) & (participation[e, i] != 0) & alive[e, i]

@@ -64,6 +64,9 @@ class ParallelGame(ParallelEnv):
         """
         if not self.agents:
             raise RuntimeError("step() was called before reset() or after the end of the episode")
+        for agent in actions:
+            if agent not in self._index:
+                raise KeyError(f"{agent!r} is not one of {', '.join(self.possible_agents)}")
         b = self.vector.buffers
         checked = {
             a: self.vector.check_action(a, action)

@@ -69,10 +69,18 @@ class Participation:
             self.past_actions = device.zeros(shape, np.int32 if discrete else np.float32)
             if player.needs_state:
                 kernel = launch(
-                    remember, "clock, actions, participation, alive, past_actions", device.name
+                    remember,
+                    "clock, actions, participation, alive, action_mask, past_actions",
+                    device.name,
                 )
                 self._remember = device.bind(
-                    kernel, clock, buffers.actions, participation, alive, self.past_actions
+                    kernel,
+                    clock,
+                    buffers.actions,
+                    participation,
+                    alive,
+                    buffers.action_mask,
+                    self.past_actions,
                 )
             if player.compiled:
                 sets = device.put(np.array([player.num_sets], np.int32))
@@ -149,12 +157,16 @@ def draw_from_table(e, table, row, clock, alive, participation):
 
 
 @device_function
-def remember(e, clock, actions, participation, alive, past_actions):
+def remember(e, clock, actions, participation, alive, action_mask, past_actions):
     t = clock[e].rounds
+    if t >= past_actions.shape[1]:  # an ended game that is left as it is
+        return
     for i in range(participation.shape[1]):
         acts = participation[e, i] != 0 and alive[e, i]
         if actions.ndim == 2:
-            past_actions[e, t, i] = actions[e, i] if acts else -1
+            a = actions[e, i]
+            legal = acts and 0 <= a < action_mask.shape[2] and action_mask[e, i, a] != 0
+            past_actions[e, t, i] = a if legal else -1
         else:
             for k in range(actions.shape[2]):
                 past_actions[e, t, i, k] = actions[e, i, k] if acts else ZERO

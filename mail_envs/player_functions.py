@@ -74,7 +74,12 @@ class TurnOrder(PlayerFunction):
     """
 
     def __init__(self, groups: Sequence[Sequence[int]]):
-        self.groups = [[int(i) for i in group] for group in groups]
+        try:
+            self.groups = [[int(i) for i in group] for group in groups]
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"TurnOrder(groups={groups!r}) needs lists of agents, such as [[0, 1], [2]]"
+            ) from error
         if not any(self.groups):
             raise ValueError(f"TurnOrder(groups={groups!r}) never lets anybody act")
 
@@ -236,7 +241,10 @@ def from_config(config: dict[str, Any]) -> PlayerFunction:
 
 
 def _probabilities(name: str, value: float | Sequence[float]) -> float | list[float]:
-    array = np.asarray(value, np.float64)
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
     if array.ndim > 1 or not np.all((array >= 0) & (array <= 1)):
         raise ValueError(f"{name}={value!r} must lie in [0, 1], one number or one for each agent")
     return array.tolist()

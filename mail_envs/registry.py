@@ -91,7 +91,8 @@ def make_game(id: str, **arguments):
     known = list(inspect.signature(kind).parameters)
     for name in arguments:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            ours = [p for p in inspect.signature(make_vec).parameters if p != "arguments"]
+            near = difflib.get_close_matches(name, [*known, *ours], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise TypeError(f"{id} has no argument {name!r}; {hint}")
     game = kind(**{**found.arguments, **arguments})

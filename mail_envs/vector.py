@@ -64,6 +64,8 @@ class VectorGame:
         num_threads: int = 1,
         autoreset: bool = True,
     ):
+        if num_threads < 1:
+            raise ValueError(f"num_threads={num_threads!r} must be at least 1")
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs!r} must be at least 1")
         if null_action not in ("null", "as_action"):
@@ -213,7 +215,13 @@ class VectorGame:
         if seed is None and self._started:
             seeds = following_seeds(np.asarray(self._host("seed")))
         else:
-            seeds = check_seed(seed) + np.arange(self.num_envs, dtype=np.int64)
+            first = check_seed(seed)
+            if first > 2**63 - self.num_envs:
+                raise ValueError(
+                    f"seed={seed!r}: environment e gets seed + e, which must stay below "
+                    f"2**63 for all {self.num_envs} environments"
+                )
+            seeds = first + np.arange(self.num_envs, dtype=np.int64)
         return self.reset_to(seeds)
 
     def reset_to(self, seeds: np.ndarray) -> tuple[Any, dict[str, Any]]:
@@ -221,6 +229,8 @@ class VectorGame:
         b = self.buffers
         b.seeds[...] = self._device.put(np.asarray(seeds, np.int64))
         b.which[...] = True
+        b.terminated[...] = False
+        b.truncated[...] = False
         self._launch_reset()
         self._started = True
         self.participation.draw()
@@ -285,7 +295,13 @@ class VectorGame:
                 raise TypeError(
                     f"actions have dtype {actions.dtype}; these are discrete, pass integers"
                 )
+            if actions.dtype.kind not in "fiu":
+                raise TypeError(
+                    f"actions have dtype {actions.dtype}; these are continuous, pass numbers"
+                )
             np.copyto(target, actions, casting="unsafe")
+            if self.discrete and actions.dtype.itemsize >= target.dtype.itemsize:
+                self._check_width(actions)
         else:
             import torch
 
@@ -295,6 +311,17 @@ class VectorGame:
                     f"actions have dtype {actions.dtype}; these are discrete, pass integers"
                 )
             target.copy_(actions)
+
+    def _check_width(self, actions: np.ndarray) -> None:
+        """ValueError when an action of a participating agent does not fit into 32 bits."""
+        b = self.buffers
+        if np.array_equal(b.actions, actions):
+            return
+        for e, i in np.argwhere((b.actions != actions) & (b.participation != 0)):
+            raise ValueError(
+                f"action {actions[e, i]!s} of {self.agents[i]} in environment {e} is not "
+                f"in {self.action_spaces[self.agents[i]]}; nothing was played"
+            )
 
     def check_action(self, agent: str, action) -> int | np.ndarray:
         """One agent's action as a number or array; TypeError or ValueError when it is not in its space."""
@@ -317,6 +344,7 @@ class VectorGame:
 
     def _raise_invalid_action(self) -> None:
         if not self._on_cpu:
+            self.buffers.errors[INVALID_ACTION] = 0
             raise ValueError(
                 "an action outside its space was sent to the device; it counted as null"
             )
@@ -354,6 +382,11 @@ class VectorGame:
             "history": self.participation.history,
             "past_actions": self.participation.past_actions,
         }
+        missing = {k for k, v in targets.items() if v is not None} ^ set(arrays)
+        if missing:
+            raise ValueError(
+                f"the saved state is of another player function: {', '.join(sorted(missing))}"
+            )
         for name, value in arrays.items():
             target = targets[name]
             host = np.asarray(value)

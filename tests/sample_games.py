@@ -1,4 +1,4 @@
-"""A game in which agents die and masks forbid actions, as a user would write it."""
+"""A game in which agents die and masks forbid actions, as a user would write it; a way to play."""
 
 from __future__ import annotations
 
@@ -83,3 +83,13 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
         observations[i, n] = np.float32(i)
         for j in range(n):
             observations[i, j] = state.lives[j]
+
+
+def finish(env):
+    """Play an AEC episode of zeros to its end; turns (agent, cumulative reward, ended) in order."""
+    turns = []
+    for agent in env.agent_iter():
+        _, reward, terminated, truncated, _ = env.last()
+        turns.append((agent, reward, terminated or truncated))
+        env.step(None if terminated or truncated else 0)
+    return turns

@@ -168,7 +168,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
     assert "saved at step" in folder.with_name("seed_0.log").read_text()
 
 
-def test_ray_is_asked_for_only_when_needed(monkeypatch):
+def test_ray_is_asked_for_only_when_needed(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SpecError, match="pip install ray"):
-        OnRay("auto")
+        OnRay("auto", tmp_path)

@@ -75,6 +75,7 @@ class CoopNav(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
+        world.at_least_one(num_agents=num_agents, num_landmarks=num_landmarks)
         self.agents = [f"agent_{i}" for i in range(num_agents)]
         self.max_rounds = max_rounds
         absolute = world.choice("observation", observation, OBSERVATION)

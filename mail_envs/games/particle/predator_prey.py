@@ -77,7 +77,8 @@ class PredatorPrey(KernelGame):
         }
         self.action_spaces = world.action_spaces(self.agents, continuous_actions)
         self.state_space = world.state_space(num_agents, num_obstacles)
-        self.state_dtype = np.dtype(world.body_fields(num_agents, num_obstacles), align=True)
+        fields = [*world.body_fields(num_agents, num_obstacles), ("contacts", "i4")]
+        self.state_dtype = np.dtype(fields, align=True)
         adversaries = num_adversaries
         self.params = world.make_params(
             num_agents,
@@ -102,6 +103,7 @@ class PredatorPrey(KernelGame):
 @device_function
 def reset_env(state, rng, params):
     scatter(state, rng, OBSTACLE_RANGE)
+    state.contacts = 0
 
 
 @device_function
@@ -115,7 +117,8 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
     rewards[0] = -gain - wall(state.pos[0, 0]) - wall(state.pos[0, 1])
     for j in range(1, state.pos.shape[0]):
         rewards[j] = gain
-    metrics[0] = np.float32(contacts)
+    state.contacts += contacts
+    metrics[0] = np.float32(state.contacts)
     return False
 
 

@@ -96,6 +96,13 @@ def choice(name, value, options):
     return options.index(value)
 
 
+def at_least_one(**counts):
+    """ValueError naming the first of `counts` that is below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count!r} must be at least 1")
+
+
 @device_function
 def scatter(state, rng, landmark_range):
     """Agents uniform in [-1, 1]^2 at rest, landmarks uniform in [-range, range]^2."""
@@ -124,8 +131,10 @@ def control(state, actions, acts, params):
     """Turn actions into forces. Agents that do not act coast, brake or hold their last push."""
     for i in range(state.pos.shape[0]):
         on = np.float32(acts[i] != 0)  # arithmetic instead of a branch that nobody can predict
-        x = push_axis(actions, i, 0) * params.accel[i] * on
-        y = push_axis(actions, i, 1) * params.accel[i] * on
+        x = push_axis(actions, i, 0) * params.accel[i]
+        y = push_axis(actions, i, 1) * params.accel[i]
+        x = x if acts[i] != 0 else ZERO  # selected, not multiplied: 0 * NaN is NaN
+        y = y if acts[i] != 0 else ZERO
         if params.null_dynamics == HOLD:
             x += state.control[i, 0] * (ONE - on)
             y += state.control[i, 1] * (ONE - on)
