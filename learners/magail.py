@@ -106,7 +106,7 @@ class Args(DemoSettings):
 
 
 PRESETS = {
-    # The papers' losses to the letter: nothing is added to them.
+    # Nothing is added to the papers' losses; occupancy measures stay sums (--no-horizon-occupancy).
     "paper": {"steps": 6_000_000, "input_noise": 0.0, "cloning": 0.0, "disc_first": 10},
     "quick": {"steps": 3_000_000},
 }
@@ -341,6 +341,11 @@ def prepare(
         f"{' of random play (control)' if args.control else ''}, {args.discriminator} discriminators, "
         f"{run.device}, {run.folder}"
     )
+    if args.steps <= args.disc_first * rollout.steps:
+        run.say(
+            f"note: the first {args.disc_first * rollout.steps:,} steps train discriminators and critics only, "
+            "so this run will not change the cloned policies: give more --steps, or fewer --disc-first"
+        )
     if args.reward in ONE_SIGNED:
         run.say(
             f"note: the reward form {args.reward!r} has one sign; where episodes can end early it pays for "

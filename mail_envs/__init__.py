@@ -17,6 +17,10 @@ _LAZY = (
 __all__ = ["EnvSpec", "make", "make_game", "make_vec", "register", "spec", "specs", *_LAZY]
 
 
+def __dir__():
+    return sorted([*globals(), *_LAZY])
+
+
 def __getattr__(name):  # numba is imported when the first game is made, not before
     if name in _LAZY:
         from mail_envs import player_functions

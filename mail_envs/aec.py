@@ -90,6 +90,8 @@ class AECGame(AECEnv):
 
     def last(self, observe: bool = True):
         """Observation, cumulative reward, terminated, truncated and info of the agent that acts now."""
+        if not self.agents:
+            raise RuntimeError("last() was called before reset() or after the end of the episode")
         agent = self.agent_selection
         return (
             self.observe(agent) if observe else None,

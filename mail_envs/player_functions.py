@@ -12,10 +12,12 @@ those that look at the history.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numba.core import config
 
 
 class PlayerFunction:
@@ -158,7 +160,7 @@ class HistoryDependent(PlayerFunction):
         if not callable(function):
             raise TypeError(f"{type(self).__name__} needs a function, got {function!r}")
         self.function = function
-        self.compiled = hasattr(function, "py_func")
+        self.compiled = _is_scalar(function)
 
     def _arguments(self):
         source = getattr(self.function, "py_func", self.function)
@@ -238,6 +240,13 @@ def from_config(config: dict[str, Any]) -> PlayerFunction:
                 "player_function= yourself"
             ) from error
     return classes[kind](**arguments)
+
+
+def _is_scalar(function: Callable) -> bool:
+    """Whether a function is about one agent `i`: compiled, or left in Python by NUMBA_DISABLE_JIT=1."""
+    if config.DISABLE_JIT:
+        return next(iter(inspect.signature(function).parameters), None) == "i"
+    return hasattr(function, "py_func")
 
 
 def _probabilities(name: str, value: float | Sequence[float]) -> float | list[float]:

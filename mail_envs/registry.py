@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,13 +55,21 @@ def register(
 ) -> None:
     """Add an id, here and as `mail/<id>-v0` in PettingZoo's registry.
 
-    `player_function` is called with the number of agents; None: synchronous.
+    `player_function` is a player function, or makes one from the number of agents; None: synchronous.
     """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", id):
+        raise ValueError(f"the id {id!r} must be lower-case letters, digits and underscores")
     if id in _SPECS:
         raise ValueError(f"the id {id!r} is already registered")
+    if player_function is not None and not callable(player_function):
+        player_function = partial(_always, player_function)
     _SPECS[id] = EnvSpec(id, entry_point, player_function, dict(arguments or {}), family, summary)
     for api in ("aec", "parallel"):
         pettingzoo.register(api, f"mail/{id}-v0", entry_point=partial(_from_pettingzoo, id, api))
+
+
+def _always(player_function, num_agents: int):
+    return player_function
 
 
 def _from_pettingzoo(id: str, api: str, max_cycles: int | None = None, **arguments):

@@ -28,6 +28,7 @@ screen is needed for arrays. The shapes are those of `mail_envs.drawing.Drawing`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,9 @@ class Canvas(Drawing):
             return self._window
         try:
             self._pygame.display.init()
+            driver = self._pygame.display.get_driver()
+            if driver in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
+                raise self._pygame.error("there is no screen")
             window = self._pygame.display.set_mode(self.size)
         except self._pygame.error as error:
             raise RenderingError(

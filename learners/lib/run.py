@@ -116,7 +116,7 @@ class Run:
         else:
             name = args.run_dir or f"runs/{learner}_{args.env}_{args.seed}"
             self.folder = Path(name)
-            if (self.folder / "config.yaml").exists():
+            if checkpoints(self.folder):  # a start that failed leaves none
                 raise ValueError(
                     f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
                 )
