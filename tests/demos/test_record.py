@@ -135,8 +135,11 @@ def start_recording(out: Path, episodes: int = 1_000_000) -> subprocess.Popen:
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_recording_keeps_what_was_finished_and_continues(tmp_path, kind):
     process = start_recording(tmp_path / "set")
-    process.send_signal(kind)
-    process.wait(60)
+    try:
+        process.send_signal(kind)
+        process.wait(60)
+    finally:
+        process.kill()
     d = Demonstrations.open(tmp_path / "set")
     assert len(d) > 10 and [e.seed for e in d] == list(range(len(d)))
     assert replay.verify(d.first(5)) == []

@@ -155,8 +155,11 @@ def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
             if metrics.exists() and len(metrics.read_text().splitlines()) > count:
                 break
             time.sleep(0.1)
-        os.kill(process.pid, signal.SIGINT)
-        text, _ = process.communicate(timeout=60)
+        try:
+            os.kill(process.pid, signal.SIGINT)
+            text, _ = process.communicate(timeout=60)
+        finally:
+            process.terminate()  # nothing to end, unless that took too long
         assert process.returncode == 130
         return text
 
