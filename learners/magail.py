@@ -426,7 +426,7 @@ def null_action_for(args: Args, device: torch.device) -> str:
     """φ is an action only where an agent can be absent and actions are discrete."""
     import mail_envs
 
-    probe = make_game(dataclasses.replace(args), 1, device)
+    probe = make_game(args, 1, device)
     synchronous = isinstance(probe.player_function, mail_envs.Synchronous)
     discrete = probe.discrete
     probe.close()

@@ -59,6 +59,7 @@ class CoopReaching(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
+        world.at_least_one(num_agents=num_agents)
         self.agents = [f"agent_{i}" for i in range(num_agents)]
         self.max_rounds = max_rounds
         self.observation_spaces = world.observation_spaces(self.agents, 4 + 4 * (num_agents - 1))

@@ -67,6 +67,7 @@ class PredatorPrey(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
+        world.at_least_one(num_adversaries=num_adversaries)
         num_agents = 1 + num_adversaries
         self.agents = ["prey_0", *(f"adversary_{i}" for i in range(num_adversaries))]
         self.max_rounds = max_rounds
