@@ -47,13 +47,19 @@ class AECGame(AECEnv):
         b = vector.buffers
         self._index = {a: i for i, a in enumerate(self.possible_agents)}
         dims = vector.observation_dims
-        self._rows = {a: b.observations[0, i, : dims[i]] for a, i in self._index.items()}
-        self._masks = {a: b.action_mask[0, i] for a, i in self._index.items()}
+        self._rows = {
+            a: b.observations[0, i, : dims[i]].reshape(vector.observation_spaces[a].shape)
+            for a, i in self._index.items()
+        }
+        self._own = {a: vector.action_dims[i] for a, i in self._index.items()}
+        self._masks = {a: b.action_mask[0, i, : self._own[a]] for a, i in self._index.items()}
         self._rewards = b.rewards[0]
         self._participation = b.participation[0]
         self._alive = b.alive[0]
+        self._slots: dict = dict(self._index)
+        if not vector.discrete:  # an agent's own components
+            self._slots = {a: np.s_[i, : self._own[a]] for a, i in self._index.items()}
         self._actions = b.actions[0]
-        self._num_actions = vector.num_actions
         self._discrete = vector.discrete
 
     def observation_space(self, agent: str) -> gymnasium.Space:
@@ -114,7 +120,7 @@ class AECGame(AECEnv):
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        self._actions[self._index[agent]] = self.vector.check_action(agent, action)
+        self._actions[self._slots[agent]] = self.vector.check_action(agent, action)
         self._cumulative_rewards[agent] = 0.0
         if self._paid:
             self.rewards = dict.fromkeys(self.agents, 0.0)
@@ -161,8 +167,7 @@ class AECGame(AECEnv):
             "illegal_actions": int(clock["illegal_actions"][0]),
         }
         if self._discrete and not self.mask_in_observation:
-            masks = self.vector.buffers.action_mask[0].copy()
-            self.infos = {a: {**shared, "action_mask": masks[index[a]]} for a in self.agents}
+            self.infos = {a: {**shared, "action_mask": self._masks[a].copy()} for a in self.agents}
         else:
             self.infos = {a: dict(shared) for a in self.agents}
 
@@ -186,8 +191,8 @@ class AECGame(AECEnv):
         }
         self.infos = {a: dict(outcome) for a in self.agents}
         if self._discrete and not self.mask_in_observation:
-            for info in self.infos.values():
-                info["action_mask"] = np.ones(self._num_actions, np.int8)
+            for agent, info in self.infos.items():
+                info["action_mask"] = np.ones(self._own[agent], np.int8)
         self._queue = []
         self.agent_selection = self.agents[0]
 

@@ -87,6 +87,16 @@ class Drawing:
         self._surface.fill(PAPER)
         self._draw_field(xmin, xmax, ymin, ymax)
 
+    def picture(self, pixels: np.ndarray) -> None:
+        """Fill the frame with an image uint8 (H, W, 3), as large as fits."""
+        self._surface.fill(PAPER)
+        room = np.array([self.size[0], self.size[1] - self._top]) * SUPERSAMPLING
+        size = np.array([pixels.shape[1], pixels.shape[0]])
+        size = (size * (room / size).min()).astype(int)
+        image = self._pygame.surfarray.make_surface(np.asarray(pixels).swapaxes(0, 1))
+        corner = (room - size) // 2 + (0, self._top * SUPERSAMPLING)
+        self._surface.blit(self._pygame.transform.smoothscale(image, size), corner)
+
     # -- shapes -----------------------------------------------------------------------------
 
     def circle(

@@ -61,16 +61,19 @@ def clock_dtype(num_agents: int) -> np.dtype:
     )
 
 
-def settings_dtype(num_actions: int) -> np.dtype:
-    """What a launch knows of the view: the time limit, what follows an end, the legal numbers."""
+def settings_dtype(num_agents: int, num_components: int) -> np.dtype:
+    """What a launch knows of the view: the time limit, what follows an end, the legal numbers.
+
+    `num_components`: of continuous actions, the largest agent's; 0 for discrete ones.
+    """
     return np.dtype(
         [
             ("max_rounds", "i4"),
             ("autoreset", "i4"),
             ("fixed_horizon", "i4"),
-            ("num_actions", "i4"),
-            ("low", "f4", (num_actions,)),  # bounds of continuous actions
-            ("high", "f4", (num_actions,)),
+            ("num_actions", "i4", (num_agents,)),  # discrete; φ as an action counts
+            ("low", "f4", (num_agents, num_components)),  # bounds of continuous actions
+            ("high", "f4", (num_agents, num_components)),
         ],
         align=True,
     )
@@ -80,9 +83,9 @@ def settings_dtype(num_actions: int) -> np.dtype:
 def in_space(actions, e, i, settings):
     """Whether agent i's action lies in its space. NaN does not."""
     if actions.ndim == 2:
-        return 0 <= actions[e, i] < settings.num_actions
+        return 0 <= actions[e, i] < settings.num_actions[i]
     for k in range(actions.shape[2]):
-        if not (settings.low[k] <= actions[e, i, k] <= settings.high[k]):
+        if not (settings.low[i, k] <= actions[e, i, k] <= settings.high[i, k]):
             return False
     return True
 
@@ -137,13 +140,14 @@ def begin_episode(seed, params, state, clock):
 
 
 @device_function
-def observe(params, state, clock, observations, action_mask, alive, global_state):
-    if clock.idle == 0:
-        observe_env(state, params, observations, action_mask, alive, global_state)
-    else:
+def observe(params, settings, state, clock, observations, action_mask, alive, global_state):
+    observe_env(state, params, observations, action_mask, alive, global_state)
+    if clock.idle != 0:
         for i in range(observations.shape[0]):
             for k in range(observations.shape[1]):
                 observations[i, k] = ZERO
+            for a in range(min(settings.num_actions[i], action_mask.shape[1])):
+                action_mask[i, a] = 1
         for k in range(global_state.shape[0]):
             global_state[k] = ZERO
 
@@ -180,17 +184,18 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
         for i in range(participation.shape[1]):
             now.last_returns[i] = now.returns[i]
         if settings.autoreset != 0:
-            observe(params, me, now, final_observations[e], action_mask[e], alive[e],
+            observe(params, settings, me, now, final_observations[e], action_mask[e], alive[e],
                     final_state[e])
             begin_episode(next_seed(now.seed), params, me, now)
-    observe(params, me, now, observations[e], action_mask[e], alive[e], global_state[e])
+    observe(params, settings, me, now, observations[e], action_mask[e], alive[e], global_state[e])
 
 
 @device_function
-def reset_one(e, params, state, clock, seeds, observations, alive, action_mask, global_state):
+def reset_one(e, params, settings, state, clock, seeds, observations, alive, action_mask, global_state):
     clock[e].illegal_actions = 0
     begin_episode(seeds[e], params, state[e], clock[e])
-    observe(params, state[e], clock[e], observations[e], action_mask[e], alive[e], global_state[e])
+    observe(params, settings, state[e], clock[e], observations[e], action_mask[e], alive[e],
+            global_state[e])
 '''
 
 _STEP_ARGUMENTS = """params, settings, state, clock, actions, participation, acts,
@@ -204,7 +209,7 @@ _STEP_CALL = """step_one(e, params[0], settings[0], state, clock, actions, parti
 _RESET_ARGUMENTS = """which, params, settings, state, clock, seeds,
           observations, alive, action_mask, global_state"""
 
-_RESET_CALL = """reset_one(e, params[0], state, clock, seeds,
+_RESET_CALL = """reset_one(e, params[0], settings[0], state, clock, seeds,
                       observations, alive, action_mask, global_state)"""
 
 _CPU = """
@@ -267,6 +272,28 @@ def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: b
         reset_arguments=_RESET_ARGUMENTS,
         reset_call=_RESET_CALL,
     )
+
+
+class KernelLaunches:
+    """A kernel game's launches, tied to the buffers of a view: `step()` and `reset()` only run them."""
+
+    def __init__(self, game, buffers, settings: np.ndarray, device, name: str):
+        b, threads = buffers, getattr(device, "num_threads", 1) > 1
+        params, settings = device.put(game.params), device.put(settings)
+        launches = game_launches(game.kernels, name, device=device.name, threads=threads)
+        outputs = (b.observations, b.rewards, b.terminated, b.truncated, b.alive, b.action_mask)
+        finals = (b.state, b.final_observations, b.final_state, b.metrics, b.errors)
+        inputs = (params, settings, b.world, b.clock, b.actions, b.participation, b.acts)
+        self.step = device.bind(launches.step, *inputs, *outputs, *finals)
+        seen = (b.observations, b.alive, b.action_mask, b.state)
+        begun = (b.which, params, settings, b.world, b.clock, b.seeds)
+        self.reset = device.bind(launches.reset, *begun, *seen)
+
+    def replay(self) -> None:
+        """After `set_state`: the records are all there is."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 _LOOP = """

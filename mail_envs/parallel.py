@@ -41,6 +41,8 @@ class ParallelGame(ParallelEnv):
         self.state_space = vector.state_space
         self.agents = []
         self._index = {a: i for i, a in enumerate(self.possible_agents)}
+        self._shapes = [vector.observation_spaces[a].shape for a in self.possible_agents]
+        self._own = vector.action_dims
 
     def observation_space(self, agent: str) -> gymnasium.Space:
         return self.observation_spaces[agent]
@@ -80,7 +82,8 @@ class ParallelGame(ParallelEnv):
                     f"{', '.join(actions) or 'nothing'}"
                 )
         for agent, action in checked.items():
-            b.actions[0, self._index[agent]] = action
+            i = self._index[agent]
+            b.actions[0, i if self.vector.discrete else np.s_[i, : self._own[i]]] = action
         self.vector.advance()
         acting = self.agents
         over = bool(b.terminated[0] or b.truncated[0])
@@ -101,9 +104,9 @@ class ParallelGame(ParallelEnv):
         rows = {}
         for agent in self.agents:
             i = self._index[agent]
-            row = b.observations[0, i, : dims[i]].copy()
+            row = b.observations[0, i, : dims[i]].reshape(self._shapes[i]).copy()
             rows[agent] = (
-                {"observation": row, "action_mask": b.action_mask[0, i].copy()}
+                {"observation": row, "action_mask": b.action_mask[0, i, : self._own[i]].copy()}
                 if self.mask_in_observation
                 else row
             )
@@ -121,7 +124,7 @@ class ParallelGame(ParallelEnv):
                 "illegal_actions": int(clock["illegal_actions"][0]),
             }
             if self.vector.discrete and not self.mask_in_observation:
-                infos[agent]["action_mask"] = b.action_mask[0, i].copy()
+                infos[agent]["action_mask"] = b.action_mask[0, i, : self._own[i]].copy()
         return infos
 
     def state(self) -> np.ndarray:

@@ -26,7 +26,8 @@ class Participation:
         buffers: the view's arrays; this class writes `participation` and restricts `action_mask`.
         device: where they live.
         max_rounds: T, the length of the histories.
-        discrete: kind of actions; as_action: whether φ is the last discrete action.
+        action_dims: every agent's own number of discrete actions, or of continuous components.
+        discrete: kind of actions; as_action: whether φ is the last discrete action, not counted above.
         has_action_mask: whether the game writes a mask of its own every round.
     """
 
@@ -37,21 +38,32 @@ class Participation:
         device,
         *,
         max_rounds: int,
+        action_dims: list[int],
         discrete: bool,
         as_action: bool,
         has_action_mask: bool,
     ):
         num_envs, num_agents = buffers.participation.shape
-        num_actions = (buffers.action_mask if discrete else buffers.actions).shape[2] - as_action
-        player.check(num_agents, num_actions, discrete)
+        num_actions = max(action_dims)
+        player.check(num_agents, action_dims, discrete)
         self.player, self.buffers = player, buffers
         self.past_actions: Any = None
         self.history: Any = None
         self._remember = None
         clock, alive, participation = buffers.clock, buffers.alive, buffers.participation
 
+        has_turns = buffers.turns.shape[1] > 0
+        if has_turns != player.needs_turns:
+            raise ValueError(
+                f"this game has its own order of turns, which {player!r} cannot replace: use OwnOrder()"
+                if has_turns
+                else "OwnOrder() is for games that say whose turn it is; this one does not"
+            )
         table = player.table(num_agents)
-        if table is not None:
+        if has_turns:
+            kernel = launch(draw_from_turns, "turns, alive, participation", device.name)
+            self._draw = device.bind(kernel, buffers.turns, alive, participation)
+        elif table is not None:
             row = np.array([table[1], player.shared_coin], np.int32)
             kernel = launch(draw_from_table, "table, row, clock, alive, participation", device.name)
             self._draw = device.bind(
@@ -107,11 +119,12 @@ class Participation:
                 player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
             )
             kernel = launch(
-                restrict_masks, "members, flags, participation, action_mask", device.name
+                restrict_masks, "members, own, flags, participation, action_mask", device.name
             )
             self._restrict = device.bind(
                 kernel,
                 device.put(members),
+                device.put(np.array(action_dims, np.int32)),
                 device.put(np.array([has_action_mask, as_action], np.int32)),
                 participation,
                 buffers.action_mask,
@@ -157,6 +170,12 @@ def draw_from_table(e, table, row, clock, alive, participation):
 
 
 @device_function
+def draw_from_turns(e, turns, alive, participation):
+    for i in range(participation.shape[1]):
+        participation[e, i] = turns[e, i] != 0 and alive[e, i]
+
+
+@device_function
 def remember(e, clock, actions, participation, alive, action_mask, past_actions):
     t = clock[e].rounds
     if t >= past_actions.shape[1]:  # an ended game that is left as it is
@@ -173,22 +192,22 @@ def remember(e, clock, actions, participation, alive, action_mask, past_actions)
 
 
 @device_function
-def restrict_masks(e, members, flags, participation, action_mask):
+def restrict_masks(e, members, own, flags, participation, action_mask):
     """Narrow masks to the action set. Agents that do not act may send anything, or only φ.
 
-    `flags`: [whether the game wrote a mask, whether φ is the last action].
+    `own`: (N,) numbers of actions without φ. `flags`: [whether the game wrote a mask, whether φ is the
+    last action].
     """
-    num_actions = members.shape[1]
     for i in range(participation.shape[1]):
         m = participation[e, i]
-        for a in range(num_actions):
+        for a in range(own[i]):
             if m == 0:
                 action_mask[e, i, a] = 1 - flags[1]
             else:
                 free = action_mask[e, i, a] if flags[0] != 0 else 1
                 action_mask[e, i, a] = free * members[min(m, members.shape[0]) - 1, a]
         if flags[1] != 0:
-            action_mask[e, i, num_actions] = m == 0
+            action_mask[e, i, own[i]] = m == 0
 
 
 @device_function

@@ -27,12 +27,14 @@ class PlayerFunction:
         num_sets: M, the number of action sets.
         shared_coin: one number per round decides for all agents, instead of one for each.
         needs_history, needs_state: what `probability` wants to see.
+        needs_turns: whether the game's own turns decide.
     """
 
     num_sets = 1
     shared_coin = False
     needs_history = False
     needs_state = False
+    needs_turns = False
 
     def table(self, num_agents: int) -> tuple[np.ndarray, int] | None:
         """Probabilities by round: float32 (R, N), and the row to which the last one returns.
@@ -41,8 +43,11 @@ class PlayerFunction:
         """
         return None
 
-    def check(self, num_agents: int, num_actions: int, discrete: bool) -> None:
-        """Raise ValueError when this player function cannot be used for such a game."""
+    def check(self, num_agents: int, action_dims: Sequence[int], discrete: bool) -> None:
+        """Raise ValueError when this player function cannot be used for such a game.
+
+        `action_dims`: every agent's number of discrete actions, or of components of continuous ones.
+        """
         self.table(num_agents)
 
     def to_config(self) -> dict[str, Any]:
@@ -67,6 +72,12 @@ class Synchronous(PlayerFunction):
 
     def table(self, num_agents):
         return np.ones((1, num_agents), np.float32), 0
+
+
+class OwnOrder(PlayerFunction):
+    """The game itself says whose turn it is, as chess does: the only choice for such games."""
+
+    needs_turns = True
 
 
 class TurnOrder(PlayerFunction):
@@ -203,13 +214,18 @@ class ActionSets(HistoryDependent):
             raise ValueError(f"ActionSets(sets={sets!r}): every action set needs an action")
         self.num_sets = len(self.sets)
 
-    def check(self, num_agents, num_actions, discrete):
+    def check(self, num_agents, action_dims, discrete):
         for s in self.sets:
             for a in s:
-                if not 0 <= a < num_actions:
+                if not 0 <= a < max(action_dims):
                     raise ValueError(
-                        f"ActionSets: action {a} in set {s} is outside 0 to {num_actions - 1}"
+                        f"ActionSets: action {a} in set {s} is outside 0 to {max(action_dims) - 1}"
                     )
+            if min(s) >= min(action_dims):
+                raise ValueError(
+                    f"ActionSets: set {s} leaves nothing to agents that have only actions 0 to "
+                    f"{min(action_dims) - 1}"
+                )
 
     def membership(self, num_actions: int) -> np.ndarray:
         """int8 (M, A): 1 where the set contains the action."""
@@ -225,7 +241,15 @@ class ActionSets(HistoryDependent):
 def from_config(config: dict[str, Any]) -> PlayerFunction:
     """The player function that `to_config` described. User functions are imported by name."""
     arguments = dict(config)
-    kinds = (Synchronous, TurnOrder, Stochastic, HistoryDependent, StateDependent, ActionSets)
+    kinds = (
+        Synchronous,
+        OwnOrder,
+        TurnOrder,
+        Stochastic,
+        HistoryDependent,
+        StateDependent,
+        ActionSets,
+    )
     classes = {c.__name__: c for c in kinds}
     kind = arguments.pop("type", None)
     if kind not in classes:

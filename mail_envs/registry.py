@@ -25,6 +25,7 @@ class EnvSpec:
         arguments: defaults that differ from the class's own.
         family: groups ids in tables.
         summary: one line.
+        backends: other entry points that play the same game, by the name that `make(backend=...)` takes.
     """
 
     id: str
@@ -33,11 +34,19 @@ class EnvSpec:
     arguments: dict[str, Any] = field(default_factory=dict)
     family: str = "user"
     summary: str = ""
+    backends: dict[str, str | type] = field(default_factory=dict)
 
-    def load(self) -> type:
-        if not isinstance(self.entry_point, str):
-            return self.entry_point
-        module, _, name = self.entry_point.partition(":")
+    def load(self, backend: str | None = None) -> Any:
+        """The game's class, or that of another backend."""
+        if backend is not None and backend not in self.backends:
+            known = ", ".join(map(repr, self.backends)) or "there are none"
+            raise ValueError(
+                f"{self.id} has no backend={backend!r} beside its own (None); others: {known}"
+            )
+        entry_point = self.entry_point if backend is None else self.backends[backend]
+        if not isinstance(entry_point, str):
+            return entry_point
+        module, _, name = entry_point.partition(":")
         return getattr(importlib.import_module(module), name)
 
 
@@ -52,6 +61,7 @@ def register(
     arguments: dict[str, Any] | None = None,
     family: str = "user",
     summary: str = "",
+    backends: dict[str, str | type] | None = None,
 ) -> None:
     """Add an id, here and as `mail/<id>-v0` in PettingZoo's registry.
 
@@ -63,7 +73,15 @@ def register(
         raise ValueError(f"the id {id!r} is already registered")
     if player_function is not None and not callable(player_function):
         player_function = partial(_always, player_function)
-    _SPECS[id] = EnvSpec(id, entry_point, player_function, dict(arguments or {}), family, summary)
+    _SPECS[id] = EnvSpec(
+        id,
+        entry_point,
+        player_function,
+        dict(arguments or {}),
+        family,
+        summary,
+        dict(backends or {}),
+    )
     for api in ("aec", "parallel"):
         pettingzoo.register(api, f"mail/{id}-v0", entry_point=partial(_from_pettingzoo, id, api))
 
@@ -83,7 +101,17 @@ def specs() -> dict[str, EnvSpec]:
 
 
 def spec(id: str) -> EnvSpec:
-    """What `id` stands for; ValueError naming the nearest ids when there is none."""
+    """What `id` stands for; ValueError naming the nearest ids when there is none.
+
+    Beside ids: `pettingzoo:namespace/name-vN`, an environment of PettingZoo's registry or of an installed
+    module; and `my_game.py`, `my_game.py:id`, `my_module:id`, a user's own game, which is imported.
+    """
+    if id.startswith(PETTINGZOO):
+        return _pettingzoo_spec(id)
+    if id not in _SPECS and (":" in id or id.endswith(".py")):
+        from mail_envs.own_games import import_game
+
+        id = import_game(id)
     if id not in _SPECS:
         near = difflib.get_close_matches(id, _SPECS, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see mail_envs.specs()"
@@ -91,12 +119,25 @@ def spec(id: str) -> EnvSpec:
     return _SPECS[id]
 
 
-def make_game(id: str, **arguments):
+PETTINGZOO = "pettingzoo:"
+
+
+def _pettingzoo_spec(id: str) -> EnvSpec:
+    return EnvSpec(
+        id,
+        "mail_envs.adapters.pettingzoo:PettingZooGame",
+        arguments={"env": id.removeprefix(PETTINGZOO)},
+        family="pettingzoo",
+        summary="an environment of PettingZoo",
+    )
+
+
+def make_game(id: str, backend: str | None = None, **arguments):
     """The game and its default player function, for those who bring their own view."""
-    from mail_envs.player_functions import Synchronous
+    from mail_envs.player_functions import OwnOrder, Synchronous
 
     found = spec(id)
-    kind = found.load()
+    kind = found.load(backend)
     known = list(inspect.signature(kind).parameters)
     for name in arguments:
         if name not in known:
@@ -104,7 +145,12 @@ def make_game(id: str, **arguments):
             near = difflib.get_close_matches(name, [*known, *ours], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise TypeError(f"{id} has no argument {name!r}; {hint}")
-    game = kind(**{**found.arguments, **arguments})
+    factory = partial(kind, **{**found.arguments, **arguments})
+    game = factory()
+    if hasattr(game, "factory"):  # simulators: more copies, in other processes
+        game.factory = factory
+    if getattr(game, "has_turns", False):
+        return game, OwnOrder()
     default = found.player_function or (lambda num_agents: Synchronous())
     return game, default(len(game.agents))
 
@@ -166,6 +212,8 @@ def make_vec(
     array: str = "numpy",
     num_threads: int = 1,
     autoreset: bool = True,
+    num_workers: int | None = None,
+    worker_timeout: float = 60.0,
     **arguments,
 ):
     """Many copies of a game; see `mail_envs.vector.VectorGame`. With a seed it is reset at once."""
@@ -189,8 +237,10 @@ def make_vec(
         array=array,
         num_threads=num_threads,
         autoreset=autoreset,
+        num_workers=num_workers,
+        worker_timeout=worker_timeout,
     )
-    vector.id, vector.arguments = id, dict(arguments)
+    vector.id, vector.arguments = spec(id).id, dict(arguments)
     if seed is not None:
         vector.reset(seed=seed)
     return vector

@@ -284,7 +284,10 @@ def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
         alive=get(buffers.alive)[env],
         returns=clock["returns"],
     )
-    vector.game.draw(canvas, get(buffers.world)[env], participation)
+    if hasattr(vector.launches, "picture"):  # a simulator draws itself
+        canvas.picture(vector.launches.picture(env))
+    else:
+        vector.game.draw(canvas, get(buffers.world)[env], participation)
 
 
 def write_gif(path: str | Path, frames: Sequence[np.ndarray], fps: float = 10.0) -> Path:

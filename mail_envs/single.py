@@ -27,5 +27,6 @@ def observation_space(vector: VectorGame, agent: str, mask_in_observation: bool)
     box = vector.observation_spaces[agent]
     if not mask_in_observation:
         return box
-    mask = gymnasium.spaces.Box(0, 1, (vector.num_actions,), np.int8)
+    own = vector.action_dims[vector.agents.index(agent)]
+    mask = gymnasium.spaces.Box(0, 1, (own,), np.int8)
     return gymnasium.spaces.Dict({"observation": box, "action_mask": mask})

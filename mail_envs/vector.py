@@ -12,10 +12,10 @@ from mail_envs.devices import make_device
 from mail_envs.kernels import (
     INVALID_ACTION,
     INVALID_PROBABILITY,
-    game_launches,
+    KernelLaunches,
     settings_dtype,
 )
-from mail_envs.markov_game import KernelGame
+from mail_envs.markov_game import KernelGame, MarkovGame
 from mail_envs.participation import Participation
 from mail_envs.player_functions import PlayerFunction
 from mail_envs.random import check_seed, following_seeds
@@ -29,7 +29,8 @@ class VectorGame:
 
     All arrays that `reset` and `step` return are the game's own buffers (or torch views of them): the
     next step overwrites them, copy what you keep. Shapes: E environments, N agents, D the longest
-    observation (`observation_dims` has each agent's own length), A actions, S state.
+    observation (`observation_dims` has each agent's own length), A the most actions (`action_dims` has
+    each agent's own number, `null_actions` the number of φ where it is an action), S state.
 
     An environment that ends is reset within the same step; what it ended with is in `info`.
     Environment e of `reset(seed=s)` plays the episode of seed s + e, and every later episode gets a seed
@@ -48,11 +49,14 @@ class VectorGame:
         device: "cpu" or "cuda". array: "numpy" or "torch"; on CUDA always torch.
         num_threads: CPU threads; worth it from some ten thousand environments on.
         autoreset: False leaves ended environments as they are.
+        num_workers: of a simulator: processes that share the copies; 0: this one; None: this one for a
+            single copy, else as many as there are processors.
+        worker_timeout: seconds after which a worker that does not answer is started again.
     """
 
     def __init__(
         self,
-        game: KernelGame,
+        game: MarkovGame,
         player_function: PlayerFunction,
         num_envs: int = 1,
         *,
@@ -63,6 +67,8 @@ class VectorGame:
         array: str = "numpy",
         num_threads: int = 1,
         autoreset: bool = True,
+        num_workers: int | None = None,
+        worker_timeout: float = 60.0,
     ):
         if num_threads < 1:
             raise ValueError(f"num_threads={num_threads!r} must be at least 1")
@@ -80,11 +86,20 @@ class VectorGame:
             raise ValueError(f"max_rounds={self.max_rounds!r} must be at least 1")
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
-        self._device = make_device(device, num_envs, num_threads)
-        self.buffers = Buffers.allocate(
-            game, self._device, num_envs, self.num_actions, self.discrete
-        )
-        self._bind(autoreset)
+        if isinstance(game, KernelGame):
+            if num_workers:
+                raise ValueError(
+                    f"num_workers={num_workers!r} is for simulators; {type(game).__name__} is compiled: "
+                    "use num_threads"
+                )
+            self._device = make_device(device, num_envs, num_threads)
+            self._allocate(game.state_dtype)
+            name = _snake(type(game).__name__)
+            settings = self._settings(autoreset)
+            self.launches: Any = KernelLaunches(game, self.buffers, settings, self._device, name)
+        else:
+            self._open_simulators(device, num_threads, num_workers, worker_timeout, autoreset)
+        self._make_participation()
         self._on_cpu = self._device.name == "cpu"
         self._errors = self.buffers.errors
         self._started = False
@@ -95,84 +110,84 @@ class VectorGame:
     def _set_spaces(self) -> None:
         game = self.game
         self.observation_spaces, self.state_space = game.observation_spaces, game.state_space
-        self.observation_dims = [game.observation_spaces[a].shape[0] for a in self.agents]
+        self.observation_dims = [
+            int(np.prod(game.observation_spaces[a].shape)) for a in self.agents
+        ]
+        self.action_spaces, self.metadata = dict(game.action_spaces), dict(game.metadata)
         spaces: list[Any] = [game.action_spaces[a] for a in self.agents]
         self.discrete = isinstance(spaces[0], gymnasium.spaces.Discrete)
-        self.metadata = dict(game.metadata)
-        if self.discrete:
-            extra = self.null_action == "as_action"
-            self.num_actions = int(max(s.n for s in spaces)) + extra
-            self.action_spaces = (
-                {a: gymnasium.spaces.Discrete(int(s.n) + 1) for a, s in game.action_spaces.items()}
-                if extra
-                else game.action_spaces
-            )
-        elif self.null_action == "as_action":
-            raise ValueError("null_action='as_action' needs discrete actions; these are continuous")
-        else:
-            self.num_actions = spaces[0].shape[0]
-            self.action_spaces = game.action_spaces
+        self.action_dims = [int(s.n if self.discrete else s.shape[0]) for s in spaces]
+        self.null_actions: list[int] = []
+        if self.null_action == "as_action":
+            if not self.discrete:
+                raise ValueError(
+                    "null_action='as_action' needs discrete actions; these are continuous"
+                )
+            self.null_actions = self.action_dims
+            self.action_dims = [n + 1 for n in self.action_dims]
+            for agent, n in zip(self.agents, self.action_dims, strict=True):
+                self.action_spaces[agent] = gymnasium.spaces.Discrete(n)
+        self.num_actions = max(self.action_dims)
 
-    def _bind(self, autoreset: bool) -> None:
-        """Tie the launches to the buffers, once: a step then only runs them."""
-        b, game, device = self.buffers, self.game, self._device
-        settings = np.zeros(1, settings_dtype(0 if self.discrete else self.num_actions))
+    def _allocate(self, world_dtype: np.dtype) -> None:
+        self.buffers = Buffers.allocate(
+            self.game, world_dtype, self._device, self.num_envs, self.action_dims, self.discrete
+        )
+
+    def _settings(self, autoreset: bool) -> np.ndarray:
+        """What the launches know of this view, `kernels.settings_dtype` (1,)."""
+        components = 0 if self.discrete else self.num_actions
+        settings = np.zeros(1, settings_dtype(self.num_agents, components))
         settings["max_rounds"] = self.max_rounds
         settings["autoreset"], settings["fixed_horizon"] = autoreset, self.fixed_horizon
-        settings["num_actions"] = self.num_actions
+        settings["num_actions"] = self.action_dims
         if not self.discrete:
-            space: Any = game.action_spaces[self.agents[0]]
-            settings["low"], settings["high"] = space.low, space.high
-        params, settings = device.put(game.params), device.put(settings)
-        threads = getattr(device, "num_threads", 1) > 1
-        launches = game_launches(
-            game.kernels, _snake(type(game).__name__), device=device.name, threads=threads
+            settings["low"], settings["high"] = -np.inf, np.inf  # where an agent has no component
+            for i, (agent, a) in enumerate(zip(self.agents, self.action_dims, strict=True)):
+                space: Any = self.game.action_spaces[agent]
+                settings["low"][0, i, :a], settings["high"][0, i, :a] = space.low, space.high
+        return settings
+
+    def _open_simulators(
+        self,
+        device: str,
+        num_threads: int,
+        num_workers: int | None,
+        worker_timeout: float,
+        autoreset: bool,
+    ) -> None:
+        """E copies of a simulator: the game itself, or in worker processes, or batched by itself."""
+        from mail_envs.simulator import SimulatorLaunches, open_copies, record_dtype
+
+        game: Any = self.game
+        if device != "cpu" or num_threads != 1:
+            raise ValueError(
+                f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
+                f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
+            )
+        components = 0 if self.discrete else self.num_actions
+        record = record_dtype(self.max_rounds, self.num_agents, components)
+
+        def allocate(device):
+            self._device = device
+            self._allocate(record)
+            return self.buffers
+
+        copies = open_copies(game, self.num_envs, allocate, num_workers, worker_timeout)
+        self.launches = SimulatorLaunches(
+            copies, self.buffers, self._settings(autoreset), game.has_turns
         )
-        outputs = (
-            b.observations,
-            b.rewards,
-            b.terminated,
-            b.truncated,
-            b.alive,
-            b.action_mask,
-            b.state,
-            b.final_observations,
-            b.final_state,
-            b.metrics,
-            b.errors,
-        )
-        self._launch_step = device.bind(
-            launches.step,
-            params,
-            settings,
-            b.world,
-            b.clock,
-            b.actions,
-            b.participation,
-            b.acts,
-            *outputs,
-        )
-        self._launch_reset = device.bind(
-            launches.reset,
-            b.which,
-            params,
-            settings,
-            b.world,
-            b.clock,
-            b.seeds,
-            b.observations,
-            b.alive,
-            b.action_mask,
-            b.state,
-        )
+
+    def _make_participation(self) -> None:
         self.participation = Participation(
             self.player_function,
-            b,
-            device,
+            self.buffers,
+            self._device,
             max_rounds=self.max_rounds,
+            action_dims=self.null_actions or self.action_dims,
             discrete=self.discrete,
             as_action=self.null_action == "as_action",
-            has_action_mask=game.has_action_mask,
+            has_action_mask=self.game.has_action_mask,
         )
 
     def _wrap(self, array: str) -> None:
@@ -190,6 +205,8 @@ class VectorGame:
         }
         if self.discrete:
             info["action_mask"] = b.action_mask
+        if not isinstance(self.game, KernelGame):
+            info["worker_restarted"] = b.restarted
         self._fields = {
             "round": "rounds",
             "seed": "seed",
@@ -231,7 +248,7 @@ class VectorGame:
         b.which[...] = True
         b.terminated[...] = False
         b.truncated[...] = False
-        self._launch_reset()
+        self.launches.reset()
         self._started = True
         self.participation.draw()
         if self._device.get(b.errors)[INVALID_PROBABILITY]:
@@ -250,7 +267,8 @@ class VectorGame:
             (E,) and info: `participation` uint8 (E, N), who acts next; `action_mask` int8 (E, N, A);
             `alive` bool (E, N); `state` float32 (E, S); `round`, `seed`, `illegal_actions` (E,); and,
             valid where an episode just ended: `final_observation`, `final_state`, `episode_return`
-            float32 (E, N), `episode_length`, `episode_seed` (E,), and `metrics`.
+            float32 (E, N), `episode_length`, `episode_seed` (E,), and `metrics`. Of simulators also
+            `worker_restarted` bool (E,): the copy's process died, its episode was cut short.
 
         Raises:
             RuntimeError: before the first reset.
@@ -266,7 +284,7 @@ class VectorGame:
     def advance(self) -> None:
         """`step` with the actions that already lie in `buffers.actions`, and nothing returned."""
         self.participation.before_step()
-        self._launch_step()
+        self.launches.step()
         errors = self._errors if self._on_cpu else self._device_errors()
         if errors[INVALID_ACTION]:
             self._raise_invalid_action()
@@ -353,7 +371,8 @@ class VectorGame:
         for e, i in np.argwhere(b.participation != 0):
             action = b.actions[e, i]
             space = self.action_spaces[self.agents[i]]
-            if not space.contains(np.int64(action) if self.discrete else action):
+            own = np.int64(action) if self.discrete else action[: self.action_dims[i]]
+            if not space.contains(own):
                 raise ValueError(
                     f"action {action!s} of {self.agents[i]} in environment {e} is not in "
                     f"{space}; nothing was played"
@@ -402,6 +421,7 @@ class VectorGame:
                 target.copy_to_device(host.view(target.dtype).reshape(target.shape))
             else:
                 target.copy_(_tensor(host))
+        self.launches.replay()
         self._started = True
 
     def render(self, env: int = 0, mode: str = "rgb_array"):
@@ -414,6 +434,7 @@ class VectorGame:
         return self._canvas.present(mode, fps=RENDER_FPS)
 
     def close(self) -> None:
+        self.launches.close()
         if self._canvas is not None:
             self._canvas.close()
             self._canvas = None

@@ -1,0 +1,41 @@
+"""A simulator that is a kernel game underneath: whatever a view does with one must be the other's, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import mail_envs
+from mail_envs.devices import _readable
+from mail_envs.kernels import clock_dtype
+from mail_envs.random import DYNAMICS, stream_key
+from mail_envs.simulator import SimulatorGame
+
+
+class Twin(SimulatorGame):
+    """The registered kernel game `id`, called function by function from Python."""
+
+    def __init__(self, id: str = "coop_nav", **arguments):
+        self.game = game = mail_envs.make_game(id, **arguments)[0]
+        for name in ("agents", "observation_spaces", "action_spaces", "state_space", "max_rounds"):
+            setattr(self, name, getattr(game, name))
+        self.metric_names, self.has_action_mask = game.metric_names, game.has_action_mask
+        self.metadata = dict(game.metadata)
+        self.factory = lambda: Twin(id, **arguments)
+        self.record = _readable(np.zeros(1, game.state_dtype))
+        self.clock = _readable(np.zeros(1, clock_dtype(len(game.agents))))
+
+    def reset(self, seed):
+        self.clock["key"][0], self.clock["counter"][0] = stream_key(seed, DYNAMICS), 0
+        self.game.kernels["reset_env"](self.record[0], self.clock[0], self.game.params[0])
+
+    def step(self, actions, acts, rewards, metrics):
+        step = self.game.kernels["step_env"]
+        one = (self.record[0], self.clock[0], actions, acts, self.game.params[0])
+        return bool(step(*one, rewards, metrics)), False
+
+    def observe(self, observations, action_mask, alive, state):
+        observe = self.game.kernels["observe_env"]
+        observe(self.record[0], self.game.params[0], observations, action_mask, alive, state)
+
+    def picture(self):
+        return np.full((20, 40, 3), 200, np.uint8)

@@ -1,0 +1,118 @@
+"""A game made of simulators is played like a kernel game."""
+
+import numpy as np
+import pytest
+
+import mail_envs
+from mail_envs.markov_game import KernelGame
+from mail_envs.player_functions import HistoryDependent, OwnOrder, Stochastic, Synchronous
+from mail_envs.vector import VectorGame
+from tests.sample_games import LastStanding
+from tests.sample_simulator import Twin
+
+mail_envs.register("last_standing_of_simulators", LastStanding)
+
+GAMES = {
+    "coop_nav": {},
+    "coop_nav continuous": {"continuous_actions": True},
+    "predator_prey": {},
+    "last_standing_of_simulators": {},
+}
+
+
+def pair(name, num_envs, player=None, **view):
+    """The kernel game and its twin, in equal views."""
+    id, arguments = name.split()[0], GAMES[name]
+    views = []
+    for game in (mail_envs.make_game(id, **arguments)[0], Twin(id, **arguments)):
+        workers = {} if isinstance(game, KernelGame) else {"num_workers": 0}
+        views.append(VectorGame(game, player or Stochastic(0.5), num_envs, **view, **workers))
+    return views
+
+
+def actions_for(vec, rng):
+    if vec.discrete:
+        return rng.integers(0, vec.action_dims[0], (vec.num_envs, vec.num_agents))
+    return rng.random((vec.num_envs, vec.num_agents, vec.num_actions), np.float32)
+
+
+def assert_equal_rounds(kernel, twin, rounds, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(rounds):
+        actions = actions_for(kernel, rng)
+        ours, theirs = kernel.step(actions), twin.step(actions)
+        for a, b in zip(ours[:4], theirs[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        over = ours[2] | ours[3]
+        for key in ("participation", "alive", "state", "round", "seed", "illegal_actions"):
+            np.testing.assert_array_equal(ours[4][key], theirs[4][key], err_msg=key)
+        for key in ("final_observation", "final_state", "episode_return", "episode_length"):
+            np.testing.assert_array_equal(ours[4][key][over], theirs[4][key][over], err_msg=key)
+
+
+@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize(
+    "view", [{}, {"fixed_horizon": True}, {"autoreset": False}, {"max_rounds": 7}], ids=str
+)
+def test_a_simulator_is_played_like_the_kernel_game(name, view):
+    kernel, twin = pair(name, 3, **view)
+    np.testing.assert_array_equal(kernel.reset(seed=5)[0], twin.reset(seed=5)[0])
+    assert_equal_rounds(kernel, twin, 70)
+
+
+def test_phi_as_an_action_and_history_dependent_players():
+    def seldom_twice(history, rounds):
+        last = history[np.arange(len(rounds)), np.maximum(rounds - 1, 0)]
+        return np.where(last != 0, 0.2, 0.8)
+
+    kernel, twin = pair("coop_nav", 2, HistoryDependent(seldom_twice), null_action="as_action")
+    kernel.reset(seed=1)
+    twin.reset(seed=1)
+    np.testing.assert_array_equal(kernel.buffers.action_mask, twin.buffers.action_mask)
+    assert_equal_rounds(kernel, twin, 60)
+
+
+@pytest.mark.parametrize("name", ["coop_nav", "coop_nav continuous"])
+def test_a_saved_simulator_goes_on_where_it_was(name):
+    kernel, twin = pair(name, 2)
+    kernel.reset(seed=2)
+    twin.reset(seed=2)
+    assert_equal_rounds(kernel, twin, 30)
+    saved = twin.get_state()
+    other = pair(name, 2)[1]
+    other.set_state(saved)
+    assert_equal_rounds(kernel, other, 40, seed=1)
+
+
+def test_an_action_outside_its_space_is_not_played():
+    _, twin = pair("coop_nav", 2, Synchronous())
+    before = twin.reset(seed=0)[0].copy()
+    with pytest.raises(ValueError, match="action 9 of agent_1 in environment 1"):
+        twin.step(np.array([[0, 0, 0], [0, 9, 0]]))
+    np.testing.assert_array_equal(twin.buffers.observations, before)
+
+
+def test_own_order_is_for_games_that_have_one():
+    with pytest.raises(ValueError, match=r"OwnOrder\(\) is for games that say whose turn"):
+        VectorGame(Twin(), OwnOrder())
+
+
+def test_simulators_run_on_the_processor():
+    with pytest.raises(ValueError, match="device='cuda'"):
+        VectorGame(Twin(), Synchronous(), device="cuda")
+
+
+def test_one_environment_cannot_be_copied():
+    game = Twin()
+    game.factory = None
+    with pytest.raises(ValueError, match="pass a function that makes the environment"):
+        VectorGame(game, Synchronous(), 2)
+
+
+def test_the_simulators_picture_fills_the_frame():
+    pytest.importorskip("pygame")
+    vec = VectorGame(Twin(), Stochastic(0.5))
+    vec.reset(seed=0)
+    frame = vec.render()
+    assert frame.shape == (700, 700, 3)
+    assert (frame[372] == 200).mean() > 0.9
