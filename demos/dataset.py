@@ -10,6 +10,7 @@ d.transitions().actions                                     # flat arrays over a
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -20,7 +21,7 @@ import numpy as np
 
 from demos.episode import Episode, EpisodeTable, Transitions, to_episode
 from demos.layout import DemonstrationError, Layout
-from demos.manifest import layout_of, read_manifest
+from demos.manifest import action_dims_of, layout_of, read_manifest
 from demos.store import Shard, open_shards
 
 
@@ -33,7 +34,7 @@ class Demonstrations(Sequence):
 
     Attributes:
         metadata: the manifest without its list of shards: `id, arguments, player_function, null_action,
-            agents, observation_dims, convention, demonstrator, versions, random_return, expert_return`,
+            agents, observation_dims, action_dims, convention, demonstrator, versions, random_return, expert_return`,
             and the `statistics` of the whole set.
         layout: the sizes that all episodes share.
         notices: what was found and passed over when the set was opened (a torn tail, damaged episodes).
@@ -88,6 +89,7 @@ class Demonstrations(Sequence):
         for notice in notices:
             warnings.warn(notice, DemonstrationWarning, stacklevel=2)
         metadata = {k: v for k, v in manifest.items() if k not in ("shards", "layout", "format")}
+        metadata["action_dims"] = action_dims_of(manifest)
         return cls(shards, together, metadata, layout, tuple(notices))
 
     @staticmethod
@@ -270,20 +272,29 @@ class Demonstrations(Sequence):
     def check_compatible(self, env: Any) -> None:
         """Raise a `DemonstrationError` unless these demonstrations can teach agents of `env`.
 
-        The player function, the horizon and reward options may differ; the game, its agents and what
-        they observe and do may not. `null_action="as_action"` does not count as an action of its own.
+        The horizon and reward options may differ; the game, its agents, what they observe and do, and
+        who acts when may not. `null_action="as_action"` does not count as an action of its own.
         """
         from demos.writer import describe
 
         other = describe(env)
         mine = {**self.metadata, **vars(self.layout)}
-        theirs = {**other, **other["layout"]}
+        theirs = json.loads(json.dumps({**other, **other["layout"]}))
         for key, word in _COMPARED.items():
             if mine.get(key) != theirs.get(key):
                 raise DemonstrationError(
-                    f"these demonstrations do not fit the environment: {word} {mine.get(key)!r} in the "
-                    f"demonstrations of {self.metadata['id']!r}, {theirs.get(key)!r} in {env.id!r}"
+                    f"these demonstrations do not fit the environment: {word} {_shown(mine.get(key))} "
+                    f"in the demonstrations of {self.metadata['id']!r}, {_shown(theirs.get(key))} in "
+                    f"{env.id!r}"
                 )
+
+
+def _shown(value: Any) -> str:
+    """A value of the metadata; player functions as calls."""
+    if not isinstance(value, dict) or "type" not in value:
+        return repr(value)
+    arguments = ", ".join(f"{k}={v!r}" for k, v in value.items() if k != "type")
+    return f"{value['type']}({arguments})"
 
 
 _COMPARED = {
@@ -291,8 +302,9 @@ _COMPARED = {
     "agents": "agents",
     "observation_dims": "observation sizes",
     "discrete": "discrete actions:",
-    "num_actions": "number of actions",
+    "action_dims": "numbers of actions",
     "state_size": "state size",
+    "player_function": "player function",
 }
 
 
@@ -303,7 +315,7 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
     """
     if not 0.0 <= noise_ratio <= 1.0:
         raise DemonstrationError(f"noise_ratio={noise_ratio!r} is outside [0, 1]")
-    keys = ("id", "agents", "observation_dims")
+    keys = ("id", "agents", "observation_dims", "action_dims")
     differing = [k for k in keys if a.metadata[k] != b.metadata[k]]
     if differing or a.layout != b.layout:
         named = "; ".join(f"{k}: {a.metadata[k]!r} and {b.metadata[k]!r}" for k in differing)

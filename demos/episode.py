@@ -11,7 +11,7 @@ import numpy as np
 from demos.layout import Layout, Rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Episode:
     """One episode of T rounds. Arrays that come from a file are read-only views of it.
 
@@ -66,13 +66,20 @@ class Episode:
         """T, the number of rounds."""
         return len(self.rewards)
 
+    def __repr__(self) -> str:
+        """Shapes and outcome in one line."""
+        _, n, d = self.observations.shape
+        end = "terminated" if self.terminated else "truncated" if self.truncated else "cut"
+        returns = np.array2string(self.returns, precision=2, threshold=6, edgeitems=2)
+        return f"Episode(T={len(self)}, N={n}, D={d}, seed={self.seed}, {end}, returns={returns})"
+
     @property
     def returns(self) -> np.ndarray:
         """Undiscounted return of each agent, float64 (N,)."""
         return self.rewards.sum(axis=0, dtype=np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Transitions:
     """M transitions as flat arrays, in the order of their episodes.
 
@@ -101,6 +108,11 @@ class Transitions:
         """M, the number of transitions."""
         return len(self.rewards)
 
+    def __repr__(self) -> str:
+        """Shapes in one line."""
+        _, n, d = self.observations.shape
+        return f"Transitions(M={len(self)}, N={n}, D={d})"
+
     def __getitem__(self, rows: slice | np.ndarray) -> Transitions:
         """A selection of transitions, e.g. a minibatch."""
 
@@ -110,7 +122,7 @@ class Transitions:
         return Transitions(**{f.name: pick(getattr(self, f.name)) for f in fields(self)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EpisodeTable:
     """One row per episode: what statistics and plots need.
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from demos.dataset import Demonstrations, DemonstrationWarning
 from demos.manifest import layout_of, read_manifest, write_manifest
 from demos.store import open_shards
+from mail_envs.commands.errors import exit_status
 
 WIDE_GAME = 12  # with more agents than this, plots show them together
 HIDDEN = ("layout", "shards", "statistics", "format", "versions")
@@ -27,8 +28,9 @@ def report(demonstrations: Demonstrations) -> dict[str, Any]:
     out = {**demonstrations.metadata, "statistics": demonstrations.statistics()}
     if demonstrations.layout.discrete and len(demonstrations):
         counts = action_counts(demonstrations)
-        agents = demonstrations.metadata["agents"]
-        out["statistics"]["actions"] = {a: counts[i].tolist() for i, a in enumerate(agents)}
+        dims, agents = demonstrations.metadata["action_dims"], demonstrations.metadata["agents"]
+        own = {a: counts[i, :n].tolist() for i, (a, n) in enumerate(zip(agents, dims, strict=True))}
+        out["statistics"]["actions"] = own
     return {**out, "notices": list(demonstrations.notices)}
 
 
@@ -188,27 +190,25 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """The command; returns the exit status."""
-    try:
-        if args.repair:
-            print(repair(args.path), file=sys.stderr if args.json else sys.stdout)
-        with warnings.catch_warnings(record=True):
-            warnings.simplefilter("always", DemonstrationWarning)
-            demonstrations = Demonstrations.open(args.path, recover=args.recover)
-        if args.json:
-            print(json.dumps(report(demonstrations), indent=1))
-        else:
-            show(demonstrations, Console())
-        if args.plots is not None:
-            written = plot(demonstrations, args.plots)
-            print(
-                "wrote " + ", ".join(map(str, written)),
-                file=sys.stderr if args.json else sys.stdout,
-            )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+def command(args: Args) -> None:
+    """Repair, show and plot as told."""
+    beside = sys.stderr if args.json else sys.stdout
+    if args.repair:
+        print(repair(args.path), file=beside)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always", DemonstrationWarning)
+        demonstrations = Demonstrations.open(args.path, recover=args.recover)
+    if args.json:
+        print(json.dumps(report(demonstrations), indent=1))
+    else:
+        show(demonstrations, Console())
+    if args.plots is not None:
+        written = plot(demonstrations, args.plots)
+        print("wrote " + ", ".join(map(str, written)), file=beside)
 
 
 if __name__ == "__main__":

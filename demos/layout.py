@@ -22,7 +22,7 @@ class Layout:
 
     num_agents: int  # N
     observation_size: int  # D, of the agent that observes most
-    num_actions: int  # A
+    num_actions: int  # A, of the agent that has most
     state_size: int  # S
     discrete: bool
     masked: bool  # episodes have action masks

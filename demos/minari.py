@@ -5,7 +5,7 @@ TorchRL's `MinariExperienceReplay` (HDF5; every leaf a Box or Discrete of float3
 
 ```
 observation   agents / <agent> / observation   float32 (its own length,)
-              agents / <agent> / action_mask   uint8 (A + 1,): the last entry is the null action φ
+              agents / <agent> / action_mask   uint8 (A + 1,): its own A actions, and last the null action φ
               agents / <agent> / acting        uint8 (1,): who acts on this observation, m of M action sets
               state                            float32 (S,)
 action        <agent>                          Discrete(A + 1), φ where the agent did not act
@@ -33,6 +33,7 @@ import numpy as np
 from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.layout import DemonstrationError
+from demos.manifest import action_dims_of
 
 
 def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> Any:
@@ -45,22 +46,23 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
     from minari.storage.datasets_root_dir import get_dataset_path
 
     meta, layout = demonstrations.metadata, demonstrations.layout
-    dataset_id = dataset_id or f"mail/{meta['id']}/{_slug(meta['demonstrator'])}-v0"
+    dataset_id = dataset_id or f"mail/{_slug(meta['id'])}/{_slug(meta['demonstrator'])}-v0"
     path = Path(get_dataset_path(dataset_id))
     if path.exists():
         raise DemonstrationError(f"the Minari dataset {dataset_id!r} exists already at {path}")
     per_agent = {}
-    for agent, dims in zip(meta["agents"], meta["observation_dims"], strict=True):
+    actions = {}
+    for agent, dims, n in _agents(meta):
         leaves = {
             "observation": Box(-np.inf, np.inf, (dims,), np.float32),
             "acting": Box(0, 255, (1,), np.uint8),
         }
         if layout.discrete:
-            leaves["action_mask"] = Box(0, 1, (layout.num_actions + 1,), np.uint8)
+            leaves["action_mask"] = Box(0, 1, (n + 1,), np.uint8)
         per_agent[agent] = Dict(leaves)
+        box = Box(-np.inf, np.inf, (n,), np.float32)
+        actions[agent] = Discrete(n + 1) if layout.discrete else box
     state = Box(-np.inf, np.inf, (layout.state_size,), np.float32)
-    box = Box(-np.inf, np.inf, (layout.num_actions,), np.float32)
-    action = Discrete(layout.num_actions + 1) if layout.discrete else box
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -70,7 +72,7 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
                 dataset_id,
                 _buffers(demonstrations),
                 observation_space=Dict({"agents": Dict(per_agent), "state": state}),
-                action_space=Dict(dict.fromkeys(meta["agents"], action)),
+                action_space=Dict(actions),
                 algorithm_name=str(meta["demonstrator"]),
                 description=f"{meta['id']}: {len(demonstrations)} episodes recorded with mail_envs",
                 requirements=[f"mail-envs=={meta['versions']['mail_envs']}"],
@@ -93,6 +95,11 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
     return minari.load_dataset(dataset_id)
 
 
+def _agents(meta: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Name, length of the observation and number of actions of every agent."""
+    return zip(meta["agents"], meta["observation_dims"], action_dims_of(meta), strict=True)
+
+
 def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
     """One `EpisodeBuffer` after the other."""
     from minari.data_collector import EpisodeBuffer
@@ -104,19 +111,19 @@ def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
         t = len(episode)
         acting = np.concatenate([episode.participation, np.zeros_like(episode.participation[:1])])
         observations, actions, rewards = {}, {}, {}
-        for i, (agent, dims) in enumerate(zip(agents, meta["observation_dims"], strict=True)):
+        for i, (agent, dims, n) in enumerate(_agents(meta)):
             leaves = {
                 "observation": episode.observations[:, i, :dims],
                 "acting": acting[:, i, None],
             }
-            actions[agent] = episode.actions[:, i]
             if layout.discrete:
                 absent = acting[:, i, None] == 0
-                mask = np.where(absent, 0, episode.action_masks[:, i])
+                mask = np.where(absent, 0, episode.action_masks[:, i, :n])
                 leaves["action_mask"] = np.concatenate([mask, absent], axis=1).astype(np.uint8)
-                actions[agent] = np.where(
-                    absent[:-1, 0], layout.num_actions, actions[agent]
-                ).astype(np.int64)
+                chosen = np.where(absent[:-1, 0], n, episode.actions[:, i])
+                actions[agent] = chosen.astype(np.int64)
+            else:
+                actions[agent] = episode.actions[:, i, :n]
             observations[agent] = leaves
             rewards[agent] = np.concatenate([[0], episode.rewards[:, i]]).astype(np.float32)[
                 :, None
@@ -161,16 +168,22 @@ def _episode(
     leaves = [data.observations["agents"][a] for a in agents]
     t = len(data.rewards)
     observations = np.zeros((t + 1, len(agents), layout["observation_size"]), np.float32)
-    for i, dims in enumerate(meta["observation_dims"]):
-        observations[:, i, :dims] = leaves[i]["observation"]
     acting = np.stack([leaf["acting"][:, 0] for leaf in leaves], axis=1)
-    actions = np.stack([data.actions[a] for a in agents], axis=1)
-    masks = None
-    if layout["discrete"]:
-        masks = np.stack([leaf["action_mask"][:, :-1] for leaf in leaves], axis=1)
+    padded = (len(agents), layout["num_actions"])
+    masks = np.zeros((t + 1, *padded), np.uint8) if layout["discrete"] else None
+    actions = np.zeros((t, *padded[: 1 if layout["discrete"] else 2]), np.float32)
+    for i, (agent, dims, n) in enumerate(_agents(meta)):
+        observations[:, i, :dims] = leaves[i]["observation"]
+        if masks is None:
+            actions[:, i, :n] = data.actions[agent]
+            continue
+        absent = acting[:-1, i] == 0
+        actions[:, i] = np.where(absent, 0, data.actions[agent])
+        masks[:, i, :n] = leaves[i]["action_mask"][:, :-1]
         if meta["null_action"] == "null":  # there an absent agent's mask allows everything
-            masks[:-1][acting[:-1] == 0] = 1
-        actions = np.where(acting[:-1] == 0, 0, actions).astype(np.int32)
+            masks[:-1][absent, i, :n] = 1
+    if masks is not None:
+        actions = actions.astype(np.int32)
     metrics = attributes.get("options", {}).get("metrics", {})
     return Episode(
         observations=observations,

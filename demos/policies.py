@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from demos.actions import action_bounds, own_actions
+
 Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
 
 POLICY_FORMAT = "mail_envs policy 1"
@@ -26,8 +28,8 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     """The policy that `spec` names, for `env` (a `VectorGame`).
 
     Args:
-        spec: "random"; "scripted"; "expert", the shipped network of this game; the path of a run folder
-            or of a policy file (`.safetensors`).
+        spec: "random"; "scripted", or "scripted:NAME" where there are several; "expert", the shipped
+            network of this game; the path of a run folder or of a policy file (`.safetensors`).
         env: the game that is to be played.
         greedy: learned policies take their most likely action instead of sampling.
 
@@ -36,10 +38,11 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     """
     if spec == "random":
         return random_policy(env)
-    if spec == "scripted":
+    kind, _, style = str(spec).partition(":")
+    if kind == "scripted":
         from demos.experts import scripted_expert
 
-        return scripted_expert(env)
+        return scripted_expert(env, style)
     if spec == "expert":
         path = EXPERTS / f"{env.id}.safetensors"
         if not path.is_file():
@@ -61,8 +64,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
 def random_policy(env: Any) -> Policy:
     """Uniform over the actions that are allowed; continuous: uniform in the action space."""
     if not env.discrete:
-        boxes = [env.action_spaces[a] for a in env.agents]
-        low, high = (np.stack([getattr(b, side) for b in boxes]) for side in ("low", "high"))
+        low, high = action_bounds(env)
 
         def uniform(observations, info, rng):
             draw = rng.random((len(observations), *low.shape))
@@ -105,7 +107,9 @@ class MLPPolicy:
         self.networks = [_Network(tensors, g, metadata) for g in range(self.groups.max() + 1)]
         self.gaussian = metadata["distribution"] == "gaussian"
         self.null_output = metadata.get("null_action") == "as_action"
-        self.dims: list[int] = []
+        outputs = np.array([self.networks[g].outputs for g in self.groups])
+        self.action_dims = outputs - self.null_output  # the game's own actions of every agent
+        self.bounds: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> MLPPolicy:
@@ -144,11 +148,9 @@ class MLPPolicy:
                 f"{source}: chooses {kinds[self.gaussian]} actions, those of {env.id!r} are "
                 f"{kinds[not env.discrete]}"
             )
-        actions = (
-            env.num_actions - (env.discrete and env.null_action == "as_action") + self.null_output
-        )
         for i, dims in enumerate(env.observation_dims):
             network = self.networks[self.groups[i]]
+            actions = env.action_dims[i] - (env.null_action == "as_action") + self.null_output
             if network.inputs != dims:
                 raise ValueError(
                     f"{source}: made for {network.inputs} observed numbers, {env.agents[i]} of {env.id!r} "
@@ -159,18 +161,16 @@ class MLPPolicy:
                     f"{source}: has {network.outputs} action outputs, {env.agents[i]} of {env.id!r} "
                     f"needs {actions}"
                 )
-        self.dims = list(env.observation_dims)
+        if self.gaussian:
+            self.bounds = action_bounds(env)
 
     def outputs(self, observations: np.ndarray) -> np.ndarray:
-        """Logits, or means of Gaussian policies: float64 (K, N, outputs)."""
-        out = None
+        """Logits, or means of Gaussian policies: float64 (K, N, outputs), zero beyond an agent's own."""
+        widest = max(network.outputs for network in self.networks)
+        out = np.zeros((*observations.shape[:2], widest))
         for g, network in enumerate(self.networks):
             members = np.flatnonzero(self.groups == g)
-            values = network(observations[:, members, : network.inputs])
-            if out is None:
-                out = np.empty((*observations.shape[:2], values.shape[-1]))
-            out[:, members] = values
-        assert out is not None
+            out[:, members, : network.outputs] = network(observations[:, members, : network.inputs])
         return out
 
     def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
@@ -178,26 +178,27 @@ class MLPPolicy:
         if self.gaussian:
             return self._gaussian(out, rng)
         mask = np.asarray(info["action_mask"]) != 0
-        null_column = mask.shape[-1] > out.shape[-1] - self.null_output
-        legal = mask[..., : out.shape[-1] - self.null_output]
-        weights = out[..., : legal.shape[-1]]  # participants never take the null action
-        weights = np.where(legal, weights, -np.inf)
+        own = own_actions(self.action_dims) != 0  # participants never take the null action
+        legal = mask[..., : own.shape[-1]] & own
+        weights = np.where(legal, out[..., : own.shape[-1]], -np.inf)
         top = weights.max(axis=-1, keepdims=True)
         weights = np.exp(weights - np.where(np.isfinite(top), top, 0.0))
         if self.greedy:
             actions = weights.argmax(axis=-1).astype(np.int32)
         else:
             actions = inverse_cdf(weights, rng.random(weights.shape[:2]))
-        if null_column:
+        if mask.shape[-1] > own.shape[-1]:  # φ is every agent's last action
             absent = np.asarray(info["participation"]) == 0
-            actions[absent] = mask.shape[-1] - 1
+            actions = np.where(absent, self.action_dims, actions).astype(np.int32)
         return actions
 
     def _gaussian(self, mean: np.ndarray, rng: Any) -> np.ndarray:
         if not self.greedy:
-            sd = np.stack([np.exp(self.networks[g].log_std) for g in self.groups])
+            sd = np.zeros(mean.shape[1:])
+            for row, g in zip(sd, self.groups, strict=True):
+                row[: self.networks[g].outputs] = np.exp(self.networks[g].log_std)
             mean = mean + sd * rng.standard_normal(mean.shape)
-        return mean.astype(np.float32)
+        return (mean if self.bounds is None else mean.clip(*self.bounds)).astype(np.float32)
 
 
 class _Network:

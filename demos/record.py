@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ import tyro
 from tqdm import tqdm
 
 import mail_envs
+from demos.actions import own_actions
 from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
@@ -27,7 +28,8 @@ from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
 from demos.policies import MLPPolicy, Policy, load_policy
 from demos.writer import DemonstrationWriter, describe
-from mail_envs.player_functions import from_config
+from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords
+from mail_envs.commands.errors import exit_status
 
 NUM_ENVS = 256
 REFERENCE_EPISODES = 500
@@ -60,7 +62,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
         rows = np.flatnonzero(running)
         tape.write("participation", t, info["participation"])
         if env.discrete:
-            tape.write("action_masks", t, info["action_mask"][..., : tape.num_actions])
+            tape.write("action_masks", t, info["action_mask"][..., : tape.num_actions] * tape.own)
         actions = _act(env, policy, rows, observations, info)
         tape.write("actions", t, actions)
         observations, rewards, terminated, truncated, info = env.step(actions)
@@ -105,8 +107,9 @@ class _Tape:
     """What happened in E environments, (T, E, ...) arrays that grow with the rounds."""
 
     def __init__(self, env: Any) -> None:
-        layout = describe(env)["layout"]
-        self.num_actions = layout["num_actions"]
+        metadata = describe(env)
+        layout = metadata["layout"]
+        self.num_actions, self.own = layout["num_actions"], own_actions(metadata["action_dims"])
         e, n, a = env.num_envs, env.num_agents, self.num_actions
         rounds = min(env.max_rounds, 63) + 1
         shapes = {
@@ -266,7 +269,7 @@ class Args:
     """Record demonstrations into a folder, or continue it."""
 
     env: str
-    """The game's id, see `python -m mail_envs list`."""
+    """Id of the game (see `python -m mail_envs list`), or the Python file of a game of your own."""
     out: Path
     """Folder of the set. An existing set of the same settings is continued."""
     policy: str = "scripted"
@@ -280,52 +283,33 @@ class Args:
     greedy: bool = False
     """Learned policies take their most likely action."""
     player_function: str | None = None
-    """Who acts when, if not as the id says: JSON such as '{"type": "Stochastic", "probability": 0.3}'."""
-    arguments: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (
-        field(default_factory=tuple)
-    )
-    """Arguments of the game, such as num_agents=5; values are JSON or plain words."""
-
-
-def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """["num_agents=5", "penalty=hard"] -> {"num_agents": 5, "penalty": "hard"}."""
-    arguments = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"{pair!r} is not of the form NAME=VALUE")
-        try:
-            arguments[name] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[name] = value
-    return arguments
+    """Who acts when, if not as the id says, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
+    set: Annotated[tuple[str, ...], SETTINGS] = ()
+    """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
 
 
 def main(args: Args) -> int:
-    """The command; returns the exit status."""
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+def command(args: Args) -> None:
+    """Record as told, and say what the set holds."""
     try:
-        arguments = parse_arguments(args.arguments)
-        if args.player_function is not None:
-            arguments["player_function"] = from_config(json.loads(args.player_function))
         demonstrations = record(
-            args.env, args.policy, args.episodes, args.seed, args.out, num_envs=args.num_envs,
-            greedy=args.greedy, progress=True, **arguments,
+            game_id(args.env), args.policy, args.episodes, args.seed, args.out,
+            num_envs=args.num_envs, greedy=args.greedy, progress=True,
+            **game_keywords(args.set, args.player_function),
         )  # fmt: skip
     except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished episodes are in {args.out}, the same command continues",
-            file=sys.stderr,
-        )
-        return 130
-    except (ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise KeyboardInterrupt(
+            f"\nstopped; finished episodes are in {args.out}, the same command continues"
+        ) from None
     figures = demonstrations.metadata["statistics"]
     print(
         f"{args.out}: {figures['episodes']} episodes, {figures['transitions']} transitions, "
         f"return {figures['return_mean']:.2f} ± {figures['return_sd']:.2f}"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,8 +18,12 @@ import tyro
 from tqdm import tqdm
 
 import mail_envs
+from demos.actions import own_actions
 from demos.dataset import Demonstrations
 from demos.episode import Episode
+from demos.writer import describe
+from mail_envs.commands.arguments import game_id
+from mail_envs.commands.errors import exit_status
 from mail_envs.player_functions import from_config
 from mail_envs.rendering import write_gif
 
@@ -29,7 +33,7 @@ FRAMES_PER_SECOND = 10
 def make_env(metadata: Mapping[str, Any], num_envs: int = 1) -> Any:
     """The environment in which a set was recorded, as a `VectorGame`."""
     return mail_envs.make_vec(
-        metadata["id"],
+        game_id(metadata["id"]),
         num_envs=num_envs,
         player_function=from_config(metadata["player_function"]),
         max_rounds=metadata["max_rounds"],
@@ -47,6 +51,7 @@ def simulate(
     `each_round(t)` is called when round t is about to be played, not after the end.
     """
     differences: dict[str, int] = {}
+    own = own_actions(describe(env)["action_dims"])
 
     def compare(name: str, t: int, recorded: Any, simulated: Any) -> None:
         if np.asarray(recorded).tobytes() != np.asarray(simulated).tobytes():
@@ -59,13 +64,8 @@ def simulate(
         each_round(t)
         compare("participation", t, episode.participation[t], info["participation"][0])
         if episode.action_masks is not None:
-            mask = episode.action_masks[t]
-            compare(
-                "action_mask",
-                t,
-                mask,
-                info["action_mask"][0, :, : mask.shape[-1]].astype(mask.dtype),
-            )
+            mask = info["action_mask"][0, :, : own.shape[-1]] * own
+            compare("action_mask", t, episode.action_masks[t], mask.astype(np.uint8))
         actions = np.zeros((env.num_envs, *episode.actions[t].shape), episode.actions.dtype)
         actions[0] = episode.actions[t]
         observations, rewards, terminated, truncated, info = env.step(actions)
@@ -133,38 +133,39 @@ class Args:
     """Check that simulating again gives the same bits; draws nothing unless --out is given."""
     all: bool = False
     """With --verify: all episodes."""
+    env: str | None = None
+    """The Python file of the game, when it is one of your own."""
 
 
 def main(args: Args) -> int:
-    """The command; returns the exit status."""
-    try:
-        demonstrations = Demonstrations.open(args.path)
-        if not -len(demonstrations) <= args.episode < len(demonstrations):
-            raise ValueError(
-                f"{args.path} has {len(demonstrations)} episodes, there is no {args.episode}"
-            )
-        if args.verify:
-            k = args.episode % len(demonstrations)
-            chosen = demonstrations if args.all else demonstrations[k : k + 1]
-            problems = verify(chosen, progress=args.all)
-            print(
-                "\n".join(problems)
-                or f"{len(chosen)} of {len(chosen)} episodes are the same, bit for bit"
-            )
-            if problems:
-                return 1
-        if args.out is not None:
-            pictures = frames(demonstrations, args.episode)
-            hold = [pictures[-1]] * FRAMES_PER_SECOND  # the last picture stays for a second
-            write_gif(args.out, pictures + hold, FRAMES_PER_SECOND)
-            print(f"wrote {args.out}")
-        elif not args.verify:
-            show(demonstrations, args.episode)
-    except KeyboardInterrupt:
-        return 130
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+def command(args: Args) -> int:
+    """Verify, film or show; 1 when a simulated episode differs from the recorded one."""
+    if args.env is not None:
+        game_id(args.env)
+    demonstrations = Demonstrations.open(args.path)
+    if not -len(demonstrations) <= args.episode < len(demonstrations):
+        raise ValueError(
+            f"{args.path} has {len(demonstrations)} episodes, there is no {args.episode}"
+        )
+    if args.verify:
+        k = args.episode % len(demonstrations)
+        chosen = demonstrations if args.all else demonstrations[k : k + 1]
+        problems = verify(chosen, progress=args.all)
+        same = f"{len(chosen)} of {len(chosen)} episodes are the same, bit for bit"
+        print("\n".join(problems) or same)
+        if problems:
+            return 1
+    if args.out is not None:
+        pictures = frames(demonstrations, args.episode)
+        hold = [pictures[-1]] * FRAMES_PER_SECOND  # the last picture stays for a second
+        write_gif(args.out, pictures + hold, FRAMES_PER_SECOND)
+        print(f"wrote {args.out}")
+    elif not args.verify:
+        show(demonstrations, args.episode)
     return 0
 
 

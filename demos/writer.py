@@ -38,13 +38,13 @@ def describe(
     the game publishes in its metadata, if it does.
     """
     published = dict(getattr(env, "metadata", None) or {})
-    actions = env.num_actions
-    if env.discrete and env.null_action == "as_action":
-        actions -= 1  # the null action is stored as participation 0, whatever the client calls it
+    # The null action is stored as participation 0, whatever the client calls it.
+    phi = env.null_action == "as_action"
+    action_dims = [int(n) - phi for n in env.action_dims]
     layout = Layout(
         num_agents=env.num_agents,
         observation_size=max(env.observation_dims),
-        num_actions=int(actions),
+        num_actions=max(action_dims),
         state_size=int(env.state_space.shape[0]),
         discrete=bool(env.discrete),
         masked=bool(env.discrete),
@@ -58,6 +58,7 @@ def describe(
         "fixed_horizon": bool(getattr(env, "fixed_horizon", False)),
         "agents": list(env.agents),
         "observation_dims": [int(d) for d in env.observation_dims],
+        "action_dims": action_dims,
         "return_agents": list(published.get("return_agents") or env.agents),
         "convention": published.get("convention"),
         "demonstrator": demonstrator,

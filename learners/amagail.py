@@ -20,7 +20,9 @@ from __future__ import annotations
 import dataclasses
 
 from learners import mack, magail
-from learners.lib.run import Run, main, make_game
+from learners.lib.expert_data import demonstrations_of
+from learners.lib.game import make_game
+from learners.lib.run import Run, main
 from learners.magail import PRESETS, Pairs
 
 
@@ -34,8 +36,9 @@ def train(args: Args) -> dict:
     magail.check(args)
     with Run("amagail", args) as run:
         args, rng = run.args, run.rng
+        demos = demonstrations_of(run)
         vec = make_game(args, args.num_envs, run.device)
-        agent, data, adversary, rollout, balance = magail.prepare(run, vec, "filter")
+        agent, data, adversary, rollout, balance = magail.prepare(run, demos, vec, "filter")
         if run.fresh:
             magail.warm_start(run, agent, data, "filter", vec.null_action)
         magail.begin(run, vec, agent, adversary, rollout, balance)

@@ -15,10 +15,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from learners.lib.expert_data import DemoSettings, ExpertData, Rows, group_rows, load
+from learners.lib.expert_data import (
+    DemoSettings,
+    ExpertData,
+    Rows,
+    demonstrations_of,
+    group_rows,
+    load,
+)
+from learners.lib.game import describe, make_game
 from learners.lib.kfac import make_optimizer
 from learners.lib.networks import Policy, group_agents
-from learners.lib.run import Run, describe, main, make_game
+from learners.lib.run import Run, main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,13 +153,13 @@ def train(args: Args) -> dict:
     with Run("bc", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, 1, run.device, "as_action" if args.phi == "as_action" else "null")
-        data = load(run, vec, run.device)
+        data = load(run, demonstrations_of(run), vec)
         spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
         groups = group_agents(list(vec.agents), spaces, args.share)
-        dims, A = list(vec.observation_dims), vec.num_actions
-        policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(
-            run.device
-        )
+        dims, actions = list(vec.observation_dims), list(vec.action_dims)
+        policy = Policy(
+            groups, dims, actions, vec.discrete, args.hidden, agent_id=args.agent_id
+        ).to(run.device)
         policy.normalize_with(data.observations)
         seen, held = split_episodes(data, args.validation)
         fitted, checked = (group_rows(policy, d, participants(args.phi, d)) for d in (seen, held))

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -33,10 +32,11 @@ import mail_envs
 from demos.policies import EXPERTS, MLPPolicy, load_policy
 from demos.record import rollouts
 from demos.writer import describe
-from learners.lib.evaluation import EVALUATION_SEED
-from learners.lib.run import normalized
-from learners.lib.sources import Source, find, known_references, parse_json, write_json
+from learners.lib.evaluation import EVALUATION_SEED, keep_better, normalized
+from learners.lib.sources import Source, find, known_references
 from learners.lib.statistics import mean_interval
+from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords
+from mail_envs.commands.errors import exit_status
 
 NUM_ENVS = 256  # environments side by side; results do not depend on it
 NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
@@ -49,9 +49,12 @@ class Args:
     policy: tyro.conf.Positional[str]
     """Run folder, policy file (.safetensors), expert, scripted or random."""
     env: str | None = None
-    """Id of the game; needed for expert, scripted and random, else the one that was trained on."""
-    env_args: str = "{}"
-    """Further arguments of the game, as JSON; added to the run's own."""
+    """Id of the game, or the Python file of a game of your own; needed for expert, scripted and random,
+    else the one that was trained on."""
+    set: Annotated[tuple[str, ...], SETTINGS] = ()
+    """Arguments of the game, e.g. `--set num_agents=5`; added to the run's own."""
+    player_function: str | None = None
+    """Who acts when, e.g. `Stochastic(0.3)`; None: as in training."""
     episodes: int = 1000
     """Number of episodes."""
     greedy: bool = False
@@ -69,12 +72,12 @@ class Args:
 # -------------------------------------------------------------------------------------------- playing
 def choose_game(source: Source, args: Args) -> tuple[str, dict[str, Any]]:
     """Id and arguments of the game that is played."""
-    extra = parse_json(args.env_args)
+    extra = game_keywords(args.set, args.player_function)
     if source.env is None:
         if args.env is None:
             raise ValueError(f"--env is needed to evaluate {source.spec!r}")
-        return args.env, extra
-    id = args.env or source.env
+        return game_id(args.env), extra
+    id = game_id(args.env or source.env)
     if id == source.env:
         return id, {**source.arguments, **extra}
     if mail_envs.spec(id).entry_point != mail_envs.spec(source.env).entry_point:
@@ -201,21 +204,8 @@ def evaluate(args: Args) -> dict[str, Any]:
     vec.close()
     path = destination(args, source, opponent, same_game)
     if path is not None and not args.json:
-        result["file"] = keep_better(path, result)
+        result["file"] = keep_better(path, result) or str(path)
     return result
-
-
-def keep_better(path: Path, result: dict[str, Any]) -> str:
-    """Write the result, unless the file holds more episodes of the same policy; says what was done."""
-    try:
-        old = json.loads(path.read_text())
-        keys = [k for k in ("steps", "mode", "policy", "against") if k in old]
-        if all(old[k] == result.get(k) for k in keys) and old["episodes"] > result["episodes"]:
-            return f"nothing: {path} has {old['episodes']:,} episodes"
-    except (OSError, ValueError, AttributeError, KeyError):
-        pass  # nothing worth keeping
-    write_json(path, result)
-    return str(path)
 
 
 def _training(folder: Path) -> dict[str, Any]:
@@ -273,22 +263,20 @@ def show(result: dict[str, Any], title: str, console: Console) -> None:
 
 
 def main(args: Args) -> int:
-    """The command; returns the exit status."""
-    try:
-        result = evaluate(args)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        if os.environ.get("MAIL_ENVS_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+def command(args: Args) -> None:
+    """Evaluate and show."""
+    result = evaluate(args)
     if args.json:
         print(json.dumps(result, indent=1))
-        return 0
+        return
     title = f"{args.policy} on {result['env']}"
     if args.against is not None:
         title += f", {', '.join(result['against_plays'])} by {args.against}"
     show(result, title, Console())
-    return 0
 
 
 if __name__ == "__main__":

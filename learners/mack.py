@@ -19,11 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learners.lib.game import describe, make_game
 from learners.lib.kfac import KFAC, make_optimizer
-from learners.lib.networks import MLP, Policy, group_agents
+from learners.lib.networks import MLP, Policy, group_agents, own_columns
 from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
-from learners.lib.run import Run, Settings, describe, main, make_game
+from learners.lib.run import Run, main
+from learners.lib.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Args(Settings):
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers of actor and critic."""
+    """Widths of the hidden layers of all networks."""
 
 
 PRESETS = {
@@ -81,10 +83,14 @@ class Critic(nn.Module):
             policy.groups,
         )
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
-        N = len(self.dims)
-        size = sum(self.dims) + (N - 1) * self.num_actions
-        self.networks: Any = nn.ModuleList(MLP([size, *hidden, 1]) for _ in self.members)
         self.order = [[self._order(i) for i in members] for members in self.members]
+        # The others of the first agent of a group; those of its other agents have as many actions.
+        others = [[policy.action_dims[j] for j in o[0][1:]] for o in self.order]
+        self.columns = [own_columns(dims, self.num_actions) for dims in others]
+        self.tails = [sum(dims) for dims in others]
+        self.networks: Any = nn.ModuleList(
+            MLP([sum(self.dims) + tail, *hidden, 1]) for tail in self.tails
+        )
 
     def _order(self, i: int) -> list[int]:
         """Agent i first, then its own group from i on, then everybody else: like agents see alike."""
@@ -94,23 +100,24 @@ class Critic(nn.Module):
 
     def normalize_with(self, observations: Tensor, limit: float) -> None:
         """Fix the normalization of the observation inputs from (B, N, D), clipped to +-limit."""
-        tail = (len(self.dims) - 1) * self.num_actions
         for g, network in enumerate(self.networks):
             cut = [observations[:, i, :d] for i, d in enumerate(self.dims)]
             rows = torch.cat([torch.cat([cut[i] for i in o], 1) for o in self.order[g]])
-            network.normalize_with(rows, tail, limit)
+            network.normalize_with(rows, self.tails[g], limit)
 
     def inputs(
         self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
     ) -> Tensor:
-        """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, sum of D + (N - 1) A)."""
+        """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, all of D and the others' of A)."""
         order = self.order[g]
         if self.discrete:
             choices = torch.arange(self.num_actions, device=actions.device)
             actions = (actions.unsqueeze(-1) == choices) & participation.unsqueeze(-1)
         else:
             actions = actions * participation.unsqueeze(-1)
-        others = actions[:, [o[1:] for o in order]].flatten(2)
+        others = actions[:, torch.tensor(order)[:, 1:]].flatten(2)
+        if self.columns[g] is not None:
+            others = others[..., self.columns[g]]
         if len(set(self.dims)) == 1:
             seen = observations[:, order].flatten(2)
         else:
@@ -133,10 +140,10 @@ class ActorCritic:
     def __init__(self, vec, args, device: torch.device):
         spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
         groups = group_agents(list(vec.agents), spaces, args.share)
-        dims, A = list(vec.observation_dims), vec.num_actions
-        self.policy = Policy(groups, dims, A, vec.discrete, args.hidden, agent_id=args.agent_id).to(
-            device
-        )
+        dims, actions = list(vec.observation_dims), list(vec.action_dims)
+        self.policy = Policy(
+            groups, dims, actions, vec.discrete, args.hidden, agent_id=args.agent_id
+        ).to(device)
         self.critic = Critic(self.policy, args.hidden).to(device)
         self.actor_optimizers = [
             make_optimizer(args.optimizer, n, args.lr, args.kl_clip, args.eigen_every)

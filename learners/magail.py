@@ -22,53 +22,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from demos.dataset import Demonstrations
 from learners import bc, mack
 from learners.lib.balance import Balance
 from learners.lib.discriminators import Discriminator
 from learners.lib.evaluation import evaluate
-from learners.lib.expert_data import DemoSettings, ExpertData, group_rows, load
+from learners.lib.expert_data import (
+    DemoSettings,
+    ExpertData,
+    demonstrations_of,
+    group_rows,
+    load,
+)
+from learners.lib.game import describe, make_game
 from learners.lib.kfac import make_optimizer
 from learners.lib.occupancy import Occupancy
 from learners.lib.rollout import Rollout
-from learners.lib.run import Run, describe, main, make_game
+from learners.lib.run import Run, main
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings):
+class Args(DemoSettings, mack.Args):
     """Imitate by multi-agent adversarial imitation (MAGAIL)."""
 
     steps: int = 10_000_000
     """Environment steps."""
-    num_envs: int = 100
-    """Copies of the game, E."""
-    rounds: int = 10
-    """Rounds per update, T; a batch has T x E rounds."""
-    optimizer: str = "kfac"
-    """Of policies and critics: kfac or adam."""
-    lr: float = 0.1
-    """Learning rate of policies and critics (3e-4 suits adam)."""
-    kl_clip: float = 2e-3
-    """KL clip of the policies' steps."""
-    critic_kl_clip: float = 0.1
-    """The same for the critics, whose Fisher matrix is that of a Gaussian of variance 1."""
     anneal: bool = True
     """Let the policies' steps shrink linearly to zero over the run."""
-    gamma: float = 0.95
-    """Discount."""
     lam: float = 0.95
     """Lambda of the advantages; 1 gives discounted returns minus values, as in the papers."""
-    entropy: float = 0.0
-    """Weight of the entropy bonus."""
-    fisher_rows: int = 1024
-    """Rows used for the Fisher factors, at most."""
-    eigen_every: int = 2
-    """Updates between eigendecompositions of the Fisher factors."""
-    share: str = "role"
-    """Which agents share networks: role or none."""
-    agent_id: bool = False
-    """Append the agent's one-hot index to its observation."""
-    hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers of all networks."""
     discriminator: str = "decentralized"
     """decentralized (own observation and action), centralized (everybody's, a logit per agent) or single."""
     reward: str = "tanh"
@@ -140,10 +122,8 @@ class Pairs:
 
     @classmethod
     def of_policy(cls, rollout: Rollout, participation: Tensor, counts: Tensor) -> Pairs:
-        observations, actions = (
-            rollout.observations[:-1].flatten(0, 1),
-            rollout.actions.flatten(0, 1),
-        )
+        observations = rollout.observations[:-1].flatten(0, 1)
+        actions = rollout.played().flatten(0, 1)
         return cls(observations, actions, participation.flatten(0, 1), counts.flatten(0, 1))
 
     def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
@@ -322,11 +302,11 @@ def check(args: Args) -> None:
 
 
 def prepare(
-    run: Run, vec, phi: str
+    run: Run, demos: Demonstrations, vec, phi: str
 ) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
     """Demonstrations, networks and the first rounds; what MAGAIL and AMAGAIL have in common."""
     args = run.args
-    data = load(run, vec, run.device)
+    data = load(run, demos, vec)
     agent = mack.ActorCritic(vec, args, run.device)
     agent.policy.normalize_with(data.observations)
     agent.critic.normalize_with(data.observations, args.input_limit)
@@ -378,8 +358,9 @@ def train(args: Args) -> dict:
     check(args)
     with Run("magail", args) as run:
         args, rng = run.args, run.rng
-        vec = make_game(args, args.num_envs, run.device, null_action_for(args, run.device))
-        agent, data, adversary, rollout, balance = prepare(run, vec, "as_action")
+        demos = demonstrations_of(run)
+        vec = make_game(args, args.num_envs, run.device, null_action_in(demos))
+        agent, data, adversary, rollout, balance = prepare(run, demos, vec, "as_action")
         if run.fresh:
             warm_start(run, agent, data, "as_action", vec.null_action)
         begin(run, vec, agent, adversary, rollout, balance)
@@ -411,6 +392,12 @@ def train(args: Args) -> dict:
         return run.finish()
 
 
+def null_action_in(demos: Demonstrations) -> str:
+    """φ is an action only where an agent can be absent and actions are discrete."""
+    synchronous = demos.metadata["player_function"]["type"] == "Synchronous"
+    return "null" if synchronous or not demos.layout.discrete else "as_action"
+
+
 def largest_value(args: Args) -> float:
     """Bound on the discounted sum of rewards of this form."""
     largest = 1.0 if args.reward in ("tanh", "sigmoid") else REWARD_LIMIT
@@ -420,17 +407,6 @@ def largest_value(args: Args) -> float:
 def reward_statistics(rewards: Tensor, counts: Tensor) -> dict[str, float]:
     sd, mean = torch.std_mean(rewards[counts])
     return {"reward": float(mean), "reward_sd": float(sd)}
-
-
-def null_action_for(args: Args, device: torch.device) -> str:
-    """φ is an action only where an agent can be absent and actions are discrete."""
-    import mail_envs
-
-    probe = make_game(args, 1, device)
-    synchronous = isinstance(probe.player_function, mail_envs.Synchronous)
-    discrete = probe.discrete
-    probe.close()
-    return "null" if synchronous or not discrete else "as_action"
 
 
 if __name__ == "__main__":

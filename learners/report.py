@@ -36,6 +36,9 @@ from rich.table import Table
 import mail_envs
 from learners.evaluate import measure_references
 from learners.lib import plots
+from learners.lib.evaluation import normalized
+from learners.lib.files import write_json
+from learners.lib.game import game_arguments
 from learners.lib.results import (
     Figures,
     Key,
@@ -46,10 +49,9 @@ from learners.lib.results import (
     normalized_scores,
     references_of,
 )
-from learners.lib.run import normalized
-from learners.lib.sources import game_arguments, write_json
 from learners.lib.statistics import RESAMPLES, stratified_bootstrap
 from learners.lib.sweep_spec import cells, read_spec
+from mail_envs.commands.errors import exit_status
 
 MARL_EVAL_STEPS = 20
 ALL = "all"
@@ -381,16 +383,16 @@ def show(report: Report, console: Console) -> None:
 
 
 def main(args: Args) -> int:
-    """The command; returns the exit status."""
-    try:
-        report = build(args)
-        written = write(report, args.out)
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+def command(args: Args) -> None:
+    """Gather, write and show."""
+    report = build(args)
+    written = write(report, args.out)
     show(report, Console())
     print(f"wrote {', '.join(p.name for p in written)} to {args.out}")
-    return 0
 
 
 if __name__ == "__main__":

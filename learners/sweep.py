@@ -28,8 +28,11 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from learners.lib.sources import CELL, read_config, write_json
+from learners.lib.files import write_json
+from learners.lib.settings import read_config
+from learners.lib.sources import CELL
 from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
+from mail_envs.commands.errors import exit_status
 
 POLL = 0.2  # seconds between two looks at the running cells
 GRACE = 120.0  # seconds that interrupted cells have for saving
@@ -83,11 +86,12 @@ def state_of(cell: Cell, folder: Path) -> str:
     return "finished" if (folder / "evaluation.json").exists() else "interrupted"
 
 
-def command(cell: Cell, folder: Path) -> list[str]:
+def command_of(cell: Cell, folder: Path) -> list[str]:
     """The learner's command line that starts or continues a cell."""
     words = [sys.executable, "-m", f"learners.{cell.learner}"]
     if (folder / "config.yaml").exists():
-        return [*words, "--resume", str(folder), "--no-progress"]
+        own = [] if cell.game == cell.env else ["--env", cell.game]
+        return [*words, "--resume", str(folder), *own, "--no-progress"]
     threads = [] if "threads" in cell.settings else ["--threads", "1"]
     return [*words, *cell.words(), *threads, "--run-dir", str(folder), "--no-progress"]
 
@@ -148,7 +152,7 @@ class Here:
     def start(self, cell: Cell, folder: Path) -> None:
         with open(log_of(folder), "a") as log:
             process = subprocess.Popen(
-                command(cell, folder),
+                command_of(cell, folder),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -232,7 +236,7 @@ class OnRay:
     def start(self, cell: Cell, folder: Path) -> None:
         task = self.task.options(num_cpus=cell.settings.get("threads", 1))
         folder = folder.resolve()
-        future = task.remote(command(cell, folder), str(log_of(folder)), str(self.stop_file))
+        future = task.remote(command_of(cell, folder), str(log_of(folder)), str(self.stop_file))
         self.running.append((cell, folder, future))
 
     def wait(self) -> list[Outcome]:
@@ -328,26 +332,27 @@ def show_commands(todo: list[Cell], out: Path) -> None:
     """Print what would be run, one command a line, with what is done already as comments."""
     for cell in todo:
         folder = out / cell.name
-        line = shlex.join(["python", *command(cell, folder)[1:]])
+        line = shlex.join(["python", *command_of(cell, folder)[1:]])
         print(f"# finished: {cell.name}" if state_of(cell, folder) == "finished" else line)
 
 
 def main(args: Args) -> int:
-    """The command; returns the exit status."""
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+def command(args: Args) -> int:
+    """Run what is left of the sweep; 1 when a cell failed."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        if args.jobs < 1:
-            raise SpecError(f"jobs={args.jobs} must be at least 1")
-        spec = read_spec(args.spec)
-        out = args.out or Path(spec["out"])
-        todo = cells(spec)
-        if args.dry_run:
-            show_commands(todo, out)
-            return 0
-        workers = Here(args.jobs) if args.ray_address is None else OnRay(args.ray_address, out)
-    except (ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.jobs < 1:
+        raise SpecError(f"jobs={args.jobs} must be at least 1")
+    spec = read_spec(args.spec)
+    out = args.out or Path(spec["out"])
+    todo = cells(spec)
+    if args.dry_run:
+        show_commands(todo, out)
+        return 0
+    workers = Here(args.jobs) if args.ray_address is None else OnRay(args.ray_address, out)
     text, status = summarize(sweep(todo, out, workers, Console()), out)
     print(text)
     return status

@@ -1,4 +1,4 @@
-"""The command line: `python -m mail_envs list | info | play | render | bench | check`."""
+"""The command line: `python -m mail_envs list | info | play | render | bench | check | pages`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import tyro
 
-from mail_envs.commands import CommandError
 from mail_envs.commands.bench import bench
 from mail_envs.commands.check import check
+from mail_envs.commands.errors import exit_status
 from mail_envs.commands.info import info
 from mail_envs.commands.list import list_games
+from mail_envs.commands.pages import pages
 from mail_envs.commands.play import play
 from mail_envs.commands.render import render
 
@@ -22,26 +23,21 @@ COMMANDS = {
     "render": render,
     "bench": bench,
     "check": check,
+    "pages": pages,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (2 for a mistake of the user's)."""
-    try:
-        status = tyro.extras.subcommand_cli_from_dict(
+    """Run one command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(
+        lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="python -m mail_envs",
             description="Asynchronous Markov games: look at them, play them, measure and check them.",
             args=arguments,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-    except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return int(status or 0)
+    )
 
 
 if __name__ == "__main__":

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sample_players
+from sample_games import LastStanding
 
 import mail_envs
 from mail_envs.__main__ import COMMANDS, main
-from mail_envs.commands import CommandError, parse_player_function, parse_settings
+from mail_envs.commands.arguments import best_policy, parse_player_function, parse_settings
+from mail_envs.commands.errors import CommandError, exit_status
 from mail_envs.conformance import CHECKS, ConformanceError, NotApplicable, Subject
 
 IDS = sorted(mail_envs.specs())
+UNEQUAL = str(Path(__file__).with_name("unequal_game.py"))
 
 
 def test_every_command_has_help(capsys):
@@ -31,13 +37,17 @@ def test_list_names_every_game(capsys):
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_info_tells_spaces_players_and_arguments(id, capsys):
+def test_info_tells_spaces_players_and_arguments(id, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        vector = mail_envs.make_vec(id)
+    except ImportError as missing:
+        pytest.skip(str(missing))
     assert main(["info", id]) == 0
     shown = capsys.readouterr().out
-    vector = mail_envs.make_vec(id)
     assert all(agent in shown for agent in vector.agents)
     assert type(vector.player_function).__name__ in shown
-    assert "null_dynamics" in shown and "'coast'" in shown
+    assert all(name in shown for name in inspect.signature(mail_envs.spec(id).load()).parameters)
 
 
 @pytest.mark.parametrize(
@@ -65,22 +75,109 @@ def test_a_mistake_is_one_clear_line(arguments, said, capsys):
     assert error.startswith("error: ") and said in error and "Traceback" not in error
 
 
-def test_settings_are_literals_or_text():
-    given = ("num_agents=5", "penalty=hard", "ratio=0.5", "flag=True", "cells=(1, 2)")
+def test_settings_are_literals_json_or_text():
+    given = (
+        "num_agents=5",
+        "penalty=hard",
+        "ratio=0.5",
+        "flag=True",
+        "cells=(1, 2)",
+        "other=false",
+    )
     assert parse_settings(given) == {
-        "num_agents": 5, "penalty": "hard", "ratio": 0.5, "flag": True, "cells": (1, 2)
+        "num_agents": 5, "penalty": "hard", "ratio": 0.5, "flag": True, "cells": (1, 2),
+        "other": False,
     }  # fmt: skip
 
 
-def test_player_functions_are_parsed_and_never_evaluated():
-    assert parse_player_function("Stochastic([0.5, 1])") == mail_envs.Stochastic([0.5, 1])
-    assert parse_player_function("Synchronous") == mail_envs.Synchronous()
-    assert parse_player_function("TurnOrder(groups=[[0], [1, 2]])") == mail_envs.TurnOrder(
-        [[0], [1, 2]]
-    )
-    for text in ("__import__('os')", "Stochastic(__import__('os'))", "1", "", "a.b()"):
-        with pytest.raises(CommandError):
-            parse_player_function(text)
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Stochastic([0.5, 1])", mail_envs.Stochastic([0.5, 1])),
+        ("Stochastic(.3, shared_coin=True)", mail_envs.Stochastic(0.3, shared_coin=True)),
+        ("Synchronous", mail_envs.Synchronous()),
+        ("TurnOrder(groups=[[0], [1, 2]])", mail_envs.TurnOrder([[0], [1, 2]])),
+        ('{"type": "Stochastic", "probability": 0.3}', mail_envs.Stochastic(0.3)),
+        ("sample_players:BY_TURNS", sample_players.BY_TURNS),
+        ("HistoryDependent('sample_players:not_twice_in_a_row')", sample_players.SELDOM),
+    ],
+)
+def test_a_player_function_is_written_as_a_call_as_json_or_by_name(text, meant):
+    assert parse_player_function(text) == meant
+    assert parse_player_function(repr(meant)) == meant
+
+
+def test_a_player_function_of_the_users_own_comes_from_a_file(tmp_path):
+    path = tmp_path / "my_players.py"
+    path.write_text("import mail_envs\n\nRARE, WRONG = mail_envs.Stochastic(0.1), 7\n")
+    assert parse_player_function(f"{path}:RARE") == mail_envs.Stochastic(0.1)
+    for name in ("WRONG", "ABSENT"):
+        with pytest.raises(CommandError, match="not a player function"):
+            parse_player_function(f"{path}:{name}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["__import__('os')", "Stochastic(__import__('os'))", "1", "", "a.b()", "{", "Stochastic("],
+)
+def test_player_functions_are_read_and_never_evaluated(text):
+    with pytest.raises(CommandError, match=r"write a call such as \"Stochastic\(0.3\)\""):
+        parse_player_function(text)
+
+
+def test_info_shows_the_game_as_it_is_set_up(capsys):
+    words = ["--set", "num_agents=2", "--player-function", "TurnOrder([[0], [1]])"]
+    assert main(["info", "coop_nav", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "agent_1" in shown and "agent_2" not in shown and "TurnOrder(groups=[[0], [1]])" in shown
+
+
+@pytest.mark.parametrize(
+    ("id", "keywords", "expected"),
+    [
+        ("stochastic_coop_nav", {}, "expert"),
+        ("coop_nav", {}, "scripted"),
+        ("stochastic_coop_nav", {"num_agents": 4}, "scripted"),
+        ("last_standing", {}, "random"),
+    ],
+)
+def test_the_best_policy_that_there_is_plays(id, keywords, expected, monkeypatch, capsys):
+    monkeypatch.setattr("mail_envs.registry._SPECS", dict(mail_envs.specs()))
+    mail_envs.register("last_standing", LastStanding)
+    assert best_policy(mail_envs.make_vec(id, **keywords)) == expected
+    assert capsys.readouterr().out == f"policy: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (None, 0, ""),
+        (ValueError("one\ntwo"), 2, "error: one two\n"),
+        (FileNotFoundError("no such folder"), 2, "error: no such folder\n"),
+        (ImportError("pip install x"), 2, "error: pip install x\n"),
+        (NotImplementedError("it defines no draw()"), 2, "error: it defines no draw()\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (KeyboardInterrupt("saved"), 130, "saved\n"),
+    ],
+)
+def test_exit_statuses_are_the_same_everywhere(error, status, said, capsys):
+    def command():
+        if error is not None:
+            raise error
+
+    assert exit_status(command) == status
+    assert capsys.readouterr().err == said
+
+
+def test_tracebacks_are_for_what_nobody_expected_and_for_those_who_ask(monkeypatch):
+    def command(error):
+        raise error
+
+    with pytest.raises(RuntimeError):
+        exit_status(lambda: command(RuntimeError("a bug")))
+    monkeypatch.setenv("MAIL_ENVS_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="mistake"):
+        exit_status(lambda: command(ValueError("mistake")))
 
 
 def test_render_writes_a_film_and_a_filmstrip(tmp_path, capsys):
@@ -277,7 +374,7 @@ def test_bench_prints_a_table_with_ratios(capsys, monkeypatch):
 def test_our_games_keep_their_promises(id, name):
     try:
         CHECKS[name](Subject(id))
-    except NotApplicable as reason:
+    except (NotApplicable, ImportError) as reason:  # or the simulator is not installed
         pytest.skip(str(reason))
 
 
@@ -394,6 +491,59 @@ def test_check_finds_the_mistake_and_names_the_fix(mistake, lines, failed, fix, 
     shown = capsys.readouterr().out
     assert f"FAIL {failed}" in shown
     assert fix in shown[shown.index(f"FAIL {failed}") :]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "lines", "line", "message"),
+    [
+        ("field", {"reset": "state.sen = ZERO"}, "state.sen", "the record has no field 'sen'"),
+        ("name", {"acts": "act[i] != 0"}, "if act[i]", "name 'act' is not defined"),
+        ("numpy", {"one": "np.flot32(1)"}, "np.flot32", "has no attribute 'flot32'"),
+        ("kind", {"observed": "state"}, "= state\n", "No implementation of function setitem"),
+    ],
+)
+def test_a_typo_in_a_kernel_is_one_line(
+    mistake, lines, line, message, write_game, capsys, monkeypatch
+):
+    path = write_game(f"game_typo_{mistake}", **lines)
+    text = path.read_text()
+    number = text[: text.index(line)].count("\n") + 1
+    assert main(["check", str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert f"{path}:{number}: " in shown and message in shown
+    assert len(shown.splitlines()) == 5 and shown.endswith("1 failed\n")
+    assert main(["render", str(path), "--out", "x.gif"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}:{number}: ") and error.count("\n") == 1
+    monkeypatch.setenv("MAIL_ENVS_TRACEBACK", "1")
+    assert main(["check", str(path)]) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().out
+
+
+def test_without_jit_there_is_nothing_to_compile_for_cuda(monkeypatch):
+    monkeypatch.setattr("numba.core.config.DISABLE_JIT", True)
+    with pytest.raises(NotApplicable, match="NUMBA_DISABLE_JIT"):
+        CHECKS["compiles for CUDA"](Subject("coop_nav"))
+
+
+def test_a_file_stands_for_its_game_in_every_command(tmp_path, capsys):
+    assert main(["info", UNEQUAL]) == 0
+    assert "A guide with two words" in capsys.readouterr().out
+    film = tmp_path / "x.png"
+    assert main(["render", UNEQUAL, "--out", str(film), "--size", "80", "--max-rounds", "3"]) == 0
+    assert film.exists() and "policy: random" in capsys.readouterr().out
+    assert main(["info", f"{UNEQUAL}:another_game"]) == 2
+    assert "registers guide_and_walker, not 'another_game'" in capsys.readouterr().err
+    assert main(["info", "game_that_was_not_loaded"]) == 2
+    assert "--env game_that_was_not_loaded.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keywords", [{}, {"continuous": True}, {"masked": True}], ids=str)
+def test_a_game_of_unlike_agents_keeps_its_promises(keywords):
+    subject = Subject(mail_envs.spec(UNEQUAL).id, keywords)
+    for name in set(CHECKS) - {"PettingZoo render_test", "compiles for CUDA"}:
+        if name != "action masks" or not keywords.get("continuous"):
+            CHECKS[name](subject)
 
 
 def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, capsys):

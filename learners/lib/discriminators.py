@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learners.lib.networks import MLP, Policy
+from learners.lib.networks import MLP, Policy, own_columns
 
 KINDS = ("decentralized", "centralized", "single")
 
@@ -33,11 +33,14 @@ class Discriminator(nn.Module):
             policy.dims,
         )
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
-        N, A = len(self.dims), policy.num_actions
+        self.columns = own_columns(policy.action_dims, policy.num_actions)
         if kind == "decentralized":
-            shapes = [(d + A, 1) for d in policy.dims]
+            self.tails = policy.outputs
+            shapes = [(d + n, 1) for d, n in zip(policy.dims, policy.outputs, strict=True)]
         else:
-            shapes = [(sum(self.dims) + N * A, N if kind == "centralized" else 1)]
+            self.tails = [sum(policy.action_dims)]
+            outputs = len(self.dims) if kind == "centralized" else 1
+            shapes = [(sum(self.dims) + self.tails[0], outputs)]
         self.networks: Any = nn.ModuleList(MLP([size, *hidden, out]) for size, out in shapes)
 
     def normalize_with(self, observations: Tensor, limit: float | None = None) -> None:
@@ -45,10 +48,10 @@ class Discriminator(nn.Module):
         if self.kind == "decentralized":
             for g, network in enumerate(self.networks):
                 rows = self.policy_rows(g, observations)[:, : self.group_dims[g]]
-                network.normalize_with(rows, self.num_actions, limit)
+                network.normalize_with(rows, self.tails[g], limit)
         else:
             rows = torch.cat([observations[:, i, :d] for i, d in enumerate(self.dims)], 1)
-            self.networks[0].normalize_with(rows, len(self.dims) * self.num_actions, limit)
+            self.networks[0].normalize_with(rows, self.tails[0], limit)
 
     def inputs(
         self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
@@ -59,9 +62,10 @@ class Discriminator(nn.Module):
             actions = (actions.unsqueeze(-1) == choices).to(observations.dtype)
         if self.kind == "decentralized":
             seen = self.policy_rows(g, observations)[:, : self.group_dims[g]]
-            return torch.cat([seen, self.policy_rows(g, actions)], 1)
+            return torch.cat([seen, self.policy_rows(g, actions)[:, : self.tails[g]]], 1)
         seen = [observations[:, i, :d] for i, d in enumerate(self.dims)]
-        return torch.cat([*seen, (actions * participation.unsqueeze(-1)).flatten(1)], 1)
+        done = (actions * participation.unsqueeze(-1)).flatten(1)
+        return torch.cat([*seen, done if self.columns is None else done[:, self.columns]], 1)
 
     def counts(self, g: int, counts: Tensor) -> Tensor:
         """Which of network g's logits count, bool (rows, outputs), from bool (B, N)."""

@@ -1,13 +1,19 @@
-"""Evaluate a torch policy on many episodes at once."""
+"""Evaluate a torch policy on many episodes at once, and keep the better one of two evaluations."""
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from learners.lib.files import write_json
+from learners.lib.game import make_game
 from learners.lib.networks import Policy
-from learners.lib.run import Settings, make_game
+from learners.lib.rollout import bounds_of, within
+from learners.lib.settings import Settings
 
 EVALUATION_SEED = 1_000_000  # disjoint from training seeds
 
@@ -34,11 +40,12 @@ def evaluate(
     observations, info = vec.reset(seed=EVALUATION_SEED)
     returns = torch.zeros(episodes, vec.num_agents)
     lengths = torch.zeros(episodes)
+    bounds = bounds_of(vec, device)
     running = torch.ones(episodes, dtype=torch.bool)
     while bool(running.any()):
         mask = torch.as_tensor(info["action_mask"]) if vec.discrete else None
         actions = policy.act(torch.as_tensor(observations), mask, rng)
-        observations, _, terminated, truncated, info = vec.step(actions)
+        observations, _, terminated, truncated, info = vec.step(within(bounds, actions))
         ended = torch.as_tensor(terminated).cpu() | torch.as_tensor(truncated).cpu()
         first = ended & running
         if bool(first.any()):
@@ -73,3 +80,24 @@ def summary(
         "episodes": count,
         "seed": EVALUATION_SEED,
     }
+
+
+def normalized(value: float, references: dict[str, float]) -> float | None:
+    """0 for the random reference, 1 for the expert's; None when they are not known."""
+    low, high = references.get("random"), references.get("expert")
+    if low is None or high is None or high == low:
+        return None
+    return (value - low) / (high - low)
+
+
+def keep_better(path: Path, result: dict[str, Any]) -> str | None:
+    """Write an evaluation, unless the file holds more episodes of the same policy, and say so then."""
+    try:
+        old = json.loads(path.read_text())
+        keys = [k for k in ("steps", "mode", "policy", "against") if k in old and k in result]
+        if all(old[k] == result[k] for k in keys) and old["episodes"] > result["episodes"]:
+            return f"{path} is kept: it has {old['episodes']:,} episodes of the same policy"
+    except (OSError, ValueError, AttributeError, KeyError):
+        pass  # nothing worth keeping
+    write_json(path, result)
+    return None

@@ -8,8 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from demos.actions import own_actions
+from demos.dataset import Demonstrations
+from learners.lib.game import game_arguments
 from learners.lib.networks import Policy
-from learners.lib.run import Run, Settings, game_arguments
+from learners.lib.run import Run
+from learners.lib.settings import Settings
 
 DEMONSTRATION_SEED = 10_000_000  # first episode seed of what is recorded here; far from training's
 SEEDS_PER_RUN = 100_000
@@ -61,10 +65,8 @@ class ExpertData:
         return self.take(torch.randint(len(self), (count,), generator=rng, device=rng.device))
 
 
-def load(run: Run, vec, device: torch.device) -> ExpertData:
-    """The run's demonstrations; also notes their reference returns for normalized returns."""
-    from demos.dataset import Demonstrations
-
+def demonstrations_of(run: Run) -> Demonstrations:
+    """The run's demonstrations, recorded first where --demos names a demonstrator."""
     args: DemoSettings = run.args
     source = "random" if args.control else args.demos
     path = Path(source)
@@ -79,20 +81,24 @@ def load(run: Run, vec, device: torch.device) -> ExpertData:
             f"demos {args.demos!r}: no such folder; give one, or {', '.join(RECORDED)}"
         )
     demos = Demonstrations.open(path)
-    demos.check_compatible(vec)
     if len(demos) < args.num_demos:
         raise ValueError(f"{path} has {len(demos)} episodes; --num-demos asks for {args.num_demos}")
     if args.num_demos < 1:
         raise ValueError(f"num_demos={args.num_demos} must be at least 1")
+    return demos
+
+
+def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
+    """Tensors of the demonstrations; also notes their reference returns for normalized returns."""
+    demos.check_compatible(vec)
     names = {"random": "random_return", "expert": "expert_return"}
     found = {k: demos.metadata.get(v) for k, v in names.items()}
     run.references = {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
-    return to_torch(demos.first(args.num_demos).transitions(), vec, device)
+    return to_torch(demos.first(run.args.num_demos).transitions(), vec, run.device)
 
 
 def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
     """Record demonstrations into the run folder, once."""
-    from demos.dataset import Demonstrations
     from demos.record import record
 
     path = run.folder / "demonstrations"
@@ -100,7 +106,7 @@ def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
     seed = DEMONSTRATION_SEED + args.seed * SEEDS_PER_RUN
-    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(args))
+    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(vars(args)))
     return path
 
 
@@ -112,12 +118,18 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
 
     actions = tensor(transitions.actions, torch.int64 if vec.discrete else torch.float32)
     participation = tensor(transitions.participation, torch.bool)
+    phi = vec.null_action == "as_action"
+    own = tensor(own_actions([n - phi for n in vec.action_dims]), torch.bool)
     mask = transitions.action_mask
-    mask = None if mask is None or bool(mask.all()) else tensor(mask, torch.int8)
-    if vec.discrete and vec.null_action == "as_action":
-        actions = torch.where(participation, actions, vec.num_actions - 1)
+    mask = None if mask is None else tensor(mask, torch.int8)
+    if mask is not None and bool((mask.bool() | ~own).all()):
+        mask = None  # nothing is forbidden
+    if phi:
+        null = tensor(vec.null_actions)
+        actions = torch.where(participation, actions, null)
         if mask is not None:
-            mask = torch.cat([mask, torch.ones_like(mask[..., :1])], -1)
+            mask = torch.cat([mask, torch.zeros_like(mask[..., :1])], -1)
+            mask[:, torch.arange(len(null)), null] = 1
     observations = tensor(transitions.observations, torch.float32)
     return ExpertData(
         observations, actions, participation, mask, tensor(transitions.episode, torch.int64)

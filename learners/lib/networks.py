@@ -85,7 +85,8 @@ class Policy(nn.Module):
     Args:
         groups: group of every agent, (N,).
         observation_dims: length of every agent's observation, (N,).
-        num_actions: A, actions of a discrete game or dimensions of a continuous one.
+        action_dims: every agent's number of discrete actions, or of components of continuous ones, (N,);
+            alike within a group. Actions are padded to A, the largest, with zeros.
         agent_id: append the one-hot index of the agent inside its group to the observation.
     """
 
@@ -93,29 +94,27 @@ class Policy(nn.Module):
         self,
         groups: list[int],
         observation_dims: list[int],
-        num_actions: int,
+        action_dims: list[int],
         discrete: bool = True,
         hidden: tuple[int, ...] = (128, 128),
         activation: str = "relu",
         agent_id: bool = False,
     ):
         super().__init__()
-        self.groups, self.observation_dims, self.num_actions = (
-            list(groups),
-            list(observation_dims),
-            num_actions,
-        )
+        self.groups, self.observation_dims = list(groups), list(observation_dims)
+        self.action_dims, self.num_actions = list(action_dims), max(action_dims)
         self.discrete, self.activation, self.agent_id = discrete, activation, agent_id
         self.members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
         self.dims = [observation_dims[m[0]] for m in self.members]
+        self.outputs = [action_dims[m[0]] for m in self.members]
         self.networks: Any = nn.ModuleList(
             MLP(
-                [d + len(m) * agent_id, *hidden, num_actions],
+                [d + len(m) * agent_id, *hidden, n],
                 gain=1.0 if discrete else 0.01,
                 activation=activation,
-                log_std=0 if discrete else num_actions,
+                log_std=0 if discrete else n,
             )
-            for d, m in zip(self.dims, self.members, strict=True)
+            for d, m, n in zip(self.dims, self.members, self.outputs, strict=True)
         )
 
     # ------------------------------------------------------------------------------------ row layout
@@ -158,6 +157,7 @@ class Policy(nn.Module):
                 if rng is not None:
                     noise = torch.empty_like(out).normal_(generator=rng)
                     out = out + noise * network.log_std.exp()
+                out = nn.functional.pad(out, (0, self.num_actions - self.outputs[g]))
                 parts.append(out.view(len(observations), -1, self.num_actions))
         if len(parts) == 1:
             return parts[0]
@@ -173,12 +173,10 @@ class Policy(nn.Module):
         if self.discrete:
             logs = torch.log_softmax(masked(out, mask), -1)
             return logs.gather(1, actions.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(1)
-        log_std = self.networks[g].log_std
-        z = (actions - out) * (-log_std).exp()
-        constant = log_std.sum() + 0.5 * self.num_actions * math.log(2 * math.pi)
-        entropy = (log_std.sum() + 0.5 * self.num_actions * (1 + math.log(2 * math.pi))).expand(
-            len(out)
-        )
+        log_std, count = self.networks[g].log_std, self.outputs[g]
+        z = (actions[:, :count] - out) * (-log_std).exp()
+        constant = log_std.sum() + 0.5 * count * math.log(2 * math.pi)
+        entropy = (log_std.sum() + 0.5 * count * (1 + math.log(2 * math.pi))).expand(len(out))
         return -0.5 * (z * z).sum(1) - constant, entropy
 
     def sampled_nll(
@@ -199,8 +197,16 @@ class Policy(nn.Module):
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits with the actions that `mask` forbids at a large negative number."""
-    return logits if mask is None else torch.where(mask.bool(), logits, FORBIDDEN)
+    """Logits with the actions that `mask` (padded to A) forbids at a large negative number."""
+    if mask is None:
+        return logits
+    return torch.where(mask[:, : logits.shape[1]].bool(), logits, FORBIDDEN)
+
+
+def own_columns(action_dims: list[int], num_actions: int) -> list[int] | None:
+    """Columns of the agents' actions, padded to A and flattened, that are no padding; None for all."""
+    columns = [i * num_actions + a for i, n in enumerate(action_dims) for a in range(n)]
+    return None if len(columns) == num_actions * len(action_dims) else columns
 
 
 # ------------------------------------------------------------------------------------------ policy file
@@ -249,9 +255,9 @@ def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
     dims = [tensors[f"group{g}.0.weight"].shape[1] - sizes[g] for g in groups]
     depth = sum(name.startswith("group0.") and name.endswith(".weight") for name in tensors)
     hidden = tuple(tensors[f"group0.{k}.weight"].shape[0] for k in range(depth - 1))
-    num_actions = tensors[f"group0.{depth - 1}.weight"].shape[0]
+    action_dims = [tensors[f"group{g}.{depth - 1}.weight"].shape[0] for g in groups]
     discrete = fields["distribution"] == "categorical"
-    policy = Policy(groups, dims, num_actions, discrete, hidden, fields["activation"], agent_id)
+    policy = Policy(groups, dims, action_dims, discrete, hidden, fields["activation"], agent_id)
     with torch.no_grad():
         for g, network in enumerate(policy.networks):
             for k, layer in enumerate(network.layers):

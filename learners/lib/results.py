@@ -18,18 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from learners.lib.run import normalized
-from learners.lib.sources import (
-    game_arguments,
-    known_references,
-    read_config,
-    sweep_name,
-)
+from learners.lib.evaluation import normalized
+from learners.lib.game import game_arguments
+from learners.lib.settings import read_config
+from learners.lib.sources import known_references, sweep_name
 from learners.lib.statistics import mean_interval
 
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds says nothing
 INCIDENTAL = {
-    "learner", "env", "env_args", "max_rounds", "fixed_horizon", "seed", "steps", "demos", "num_demos",
+    "learner", "env", "set", "player_function", "max_rounds", "fixed_horizon", "seed", "steps", "demos", "num_demos",
     "run_dir", "resume", "device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress",
     "control",
 }  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from demos.actions import action_bounds, own_actions
+
 
 class Rollout:
     """T rounds of E copies; row T of the (T + 1)-row tensors is where the next fragment begins.
@@ -17,6 +19,8 @@ class Rollout:
 
     def __init__(self, vec, rounds: int, device: torch.device | str = "cpu"):
         E, N, D = vec.num_envs, vec.num_agents, max(vec.observation_dims)
+        self.own = torch.as_tensor(own_actions(vec.action_dims), device=device).bool()
+        self.bounds = bounds_of(vec, device)
         self.vec, self.rounds, self.num_envs, self.discrete = vec, rounds, E, vec.discrete
 
         def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -67,7 +71,9 @@ class Rollout:
         for t in range(self.rounds):
             mask = None if self.action_mask is None else self.action_mask[t]
             actions = policy.act(self.observations[t], mask, rng)
-            observations, rewards, terminated, truncated, info = self.vec.step(actions)
+            observations, rewards, terminated, truncated, info = self.vec.step(
+                within(self.bounds, actions)
+            )
             self.actions[t].copy_(actions)
             self.rewards[t].copy_(torch.as_tensor(rewards))
             self.terminated[t].copy_(torch.as_tensor(terminated))
@@ -78,9 +84,15 @@ class Rollout:
             self._enter(t + 1, observations, info)
         return self
 
+    def played(self) -> Tensor:
+        """What the game made of the actions, (T, E, N[, A]): continuous ones within bounds, zero for φ."""
+        if self.bounds is None:
+            return self.actions
+        return within(self.bounds, self.actions) * self.participation[:-1].unsqueeze(-1)
+
     def mask_rows(self) -> Tensor | None:
         """Action masks of the T rounds, flattened to (T * E, N, A); None when nothing is forbidden."""
-        if self.action_mask is None or bool(self.action_mask[:-1].all()):
+        if self.action_mask is None or bool((self.action_mask[:-1].bool() | ~self.own).all()):
             return None
         return self.action_mask[:-1].flatten(0, 1)
 
@@ -106,3 +118,16 @@ class Rollout:
         for name, row in state["rows"].items():
             getattr(self, name)[self.rounds].copy_(torch.as_tensor(row))
         self.vec.set_state(state["game"])
+
+
+def bounds_of(vec, device: torch.device | str) -> tuple[Tensor, Tensor] | None:
+    """Lowest and highest continuous actions, (N, A) each; None in discrete games."""
+    if vec.discrete:
+        return None
+    low, high = action_bounds(vec)
+    return torch.as_tensor(low, device=device), torch.as_tensor(high, device=device)
+
+
+def within(bounds: tuple[Tensor, Tensor] | None, actions: Tensor) -> Tensor:
+    """What is played of a policy's actions: Gaussian policies know no bounds."""
+    return actions if bounds is None else actions.clamp(*bounds)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 import mail_envs
 from demos.manifest import MANIFEST, read_manifest
 from demos.policies import MLPPolicy
+from learners.lib.game import game_arguments
+from learners.lib.settings import read_config
 
 BUILT_IN = ("expert", "scripted", "random")
 CELL = "cell.json"  # what a sweep notes about a run
@@ -38,7 +37,7 @@ class Source:
 def find(spec: str) -> Source:
     """Read what is known about a policy; ValueError when there is none."""
     path = Path(spec)
-    if spec in BUILT_IN:
+    if spec.partition(":")[0] in BUILT_IN:
         return Source(spec, None, None, {}, {"name": spec})
     if path.suffix == ".safetensors" and path.is_file():
         metadata = MLPPolicy.load(path).metadata
@@ -59,21 +58,6 @@ def find(spec: str) -> Source:
     return Source(spec, path, config["env"], game_arguments(config), identify(path, config))
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.yaml of a run folder; ValueError when it is none."""
-    path = folder / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is not a run folder: config.yaml is missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read: {reason}") from None
-    if not isinstance(config, dict) or not {"learner", "env"} <= config.keys():
-        raise ValueError(f"{path} is damaged: it does not name a learner and its settings")
-    return config
-
-
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Name, number of demonstrations and seed of a run; a sweep's own name for it comes first."""
     name = config["learner"] + (" (control)" if config.get("control") else "")
@@ -88,28 +72,6 @@ def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         env, name, _, seed = ("", "", "", "", *folder.resolve().parts)[-4:]
         return name if (env, seed) == (config["env"], f"seed_{config.get('seed')}") else None
-
-
-def game_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    arguments = dict(parse_json(config.get("env_args") or "{}"))
-    if config.get("fixed_horizon"):
-        arguments["fixed_horizon"] = True
-    if config.get("max_rounds") is not None:
-        arguments["max_rounds"] = config["max_rounds"]
-    return arguments
-
-
-def parse_json(text: str) -> dict[str, Any]:
-    """`env_args` as a dictionary; ValueError when it is not a JSON object."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"env_args is not JSON: {text!r} ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(
-            f"env_args={text!r} must be a JSON object, such as '{{\"num_agents\": 5}}'"
-        )
-    return value
 
 
 def _player_function(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -138,10 +100,3 @@ def known_references(folder: Path | None) -> dict[str, float]:
             found = {k: manifest.get(f"{k}_return") for k in ("random", "expert")}
             return {k: float(v) for k, v in found.items() if v is not None}
     return {}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file as a whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1))
-    os.replace(temporary, path)

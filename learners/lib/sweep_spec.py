@@ -17,7 +17,7 @@
 
 A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. An algorithm is named after
 its learner unless it says `learner`. Everything else in an entry is a setting of the learner, as on its
-command line. `environments` may also be a mapping from id to settings that all algorithms take there; what
+command line (`set` may be a mapping: `set: {num_agents: 5}`). `environments` may also be a mapping from id to settings that all algorithms take there; what
 an algorithm says itself comes before that, and what it says for an environment comes first. `num_demos` and
 `seeds` may stand in all these places.
 """
@@ -34,7 +34,7 @@ from typing import Any
 
 import yaml
 
-import mail_envs
+from mail_envs.commands.arguments import game_id
 
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "report", "sweep")
@@ -50,7 +50,10 @@ class SpecError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: an algorithm (the sweep's name for it) of a learner, and its settings."""
+    """One run of a sweep: an algorithm (the sweep's name for it) of a learner, and its settings.
+
+    `game` is what the sweep calls the game `env`: its id, or the file of a user's own.
+    """
 
     algorithm: str
     learner: str
@@ -58,6 +61,7 @@ class Cell:
     num_demos: int | None
     seed: int
     settings: Mapping[str, Any]
+    game: str
 
     @property
     def name(self) -> str:
@@ -66,11 +70,12 @@ class Cell:
 
     def record(self) -> dict[str, Any]:
         """What is noted beside the run, JSON-able."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        record = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {k: v for k, v in record.items() if k != "game"}
 
     def words(self) -> list[str]:
         """Command line of the learner, without the run folder."""
-        words = ["--env", self.env, "--seed", str(self.seed)]
+        words = ["--env", self.game, "--seed", str(self.seed)]
         if self.num_demos is not None:
             words += ["--num-demos", str(self.num_demos)]
         for key, value in self.settings.items():
@@ -115,16 +120,16 @@ def cells(spec: dict[str, Any]) -> list[Cell]:
         learner = learners[algorithm]
         found += _cells_of(spec, algorithm, learner, dict(own), known[learner])
     order = {id: k for k, id in enumerate(spec["environments"])}
-    return sorted(found, key=lambda c: (c.seed, order.get(c.env, len(order))))
+    return sorted(found, key=lambda c: (c.seed, order.get(c.game, len(order))))
 
 
 def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) -> list[Cell]:
     own.pop("learner", None)
     places = _mapping(own.pop("environments", list(spec["environments"])), algorithm)
     found = []
-    for env, here in places.items():
-        mail_envs.spec(env)
-        shared = {**spec["settings"], **spec["environments"].get(env, {})}
+    for game, here in places.items():
+        env = game_id(game)
+        shared = {**spec["settings"], **spec["environments"].get(game, {})}
         shared = {k: v for k, v in shared.items() if k in known or k in COUNTS}
         settings = {**{k: spec[k] for k in COUNTS}, **shared, **own, **here}
         seeds = integers(settings.pop("seeds"), f"{algorithm}: seeds", 0)
@@ -132,9 +137,9 @@ def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) ->
         demos = integers(demos, f"{algorithm}: num_demos", 1) if "num_demos" in known else [None]
         for key in settings:
             _check(algorithm, learner, key, known)
-        if isinstance(settings.get("env_args"), dict):
-            settings["env_args"] = json.dumps(settings["env_args"])
-        found += [Cell(algorithm, learner, env, n, s, settings) for s in seeds for n in demos]
+        if isinstance(settings.get("set"), dict):
+            settings["set"] = [f"{name}={value}" for name, value in settings["set"].items()]
+        found += [Cell(algorithm, learner, env, n, s, settings, game) for s in seeds for n in demos]
     return found
 
 

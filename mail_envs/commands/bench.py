@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -61,24 +62,72 @@ def bench(
     ),
     against: str = "installed",
     seconds: float = 1.5,
+    start: bool = True,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Measure steps a second, start-up times and memory; one thread, rates per CPU-second.
 
     Args:
-        ids: games to measure.
-        against: peers to measure with them, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`.
+        ids: games to measure, or families of games such as `mpe`.
+        against: peers to measure with them, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
+            measured on the same scenario as the game, right after it.
         seconds: CPU time for each rate.
+        start: measure start-up times and memory, too.
         json_output: print JSON instead of tables.
     """
     peers = choose_peers(against)
-    jobs = [*game_jobs(ids, seconds), *peer_jobs(peers, seconds)]
+    ids = expand(ids)
+    pairs = rivals(ids, peers)
+    jobs: list[Job] = []
+    for id in ids:
+        jobs += game_jobs(id, seconds, start)
+        for rival in pairs[id]:
+            if not any(who == rival.name for who, *_ in jobs):
+                jobs += rival_jobs(rival, seconds)
     results = run_jobs(jobs, silent=json_output)
     if json_output:
         report = {"machine": describe_machine(), "seconds": seconds, "results": results}
         print(json.dumps(report, indent=2))
     else:
-        print_tables(results, ids, peers)
+        print_tables(results, pairs, start)
+
+
+def expand(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Ids, with families replaced by all of theirs."""
+    import mail_envs
+
+    ids: dict[str, None] = {}
+    for name in names:
+        family = [id for id, spec in mail_envs.specs().items() if spec.family == name]
+        try:
+            ids |= dict.fromkeys(family or [mail_envs.spec(name).id])
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    return tuple(ids)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A scenario of a peer."""
+
+    peer: str
+    scenario: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.peer} {self.scenario}"
+
+
+def rivals(ids: tuple[str, ...], peers: list[str]) -> dict[str, list[Rival]]:
+    """Whom each game is compared with."""
+    import mail_envs
+    from mail_envs.commands.peers import scenario_of
+
+    found = {
+        id: [(peer, scenario_of(peer, id, mail_envs.spec(id).family)) for peer in peers]
+        for id in ids
+    }
+    return {id: [Rival(p, s) for p, s in pairs if s is not None] for id, pairs in found.items()}
 
 
 def choose_peers(against: str) -> list[str]:
@@ -101,37 +150,30 @@ def choose_peers(against: str) -> list[str]:
 Job = tuple[str, str, Callable[[], Any]]  # who, what, measurement
 
 
-def game_jobs(ids: tuple[str, ...], seconds: float) -> Iterator[Job]:
-    """All measurements of our games."""
+def game_jobs(id: str, seconds: float, start: bool) -> Iterator[Job]:
+    """All measurements of one of our games."""
     import mail_envs
     from mail_envs.commands.peers import aec_turns
 
-    for id in ids:
-        try:
-            mail_envs.spec(id)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-        for size in SIZES:
-            yield id, f"vector {size}", lambda id=id, size=size: vector_steps(id, size, seconds)
-        yield id, "aec", lambda id=id: vars(aec_turns(mail_envs.make(id), seconds))
+    for size in SIZES:
+        yield id, f"vector {size}", lambda size=size: vector_steps(id, size, seconds)
+    yield id, "aec", lambda: vars(aec_turns(mail_envs.make(id), seconds))
+    if start:
         yield id, "import", lambda: best_of(3, IMPORT)
-        yield id, "start", lambda id=id: best_of(3, START, id)
-        yield id, "memory", lambda id=id: run_python(MEMORY, id, str(MANY))
+        yield id, "start", lambda: best_of(3, START, id)
+        yield id, "memory", lambda: run_python(MEMORY, id, str(MANY))
 
 
-def peer_jobs(peers: list[str], seconds: float) -> Iterator[Job]:
-    """All measurements of the peers."""
+def rival_jobs(rival: Rival, seconds: float) -> Iterator[Job]:
+    """All measurements of a peer's scenario."""
     from mail_envs.commands.peers import PEERS, mpe2_aec
 
-    for peer in peers:
-        for size in SIZES:
-            yield (
-                peer,
-                f"vector {size}",
-                lambda peer=peer, size=size: _rate(PEERS[peer](size, seconds)),
-            )
-        if peer == "mpe2":
-            yield peer, "aec", lambda: vars(mpe2_aec(seconds))
+    rate = PEERS[rival.peer]
+    for size in SIZES:
+        what = f"vector {size}"
+        yield rival.name, what, lambda size=size: _rate(rate(rival.scenario, size, seconds))
+    if rival.peer == "mpe2":
+        yield rival.name, "aec", lambda: vars(mpe2_aec(rival.scenario, seconds))
 
 
 def _rate(rate: Any) -> dict[str, float] | None:
@@ -148,9 +190,12 @@ def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
     shape = (16, *vector.buffers.actions.shape)
     if vector.discrete:
         # int32 is what the game stores: no conversion is measured.
-        actions = rng.integers(0, vector.num_actions, shape).astype(np.int32)
+        actions = rng.integers(0, vector.action_dims, shape).astype(np.int32)
     else:
-        actions = rng.random(shape, dtype=np.float32)
+        actions = np.zeros(shape, np.float32)
+        for i, agent in enumerate(vector.agents):
+            space, own = vector.action_spaces[agent], vector.action_dims[i]
+            actions[:, :, i, :own] = rng.uniform(space.low, space.high, (*shape[:2], own))
 
     def run(calls: int) -> int:
         for k in range(calls):
@@ -215,9 +260,9 @@ def _processor() -> str:
 
 
 def print_tables(
-    results: dict[str, dict[str, Any]], ids: tuple[str, ...], peers: list[str]
+    results: dict[str, dict[str, Any]], pairs: dict[str, list[Rival]], start: bool
 ) -> None:
-    """Rates, with ratios to the peers, then start-up times and memory."""
+    """Rates, each with its ratios to the peers, then start-up times and memory."""
     from rich.console import Console
     from rich.table import Table
 
@@ -225,29 +270,42 @@ def print_tables(
     whats = [*(f"vector {size}" for size in SIZES), "aec"]
     heads = [*(f"E = {size:,}" for size in SIZES), "AEC turns"]
     rates = Table(title="Steps per CPU-second, one thread", box=None, title_justify="left")
-    rates.add_column("", style="bold")
+    rates.add_column("", style="bold", no_wrap=True)
     for head in heads:
         rates.add_column(head, justify="right")
-    for who in (*ids, *peers):
-        cells = (results[who].get(what) for what in whats)
+    for who, result in results.items():
+        cells = (result.get(what) for what in whats)
         rates.add_row(who, *("–" if cell is None else short(cell["cpu"]) for cell in cells))
-    for peer in peers:
-        ours, theirs = results[ids[0]], results[peer]
-        pairs = ((ours[what], theirs.get(what)) for what in whats)
-        cells = ("–" if b is None else f"{a['cpu'] / b['cpu']:,.0f}×" for a, b in pairs)
-        rates.add_row(f"{ids[0]} / {peer}", *cells, style="dim")
+    for id, opponents in pairs.items():
+        for rival in opponents:
+            ratios = [ratio(results[id], results[rival.name], what) for what in whats]
+            rates.add_row(f"{id} / {rival.peer}", *ratios, style="dim")
     console.print(rates)
+    if start:
+        print_starts(console, {id: results[id] for id in pairs})
+    machine = describe_machine()
+    console.print(f"\n[dim]{machine['processor']}, Python {machine['python']}[/]")
+
+
+def ratio(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> str:
+    """How many times faster we are; a peer with one copy only is compared with all our sizes."""
+    rate = theirs.get(what)
+    if rate is None and what != "aec":
+        rate = theirs.get("vector 1")
+    return "–" if rate is None else f"{ours[what]['cpu'] / rate['cpu']:,.0f}×"
+
+
+def print_starts(console: Any, results: dict[str, dict[str, Any]]) -> None:
+    from rich.table import Table
+
     starts = Table(title="\nStart and memory", box=None, title_justify="left")
     for head in ("", "import mail_envs", "make + reset, warm", f"E = {MANY:,}"):
         starts.add_column(head, justify="right" if head else "left", style=None if head else "bold")
-    for id in ids:
-        row = results[id]
+    for id, row in results.items():
         starts.add_row(
             id, f"{row['import']:.2f} s", f"{row['start']:.2f} s", f"{row['memory'] / 2**20:.0f} MB"
         )
     console.print(starts)
-    machine = describe_machine()
-    console.print(f"\n[dim]{machine['processor']}, Python {machine['python']}[/]")
 
 
 def short(rate: float) -> str:

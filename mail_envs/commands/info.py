@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from mail_envs.commands import CommandError
+from mail_envs.commands.arguments import GameArguments
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,11 +14,11 @@ if TYPE_CHECKING:
     from mail_envs.registry import EnvSpec
 
 
-def info(id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]) -> None:
+def info(game: GameArguments) -> None:
     """Show everything about one game.
 
     Args:
-        id: id of the game.
+        game: the game.
     """
     from rich.console import Console
     from rich.markdown import Markdown
@@ -28,13 +26,10 @@ def info(id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]) 
 
     import mail_envs
 
-    try:
-        spec = mail_envs.spec(id)
-        vector = mail_envs.make_vec(id)
-    except (ImportError, ValueError) as error:
-        raise CommandError(str(error)) from error
+    vector = game.make()
+    spec = mail_envs.spec(vector.id)
     console = Console()
-    console.print(Rule(f"[bold]{id}"))
+    console.print(Rule(f"[bold]{vector.id}"))
     if spec.summary:
         console.print(spec.summary, style="italic")
     page = inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or "")
@@ -46,8 +41,8 @@ def info(id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]) 
     console.print()
     console.print(_agents(vector))
     console.print()
-    console.print(_arguments(spec))
-    console.print(f'\n[dim]env = mail_envs.make("{id}")')
+    console.print(_arguments(spec, vector.arguments))
+    console.print(f'\n[dim]env = mail_envs.make("{game.id}")')
 
 
 def _facts(vector: Any) -> Table:
@@ -81,8 +76,8 @@ def _agents(vector: Any) -> Table:
     return table
 
 
-def _arguments(spec: EnvSpec) -> Table:
-    """The game's own arguments with the defaults that this id gives them."""
+def _arguments(spec: EnvSpec, given: dict[str, Any]) -> Table:
+    """The game's own arguments with the defaults that this id, or the user, gives them."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -91,7 +86,7 @@ def _arguments(spec: EnvSpec) -> Table:
     for name, parameter in inspect.signature(spec.load()).parameters.items():
         kind = parameter.annotation
         shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
-        default = spec.arguments.get(name, parameter.default)
+        default = {**spec.arguments, **given}.get(name, parameter.default)
         text = "required" if default is inspect.Parameter.empty else repr(default)
         table.add_row(name, shown, text.replace("[", r"\["))
     return table

@@ -13,7 +13,7 @@ def list_games(family: str | None = None) -> None:
     from rich.table import Table
 
     import mail_envs
-    from mail_envs.commands import CommandError
+    from mail_envs.commands.errors import CommandError
 
     specs = mail_envs.specs()
     families = sorted({spec.family for spec in specs.values()})

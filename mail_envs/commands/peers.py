@@ -1,10 +1,12 @@
-"""Other people's simple_spread (cooperative navigation, N = 3), to be measured beside ours.
+"""Other people's particle environments, to be measured beside ours.
 
-Each function returns environment steps per CPU-second, with random actions drawn beforehand.
+Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 has all
+scenarios, in one copy; VMAS and JaxMARL are measured on simple_spread (cooperative navigation, N = 3).
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import time
 from collections.abc import Callable
@@ -14,6 +16,8 @@ import numpy as np
 
 AGENTS = 3
 ROUNDS = 50
+DRAWN = 1024  # actions drawn beforehand
+SPREAD = "simple_spread"
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,24 @@ def measure(run: Callable[[int], int], seconds: float) -> Rate:
     return best
 
 
-def mpe2_parallel(num_envs: int, seconds: float) -> Rate | None:
+def mpe2_scenario(scenario: str):
+    """MPE2's module of a scenario, the only version that is installed."""
+    version = 4 if scenario == "simple_speaker_listener" else 3
+    return importlib.import_module(f"mpe2.{scenario}_v{version}")
+
+
+def mpe2_parallel(scenario: str, num_envs: int, seconds: float) -> Rate | None:
     """MPE2's parallel environment; it has one copy only."""
     if num_envs != 1:
         return None
-    from mpe2 import simple_spread_v3
-
-    env = simple_spread_v3.parallel_env(N=AGENTS, max_cycles=ROUNDS)
+    env = mpe2_scenario(scenario).parallel_env(max_cycles=ROUNDS)
     env.reset(seed=0)
-    drawn = np.random.default_rng(0).integers(0, 5, (1024, AGENTS))
-    actions = [dict(zip(env.possible_agents, map(int, row), strict=True)) for row in drawn]
+    actions = drawn_actions(env)
+    rounds = [{a: drawn[k] for a, drawn in actions.items()} for k in range(DRAWN)]
 
     def run(calls: int) -> int:
         for k in range(calls):
-            env.step(actions[k % 1024])
+            env.step(rounds[k % DRAWN])
             if not env.agents:
                 env.reset()
         return calls
@@ -66,24 +74,37 @@ def mpe2_parallel(num_envs: int, seconds: float) -> Rate | None:
     return measure(run, seconds)
 
 
-def mpe2_aec(seconds: float) -> Rate:
+def mpe2_aec(scenario: str, seconds: float) -> Rate:
     """MPE2's AEC environment, in agent turns."""
-    from mpe2 import simple_spread_v3
+    return aec_turns(mpe2_scenario(scenario).env(max_cycles=ROUNDS), seconds)
 
-    return aec_turns(simple_spread_v3.env(N=AGENTS, max_cycles=ROUNDS), seconds)
+
+def drawn_actions(env) -> dict[str, list]:
+    """DRAWN random actions for every agent of a PettingZoo environment."""
+    rng = np.random.default_rng(0)
+    drawn = {}
+    for agent in env.possible_agents:
+        space = env.action_space(agent)
+        discrete = hasattr(space, "n")
+        drawn[agent] = (
+            rng.integers(0, space.n, DRAWN).tolist()
+            if discrete
+            else list(rng.uniform(space.low, space.high, (DRAWN, *space.shape)).astype(np.float32))
+        )
+    return drawn
 
 
 def aec_turns(env, seconds: float) -> Rate:
-    """Agent turns of an AEC environment with five discrete actions, `last` and `step` included."""
-    actions = np.random.default_rng(0).integers(0, 5, 1024).tolist()
+    """Agent turns of an AEC environment, `last` and `step` included."""
+    actions = drawn_actions(env)
     env.reset(seed=0)
 
     def run(calls: int) -> int:
         turns = 0
         while turns < calls:
-            for _ in env.agent_iter():
+            for agent in env.agent_iter():
                 _, _, terminated, truncated, _ = env.last()
-                env.step(None if terminated or truncated else actions[turns % 1024])
+                env.step(None if terminated or truncated else actions[agent][turns % DRAWN])
                 turns += 1
             env.reset()
         return turns
@@ -91,14 +112,14 @@ def aec_turns(env, seconds: float) -> Rate:
     return measure(run, seconds)
 
 
-def vmas(num_envs: int, seconds: float) -> Rate:
+def vmas(scenario: str, num_envs: int, seconds: float) -> Rate:
     """VMAS on one CPU thread."""
     import torch
     import vmas as package
 
     torch.set_num_threads(1)
     env = package.make_env(
-        "simple_spread",
+        scenario,
         num_envs=num_envs,
         device="cpu",
         continuous_actions=False,
@@ -119,12 +140,12 @@ def vmas(num_envs: int, seconds: float) -> Rate:
     return measure(run, seconds)
 
 
-def jaxmarl(num_envs: int, seconds: float) -> Rate:
+def jaxmarl(scenario: str, num_envs: int, seconds: float) -> Rate:
     """JaxMARL on the CPU: vmap over environments, jit over one step with autoreset."""
     import jax
     import jaxmarl as package
 
-    env = package.make("MPE_simple_spread_v3", num_agents=AGENTS, action_type="Discrete")
+    env = package.make(f"MPE_{scenario}_v3", num_agents=AGENTS, action_type="Discrete")
     key = jax.random.PRNGKey(0)
     keys = jax.random.split(key, num_envs)
     _, state = jax.vmap(env.reset)(keys)
@@ -144,11 +165,19 @@ def jaxmarl(num_envs: int, seconds: float) -> Rate:
     return measure(run, seconds)
 
 
-PEERS: dict[str, Callable[[int, float], Rate | None]] = {
+PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
     "mpe2": mpe2_parallel,
     "vmas": vmas,
     "jaxmarl": jaxmarl,
 }
+
+
+def scenario_of(peer: str, id: str, family: str) -> str | None:
+    """The peer's scenario that a game of ours is compared with; None when it has none."""
+    if family == "mpe":
+        scenario = id.removeprefix("mpe_")
+        return scenario if peer == "mpe2" or scenario == SPREAD else None
+    return SPREAD if family == "particle" else None
 
 
 def installed() -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mail_envs.commands import CommandError, GameArguments, load_policy
+from mail_envs.commands.arguments import GameArguments, best_policy
+from mail_envs.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
@@ -24,7 +25,7 @@ FIVE_ACTIONS |= {"a": 1, "d": 2, "s": 3, "w": 4}
 def play(
     game: GameArguments,
     agent: str | None = None,
-    others: str = "expert",
+    others: str | None = None,
     seed: int = 0,
     episodes: int = 0,
     speed: float = 6.0,
@@ -38,28 +39,29 @@ def play(
     Args:
         game: the game.
         agent: the agent to steer first; default: the first one.
-        others: who steers the others: expert, scripted, random, a run folder or a policy file.
+        others: who steers the others: expert, scripted, random, a run folder or a policy file;
+            default: the first of these three that there is.
         seed: seed of the first episode; episode k has seed + k.
         episodes: stop after so many episodes; 0: play until ESC.
         speed: rounds per second, at most.
         record: write the finished episodes as demonstrations into this folder.
     """
-    from mail_envs.rendering import Canvas, RenderingError
+    from demos import load_policy
+    from mail_envs.rendering import Canvas
 
     vector = game.make(autoreset=False)
     if not vector.discrete:
-        raise CommandError(f"{game.id} has continuous actions here; play needs discrete ones")
+        raise CommandError(f"{vector.id} has continuous actions here; play needs discrete ones")
     if agent is not None and agent not in vector.agents:
         raise CommandError(f"--agent {agent} is not one of {', '.join(vector.agents)}")
     steered = 0 if agent is None else vector.agents.index(agent)
+    others = others or best_policy(vector)
     policy = load_policy(others, vector)
     recorder = None if record is None else Recorder(record, vector, f"person, others {others}")
-    canvas = Canvas(title=f"{game.id} – mail_envs")
+    canvas = Canvas(title=f"{vector.id} – mail_envs")
     session = Session(vector, policy, canvas, steered, recorder, 1 / speed if speed > 0 else 0.0)
     try:
         session.run(seed, episodes)
-    except RenderingError as error:
-        raise CommandError(str(error)) from error
     finally:
         canvas.close()
         if recorder is not None:
@@ -202,7 +204,9 @@ class Session:
 
 def key_actions(vector: Any) -> dict[str, int]:
     """Which key means which action: the digits, and the game's own keys."""
-    actions = min(int(vector.action_spaces[agent].n) for agent in vector.agents)
+    actions = (
+        vector.num_actions
+    )  # of the agent that has most; the mask refuses what another has not
     keys = {str(k): k for k in range(min(10, actions))}
     own = getattr(vector.game, "key_actions", None)
     if own is not None:

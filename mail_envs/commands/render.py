@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from mail_envs.commands import CommandError, GameArguments, load_policy
+from mail_envs.commands.arguments import GameArguments, best_policy
+from mail_envs.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
@@ -19,7 +20,7 @@ LAST_FRAME_REPEATS = 6  # the end of an episode stays on the screen for a moment
 def render(
     game: GameArguments,
     out: Path,
-    policy: str = "expert",
+    policy: str | None = None,
     episodes: int = 1,
     seed: int = 0,
     fps: float = 10.0,
@@ -30,12 +31,14 @@ def render(
     Args:
         game: the game.
         out: the file to write, .gif or .png.
-        policy: expert, scripted, random, a run folder or a policy file.
+        policy: expert, scripted, random, a run folder or a policy file; default: the first of these
+            three that there is.
         episodes: number of episodes in a GIF.
         seed: seed of the first episode; episode k has seed + k.
         fps: rounds per second.
         size: width and height of the picture.
     """
+    from demos import load_policy
     from mail_envs.rendering import Canvas, write_gif, write_png
 
     if out.suffix not in (".gif", ".png"):
@@ -43,8 +46,8 @@ def render(
     if episodes < 1:
         raise CommandError(f"--episodes {episodes}: at least 1 is needed")
     vector = game.make(autoreset=False)
-    act = load_policy(policy, vector)
-    canvas = Canvas((size, size), title=game.id)
+    act = load_policy(policy or best_policy(vector), vector)
+    canvas = Canvas((size, size), title=vector.id)
     frames: list[np.ndarray] = []
     for k in range(episodes):
         played, returns = play_episode(vector, act, seed + k, canvas)

@@ -6,10 +6,12 @@ with what is wrong and what usually mends it, or `NotApplicable` with the reason
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from mail_envs.compile_errors import compile_error
 from mail_envs.conformance.cuda import check_cuda, compile_to_ptx
 from mail_envs.conformance.episodes import (
     check_autoreset,
@@ -30,6 +32,7 @@ from mail_envs.conformance.spaces import (
     check_pettingzoo_parallel,
     check_pettingzoo_render,
     check_pettingzoo_seeds,
+    check_play,
 )
 from mail_envs.conformance.subject import ConformanceError, NotApplicable, Subject
 from mail_envs.conformance.views import check_aec_view, check_errors, check_parallel_view
@@ -45,6 +48,7 @@ __all__ = [
 ]
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
+    "compiles and plays": check_play,
     "page": check_page,
     "agents and spaces": check_agents_and_spaces,
     "observations lie in their spaces": check_observations_in_spaces,
@@ -64,6 +68,10 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "clear errors": check_errors,
     "compiles for CUDA": check_cuda,
 }
+COMPILE_FIX = (
+    "use only scalars, fields of the record and other @device_function functions in the three "
+    "functions; MAIL_ENVS_TRACEBACK=1 shows all that numba says"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,10 @@ class Result:
 
 
 def run_checks(subject: Subject) -> Iterator[Result]:
-    """Run all checks, one after the other."""
+    """Run all checks, one after the other; a game that does not compile fails all, and once is enough.
+
+    With MAIL_ENVS_TRACEBACK an error that is no ConformanceError comes with its whole traceback.
+    """
     for name, check in CHECKS.items():
         try:
             check(subject)
@@ -87,11 +98,13 @@ def run_checks(subject: Subject) -> Iterator[Result]:
             yield Result(name, "FAIL", error.message, error.fix)
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            yield Result(
-                name,
-                "FAIL",
-                f"{type(error).__name__}: {error}",
-                f"it was raised at {where.filename}:{where.lineno}",
-            )
+            line = compile_error(error)
+            message = line or f"{type(error).__name__}: {error}"
+            fix = COMPILE_FIX if line else f"it was raised at {where.filename}:{where.lineno}"
+            if os.environ.get("MAIL_ENVS_TRACEBACK"):
+                message += "\n" + traceback.format_exc()
+            yield Result(name, "FAIL", message, fix)
+            if line:
+                return
         else:
             yield Result(name, "PASS")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from numba.core import config
+
 from mail_envs.conformance.subject import ConformanceError, NotApplicable, Subject, require
 
 
@@ -21,6 +23,8 @@ def check_cuda(subject: Subject) -> None:
 
 def compile_to_ptx(subject: Subject) -> str:
     """PTX text of the game's step launch, for compute capability 7.5."""
+    if config.DISABLE_JIT:
+        raise NotApplicable("NUMBA_DISABLE_JIT=1: nothing is compiled")
     try:
         import numba
         from cuda.pathfinder import load_nvidia_dynamic_lib
@@ -34,13 +38,15 @@ def compile_to_ptx(subject: Subject) -> str:
         raise NotApplicable(
             "the CUDA compiler is not installed: pip install numba-cuda nvidia-cuda-nvrtc nvidia-nvvm"
         ) from error
-    from mail_envs.kernels import game_launches
+    from mail_envs.kernels import KernelLaunches, game_launches
 
     class Device:
         compute_capability = (7, 5)
 
     vector = subject.vector(2)
-    arrays = vector._launch_step.args
+    if not isinstance(vector.launches, KernelLaunches):
+        raise NotApplicable("a simulator runs in Python, not on CUDA")
+    arrays = vector.launches.step.args
     modules: Any = (dispatcher, cuda)  # numba declares neither of the two names as public
     dispatch, compiler = modules
     current, dispatch.get_current_device = dispatch.get_current_device, Device

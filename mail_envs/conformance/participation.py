@@ -88,13 +88,19 @@ def check_masks(subject: Subject) -> None:
                 "the mask of an agent that waits forbids actions",
                 "leave the masks of agents that wait to the view",
             )
+            require(
+                not mask[:, i, n:].any(),
+                f"the mask allows actions beyond the {n} that {vector.agents[i]} has",
+                "write only as many entries of action_mask as the agent has actions",
+            )
     vector = subject.vector(8, null_action="as_action")
     _, info = vector.reset(seed=0)
     for _ in range(20):
-        phi, acts = info["action_mask"][:, :, -1] > 0, info["participation"] > 0
+        acts, agents = info["participation"] > 0, np.arange(vector.num_agents)
+        phi = info["action_mask"][:, agents, vector.null_actions] > 0
         require(
             np.array_equal(phi, ~acts),
             "with null_action='as_action', φ is not allowed exactly when the agent waits",
-            "leave the last action to the view",
+            "leave every agent's last action to the view",
         )
         *_, info = vector.step(random_actions(vector, info))

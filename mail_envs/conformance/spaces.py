@@ -18,6 +18,12 @@ import mail_envs
 from mail_envs.conformance.subject import ConformanceError, Subject, random_play, require
 
 
+def check_play(subject: Subject) -> None:
+    """The game can be made, reset and stepped."""
+    for _ in random_play(subject, num_envs=2, rounds=2):
+        pass
+
+
 def check_page(subject: Subject) -> None:
     """The game's module has a page, and can be told about by `info`."""
     module = sys.modules[mail_envs.spec(subject.id).load().__module__]

@@ -57,8 +57,13 @@ def random_actions(vector: Any, info: dict[str, Any]) -> np.ndarray:
                 actions[e, i] = allowed[rng.integers(len(allowed))]
             else:
                 space = vector.action_spaces[agent]
-                actions[e, i] = rng.uniform(space.low, space.high)
+                actions[e, i, : space.shape[0]] = rng.uniform(space.low, space.high)
     return actions
+
+
+def own_action(vector: Any, i: int, action: Any) -> Any:
+    """Agent i's entry of the vector view's actions as its action in the other views: without padding."""
+    return action if vector.discrete else action[: vector.action_dims[i]]
 
 
 def random_play(subject: Subject, num_envs: int, rounds: int, **more: Any) -> Iterator[Any]:

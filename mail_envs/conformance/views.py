@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mail_envs.conformance.subject import ConformanceError, Subject, play_vector, require
+from mail_envs.conformance.subject import (
+    ConformanceError,
+    Subject,
+    own_action,
+    play_vector,
+    require,
+)
 
 SEEDS = (0, 1, 2)
 
@@ -24,7 +30,7 @@ def check_parallel_view(subject: Subject) -> None:
                     _same(observations[agent], known.observations[i], f"{agent}, round {t}")
                     acts = bool(infos[agent]["participates"])
                     _same(acts, bool(known.participation[i]), f"participation, round {t}")
-                    actions[agent] = known.actions[i]
+                    actions[agent] = own_action(env.vector, i, known.actions[i])
             observations, rewards, terminations, _, infos = env.step(actions)
             for agent, reward in rewards.items():
                 known_reward = known.rewards[env.possible_agents.index(agent)]
@@ -54,7 +60,7 @@ def check_aec_view(subject: Subject) -> None:
             visited.append((info["round"], i))
             _same(observation, known.observations[i], f"{agent}, round {info['round']}")
             _same(info["participation"], known.participation, f"round {info['round']}")
-            env.step(known.actions[i])
+            env.step(own_action(env.vector, i, known.actions[i]))
         turns = [
             (t, i) for t, r in enumerate(expected.rounds) for i in np.flatnonzero(r.participation)
         ]
@@ -96,26 +102,30 @@ def check_errors(subject: Subject) -> None:
     require(same, "a step that raised changed the observations", fix)
     _raises(ValueError, lambda: vector.step(actions[:1]), "vector: actions of a wrong shape", fix)
     vector.step(actions)
-    _check_view_errors(subject, actions[0, 0], bad[0, 0], fix)
+    _check_view_errors(subject, actions[0], bad[0], fix)
 
 
-def _check_view_errors(subject: Subject, good: Any, bad: Any, fix: str) -> None:
+def _check_view_errors(subject: Subject, good: np.ndarray, bad: np.ndarray, fix: str) -> None:
+    """`good` and `bad`: one action of every agent."""
     aec, parallel = subject.view("aec"), subject.view("parallel")
-    _raises(RuntimeError, lambda: aec.step(good), "aec: step before reset", fix)
+    names, vector = aec.possible_agents, aec.vector
+    goods = {a: own_action(vector, i, good[i]) for i, a in enumerate(names)}
+    bads = {a: own_action(vector, i, bad[i]) for i, a in enumerate(names)}
+    _raises(RuntimeError, lambda: aec.step(goods[names[0]]), "aec: step before reset", fix)
     aec.reset(seed=0)
-    _raises(ValueError, lambda: aec.step(bad), "aec: an action outside its space", fix)
-    for _ in aec.agent_iter():
+    wrong = bads[aec.agent_selection]
+    _raises(ValueError, lambda: aec.step(wrong), "aec: an action outside its space", fix)
+    for agent in aec.agent_iter():
         terminated, truncated = aec.last()[2:4]
-        aec.step(None if terminated or truncated else good)
-    _raises(RuntimeError, lambda: aec.step(good), "aec: step after the end", fix)
+        aec.step(None if terminated or truncated else goods[agent])
+    _raises(RuntimeError, lambda: aec.step(goods[names[0]]), "aec: step after the end", fix)
     _raises(RuntimeError, lambda: parallel.step({}), "parallel: step before reset", fix)
     _, infos = parallel.reset(seed=0)
     while not any(info["participates"] for info in infos.values()):
         *_, infos = parallel.step({})
-    bads = dict.fromkeys(parallel.agents, bad)
     _raises(ValueError, lambda: parallel.step(bads), "parallel: an action outside its space", fix)
     while parallel.agents:
-        parallel.step(dict.fromkeys(parallel.agents, good))
+        parallel.step({agent: goods[agent] for agent in parallel.agents})
     _raises(RuntimeError, lambda: parallel.step({}), "parallel: step after the end", fix)
 
 

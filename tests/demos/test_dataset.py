@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from random_sets import assert_same, random_episode, write
@@ -111,14 +113,29 @@ def test_episodes_are_checked_when_made():
     assert_same(good, Episode(**vars(good)))
 
 
+def test_episodes_and_transitions_show_their_shapes_in_one_line(demos_path):
+    d = Demonstrations.open(demos_path)
+    shown = repr(d[0])
+    assert shown.startswith(f"Episode(T={len(d[0])}, N=3, D=4, seed=0, ") and "\n" not in shown
+    assert repr(d.transitions()) == f"Transitions(M={d.lengths.sum()}, N=3, D=4)"
+
+
+def test_sets_that_do_not_count_actions_by_agent_are_read(demos_path):
+    manifest = json.loads((demos_path / "manifest.json").read_text())
+    assert "action_dims" not in manifest, "as written before games could differ"
+    assert Demonstrations.open(demos_path).metadata["action_dims"] == [5, 5, 5]
+
+
 def test_demonstrations_of_another_game_do_not_fit(tmp_path):
     d = record("stochastic_coop_nav", "random", 3, 0, tmp_path / "nav")
     d.check_compatible(
         mail_envs.make_vec("stochastic_coop_nav", num_envs=2, null_action="as_action")
     )
-    d.check_compatible(
-        mail_envs.make_vec("stochastic_coop_nav", player_function=mail_envs.Synchronous())
-    )
+    d.check_compatible(mail_envs.make_vec("stochastic_coop_nav", max_rounds=9, fixed_horizon=True))
+    with pytest.raises(DemonstrationError, match=r"Stochastic\(.*0.5\) .*, Synchronous\(\)"):
+        d.check_compatible(
+            mail_envs.make_vec("stochastic_coop_nav", player_function=mail_envs.Synchronous())
+        )
     with pytest.raises(DemonstrationError, match=r"stochastic_coop_nav.*stochastic_predator_prey"):
         d.check_compatible(mail_envs.make_vec("stochastic_predator_prey"))
     with pytest.raises(

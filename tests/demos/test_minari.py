@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from random_sets import assert_same, write
 
+import mail_envs
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationError
 from demos.record import record
@@ -33,6 +36,21 @@ def test_round_trip(datasets, id, options):
         assert_same(a, b)
     for key in ("id", "arguments", "player_function", "demonstrator", "expert_return", "versions"):
         assert back.metadata[key] == d.metadata[key]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"null_action": "as_action"}, {"continuous": True}, {"masked": True}], ids=str
+)
+def test_round_trip_of_agents_with_unlike_actions(datasets, options):
+    id = mail_envs.spec(str(Path(__file__).parents[1] / "unequal_game.py")).id
+    d = record(id, "random", 5, 0, datasets / "set", random_return=0.0, **options)
+    spaces = to_minari(d, "mail/guide_and_walker/random-v0").action_space
+    sizes = [s.shape[0] if "continuous" in options else s.n for s in spaces.spaces.values()]
+    assert sizes == ([1, 3] if "continuous" in options else [3, 6])
+    back = from_minari("mail/guide_and_walker/random-v0", datasets / "back")
+    assert back.metadata["action_dims"] == d.metadata["action_dims"]
+    for a, b in zip(d, back, strict=True):
+        assert_same(a, b)
 
 
 def test_minari_reads_it(datasets):

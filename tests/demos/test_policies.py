@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +14,21 @@ import mail_envs
 from demos.keyed_random import KeyedRandom
 from demos.policies import MLPPolicy, inverse_cdf, load_policy
 
+UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")
+
 
 def write_policy(path, dims=16, outputs=5, groups=(0, 0, 0), seed=0, **entries):
+    """`dims` and `outputs`: of all groups, or one for each."""
     rng = np.random.default_rng(seed)
     identity = groups.count(0) if entries.get("agent_id") == "true" else 0
     tensors = {}
     for g in range(max(groups) + 1):
-        for k, (i, o) in enumerate([(dims + identity, 8), (8, outputs)]):
+        d, n = (x if isinstance(x, int) else x[g] for x in (dims, outputs))
+        for k, (i, o) in enumerate([(d + identity, 8), (8, n)]):
             tensors[f"group{g}.{k}.weight"] = rng.standard_normal((o, i)).astype(np.float32)
             tensors[f"group{g}.{k}.bias"] = rng.standard_normal(o).astype(np.float32)
         if entries.get("distribution") == "gaussian":
-            tensors[f"group{g}.log_std"] = np.full(outputs, -1, np.float32)
+            tensors[f"group{g}.log_std"] = np.full(n, 2, np.float32)
     metadata = {"format": "mail_envs policy 1", "id": "stochastic_coop_nav", "groups": json.dumps(groups),
                 "activation": "relu", "distribution": "categorical", "null_action": "null",
                 "agent_id": "false", "learner": "mack", **entries}  # fmt: skip
@@ -61,11 +67,45 @@ def test_policies_with_and_without_a_null_output_play_both_kinds(tmp_path, null_
     play(env, load_policy(tmp_path, env, greedy=True))
 
 
-def test_gaussian_policies(tmp_path):
+@pytest.mark.parametrize("greedy", [False, True])
+def test_gaussian_policies_stay_within_the_bounds(tmp_path, greedy):
     write_policy(tmp_path / "p.safetensors", distribution="gaussian")
     env = mail_envs.make_vec("stochastic_coop_nav", num_envs=3, continuous_actions=True)
-    policy = load_policy(tmp_path / "p.safetensors", env, greedy=True)
-    assert policy(env.reset(seed=0)[0], {}, None).shape == (3, 3, 5)
+    actions = play(env, load_policy(tmp_path / "p.safetensors", env, greedy))
+    assert actions.shape == (3, 3, 5) and actions.min() == 0 and actions.max() == 1
+
+
+@pytest.mark.parametrize("null_action", ["null", "as_action"])
+@pytest.mark.parametrize("phi", [0, 1])
+@pytest.mark.parametrize("greedy", [False, True])
+def test_agents_with_fewer_actions_keep_to_their_own(tmp_path, null_action, phi, greedy):
+    kind = "as_action" if phi else "null"
+    sizes = {"dims": (1, 3), "outputs": (2 + phi, 5 + phi), "groups": (0, 1)}
+    write_policy(tmp_path / "p.safetensors", null_action=kind, **sizes)
+    env = mail_envs.make_vec(UNEQUAL, num_envs=40, null_action=null_action)
+    policy = load_policy(tmp_path / "p.safetensors", env, greedy)
+    play(env, policy)
+    observations, info = env.reset(seed=3)
+    actions = policy(observations, info, np.random.default_rng(0))
+    absent = info["participation"] == 0
+    for i, n in enumerate((2, 5)):
+        assert (actions[~absent[:, i], i] < n).all()
+        if null_action == "as_action":
+            assert (actions[absent[:, i], i] == n).all()
+    with pytest.raises(
+        ValueError, match="has 5 action outputs, guide_0 of 'guide_and_walker' needs 2"
+    ):
+        write_policy(tmp_path / "q.safetensors", **{**sizes, "outputs": 5})
+        load_policy(tmp_path / "q.safetensors", mail_envs.make_vec(UNEQUAL))
+
+
+def test_continuous_actions_beyond_an_agents_own_are_zero(tmp_path):
+    entries = {"dims": (1, 3), "outputs": (1, 3), "groups": (0, 1), "distribution": "gaussian"}
+    write_policy(tmp_path / "p.safetensors", **entries)
+    env = mail_envs.make_vec(UNEQUAL, num_envs=20, continuous=True)
+    for policy in (load_policy(tmp_path / "p.safetensors", env), load_policy("random", env)):
+        actions = play(env, policy)
+        assert not actions[:, 0, 1:].any() and (actions[:, 1, 2] >= 0).all()
 
 
 def test_actions_do_not_depend_on_the_batch(tmp_path):
@@ -107,8 +147,16 @@ def test_foreign_files(tmp_path):
     "options", [{}, {"null_action": "as_action"}, {"continuous_actions": True}]
 )
 def test_random_policy_is_always_legal(id, options):
-    env = mail_envs.make_vec(id, num_envs=20, **options)
+    if not {"null_action", *inspect.signature(mail_envs.spec(id).load()).parameters} >= set(
+        options
+    ):
+        pytest.skip("the game has no such option")
+    try:
+        env = mail_envs.make_vec(id, num_envs=4, **options)
+    except (ImportError, ValueError) as error:  # no simulator, or only continuous actions
+        pytest.skip(str(error))
     play(env, load_policy("random", env))
+    env.close()
 
 
 def test_inverse_cdf_follows_the_weights():

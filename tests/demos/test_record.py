@@ -105,6 +105,41 @@ def test_scripted_demonstrators_take_other_numbers_of_agents(id, arguments):
     assert better > worse
 
 
+UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"null_action": "as_action"}, {"continuous": True}, {"masked": True}],
+    ids=str,
+)
+def test_agents_keep_their_own_numbers_of_actions(tmp_path, options, capsys):
+    id = mail_envs.spec(UNEQUAL).id
+    d = record(id, "random", 8, 0, tmp_path / "set", random_return=0.0, **options)
+    assert d.metadata["id"] == "guide_and_walker"
+    assert d.metadata["action_dims"] == ([1, 3] if "continuous" in options else [2, 5])
+    assert replay.verify(d) == []
+    t = d.transitions()
+    if "continuous" in options:
+        assert not t.actions[:, 0, 1:].any() and t.actions[:, 1, 1:].any()
+        return
+    assert t.actions[:, 0].max() == 1 and t.actions[:, 1].max() == (0 if "masked" in options else 4)
+    assert not t.action_mask[:, 0, 2:].any() and t.action_mask.shape[-1] == 5
+    assert [len(c) for c in inspect.report(d)["statistics"]["actions"].values()] == [2, 5]
+    assert inspect.main(inspect.Args(tmp_path / "set", plots=tmp_path / "plots")) == 0
+
+
+def test_a_set_of_a_game_of_ones_own_is_replayed_with_its_file(tmp_path, capsys):
+    words = ["--env", UNEQUAL, "--policy", "random", "--episodes", "2", "--out", "set"]
+    python = [sys.executable, "-m"]
+    at = {"cwd": tmp_path, "capture_output": True, "text": True}
+    assert subprocess.run([*python, "demos.record", *words], **at).returncode == 0
+    verify = [*python, "demos.replay", "set", "--verify"]
+    lost = subprocess.run(verify, **at)
+    assert lost.returncode == 2 and "--env guide_and_walker.py" in lost.stderr
+    assert subprocess.run([*verify, "--env", UNEQUAL], **at).returncode == 0
+
+
 def test_existing_set_is_completed_and_others_refused(tmp_path):
     out = tmp_path / "set"
     record("stochastic_coop_nav", "scripted", 5, 0, out, num_envs=2)
@@ -153,7 +188,11 @@ def test_commands(tmp_path, capsys):
     assert (
         main(
             Args(
-                env="stochastic_predator_prey", out=out, episodes=4, arguments=("num_obstacles=1",)
+                env="stochastic_predator_prey",
+                out=out,
+                episodes=4,
+                set=("num_obstacles=1",),
+                player_function="Stochastic([1, 0.3, 0.3, 0.3])",
             )
         )
         == 0
@@ -163,6 +202,7 @@ def test_commands(tmp_path, capsys):
     assert inspect.main(inspect.Args(out, json=True, plots=tmp_path / "plots")) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["arguments"] == {"num_obstacles": 1} and figures["statistics"]["episodes"] == 4
+    assert figures["player_function"]["probability"] == [1, 0.3, 0.3, 0.3]
     assert figures["statistics"]["participation"]["prey_0"] == 1.0
     assert len(list((tmp_path / "plots").glob("*.png"))) == 4
     assert replay.main(replay.Args(out, verify=True, all=True)) == 0

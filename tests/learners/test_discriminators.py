@@ -67,7 +67,7 @@ def test_pairs_with_phi_do_not_change_the_gradient(kind):
     torch.manual_seed(0)
     args = magail.Args(discriminator=kind, hidden=(16,))
     adversary = magail.Adversary(
-        Policy([0, 0, 0], [4, 4, 4], 5), Observed(), OCCUPANCY, args, torch.device("cpu")
+        Policy([0, 0, 0], [4, 4, 4], [5, 5, 5]), Observed(), OCCUPANCY, args, torch.device("cpu")
     )
     expert, policy = pairs(50, 1), pairs(50, 2)
     before = gradients(adversary, expert, policy)
@@ -81,7 +81,7 @@ def test_pairs_with_phi_do_not_change_the_gradient(kind):
 
 
 def test_decentralized_rewards_use_the_pair_of_the_same_agent_and_round():
-    policy = Policy([0, 0, 0], [4, 4, 4], 5)
+    policy = Policy([0, 0, 0], [4, 4, 4], [5, 5, 5])
     discriminator = Discriminator("decentralized", policy, (16,))
     data = pairs(20, 4)
     logits = discriminator(data.observations, data.actions, data.participation)
@@ -92,7 +92,7 @@ def test_decentralized_rewards_use_the_pair_of_the_same_agent_and_round():
 
 
 def test_centralized_logits_are_one_per_agent_and_single_is_one_for_all():
-    policy, data = Policy([0, 0, 0], [4, 4, 4], 5), pairs(20, 4)
+    policy, data = Policy([0, 0, 0], [4, 4, 4], [5, 5, 5]), pairs(20, 4)
     for kind, equal in (("centralized", False), ("single", True)):
         logits = Discriminator(kind, policy, (16,))(
             data.observations, data.actions, data.participation
@@ -105,7 +105,7 @@ def test_equal_sources_leave_the_discriminator_at_one_half():
     torch.manual_seed(0)
     args = magail.Args(hidden=(32,), disc_kl_clip=0.01)
     adversary = magail.Adversary(
-        Policy([0, 0, 0], [4, 4, 4], 5), Observed(), OCCUPANCY, args, torch.device("cpu")
+        Policy([0, 0, 0], [4, 4, 4], [5, 5, 5]), Observed(), OCCUPANCY, args, torch.device("cpu")
     )
     rng = torch.Generator().manual_seed(0)
     for k in range(60):

@@ -170,7 +170,7 @@ def test_user_errors_are_one_line(run, tmp_path):
         (Args(str(run), episodes=0), "at least 1"),
         (Args(str(run), roles=("agent",)), "--against"),
         (Args(str(run), against="random"), "two sides"),
-        (Args(str(run), env_args="{"), "not JSON"),
+        (Args(str(run), set=("num_agents",)), "NAME=VALUE"),
     ]
     for args, text in cases:
         with pytest.raises(ValueError, match=text):

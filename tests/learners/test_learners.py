@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,9 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from learners import amagail, bc, mack, magail
+import mail_envs
+from learners import amagail, bc, evaluate, mack, magail
+from learners.lib.checkpoints import checkpoints
 from learners.lib.networks import read_policy
-from learners.lib.run import checkpoints
+from learners.lib.results import read_run
+from learners.lib.settings import parse, read_config, resumed
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -100,7 +105,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         module.train(arguments(name, demonstrations, tmp_path / "cut", **changes))
     monkeypatch.setattr(runs.Run, "advance", original)
-    module.train(module.Args(resume=str(tmp_path / "cut"), progress=False))
+    module.train(resumed(tmp_path / "cut", module.Args, progress=False))
 
     for a, b in zip(policy_of(tmp_path / "whole"), policy_of(tmp_path / "cut"), strict=True):
         assert torch.equal(a, b)
@@ -153,6 +158,66 @@ def test_options_of_amagail(changes, demonstrations, tmp_path):
     )
 
 
+UNEQUAL = str(ROOT / "tests" / "unequal_game.py")
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    ("env", "set"),
+    [
+        (UNEQUAL, ()),
+        (UNEQUAL, ("continuous=true",)),
+        (UNEQUAL, ("masked=true",)),
+        ("mpe_simple_speaker_listener", ()),
+        ("mpe_simple_speaker_listener", ("continuous_actions=true",)),
+    ],
+    ids=lambda value: Path(value).name if isinstance(value, str) else "".join(value),
+)
+def test_agents_may_have_unlike_actions(name, env, set, tmp_path):
+    """And the torch policy of a run and the NumPy policy of its file are the same policy."""
+    module, settings = LEARNERS[name]
+    changes = {"steps": min(settings["steps"], 300), "env": env, "set": set, "eval_episodes": 400}
+    if name != "mack":
+        changes["demos"] = "random"
+    args = module.Args(**{**settings, **changes, "run_dir": str(tmp_path / "run")})
+    result = module.train(args)
+    again = evaluate.evaluate(
+        evaluate.Args(str(tmp_path / "run"), env=env, episodes=400, json=True)
+    )
+    error = (result["sd"] ** 2 + again["sd"] ** 2) ** 0.5 / 400**0.5
+    assert again["return"] == pytest.approx(result["return"], abs=5 * error + 1e-4)
+    assert again["env"] == mail_envs.spec(env).id == read_config(tmp_path / "run")["env"]
+
+
+def test_bc_as_action_learns_every_agents_own_null_action(tmp_path):
+    settings = {**LEARNERS["bc"][1], "env": UNEQUAL, "demos": "random", "phi": "as_action"}
+    bc.train(bc.Args(**{**settings, "steps": 150, "num_demos": 60, "run_dir": str(tmp_path)}))
+    policy, metadata = read_policy(tmp_path / "policy.safetensors")
+    assert policy.action_dims == [3, 6] and metadata["null_action"] == "as_action"
+    for network, size in zip(policy.networks, (1, 3)):  # agents are absent 40 % of the time
+        assert 0.2 < torch.softmax(network(torch.zeros(1, size)).detach(), 1)[0, -1] < 0.6
+
+
+def test_an_own_game_makes_a_run_that_is_continued_with_its_file(tmp_path):
+    """Each command as a new process, which knows nothing of the game before it sees the file."""
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", *words, "--no-progress"],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    sizes = ["--num-envs", "2", "--hidden", "8", "--eval-episodes", "3"]
+    assert run("learners.mack", "--env", UNEQUAL, "--steps", "40", *sizes)[0] == 0
+    folder = "runs/mack_guide_and_walker_0"
+    status, error = run("learners.mack", "--resume", folder, "--steps", "80")
+    assert status == 2 and "--env guide_and_walker.py" in error
+    again = run("learners.mack", "--resume", folder, "--steps", "80", "--env", UNEQUAL)
+    assert again == (0, again[1])
+    assert json.loads((tmp_path / folder / "evaluation.json").read_text())["steps"] == 80
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_command_line(name, tmp_path):
     words = [
@@ -202,21 +267,107 @@ def test_kill_9_leaves_whole_checkpoints_to_resume_from(tmp_path):
     reached = int(checkpoints(folder)[-1].name.split("_")[1])
     assert 0 < reached < 20_000
     policy_of(folder)
-    assert mack.train(mack.Args(resume=str(folder), progress=False))["steps"] == 20_000
+    assert mack.train(resumed(folder, mack.Args, progress=False))["steps"] == 20_000
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == list(range(10, 501, 10))
+
+
+def test_a_player_function_is_part_of_what_a_run_is(demonstrations, tmp_path):
+    folder = tmp_path / "run"
+    changes = {"player_function": "Stochastic(0.9)", "demos": "random", "set": ("penalty=none",)}
+    bc.train(arguments("bc", demonstrations, folder, **changes))
+    config = read_config(folder)
+    assert (config["player_function"], config["set"]) == ("Stochastic(0.9)", ["penalty=none"])
+    manifest = json.loads((folder / "demonstrations" / "manifest.json").read_text())
+    assert manifest["player_function"] == {"type": "Stochastic", "probability": 0.9}
+    assert manifest["arguments"] == {"penalty": "none"}
+    task = read_run(folder).task
+    assert "player_function=Stochastic(probability=0.9)" in task and "penalty=none" in task
+    file = evaluate.Args(str(folder / "policy.safetensors"), episodes=20, json=True)
+    returns = [evaluate.evaluate(a)["episode_returns"] for a in (
+        file,
+        dataclasses.replace(file, policy=str(folder)),
+        dataclasses.replace(file, policy=str(folder), player_function="Stochastic(0.1)"),
+    )]  # fmt: skip
+    assert returns[0] == returns[1] != returns[2]
+    both = r"player function Stochastic\(probability=0.5\) .*, Stochastic\(probability=0.9\)"
+    with pytest.raises(ValueError, match=both):
+        changes = {"player_function": "Stochastic(0.9)"}
+        bc.train(arguments("bc", demonstrations, tmp_path / "other", **changes))
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path):
+    folder = str(tmp_path / "run")
+    mack.train(arguments("mack", "", tmp_path / "run", lr=0.05, set=("num_agents=2",)))
+
+    def again(*words):
+        return parse(mack.Args, mack.PRESETS, ["--resume", folder, *words])
+
+    for words in (["--lr", "0.05"], ["--set", "num_agents=2"], ["--env", "stochastic_coop_nav"]):
+        assert mack.train(again(*words, "--no-progress"))["steps"] == 600
+    for words, said in (
+        (["--lr", "0.1"], r"--lr 0.1: .* begun with 0.05"),  # the default, but not this run's
+        (["--set", "num_agents=3"], "--set"),
+        (
+            ["--player-function", "Synchronous()"],
+            r"--player-function Synchronous\(\): .* with None",
+        ),
+        (["--run-dir", "elsewhere"], "--run-dir elsewhere"),
+        (["--steps", "500"], r"--steps may be raised \(from 600\), and --device"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            mack.train(again(*words))
+    longer = ["--steps", "800", "--checkpoint-every", "1", "--device", "cpu", "--no-progress"]
+    assert mack.train(again(*longer))["steps"] == 800
+    assert read_config(tmp_path / "run")["steps"] == again().steps == 800
+
+
+def test_resuming_a_finished_run_keeps_its_better_evaluation(tmp_path, capsys):
+    mack.train(arguments("mack", "", tmp_path / "run"))
+    evaluate.evaluate(evaluate.Args(str(tmp_path / "run"), episodes=30))
+    better = (tmp_path / "run" / "evaluation.json").read_bytes()
+    mack.train(resumed(tmp_path / "run", mack.Args, progress=False))
+    assert (tmp_path / "run" / "evaluation.json").read_bytes() == better
+    assert "evaluation.json is kept: it has 30 episodes" in capsys.readouterr().out
+    mack.train(resumed(tmp_path / "run", mack.Args, progress=False, steps=700))
+    newer = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert (newer["steps"], newer["episodes"]) == (700, 20)
+
+
+@pytest.mark.filterwarnings("ignore:.* found in sys.modules")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bc", "--demos", "nowhere"], "no such folder"),
+        (["mack", "--preset", "wrong"], "preset 'wrong' is unknown"),
+        (["mack", "--env", "coop_navi"], "unknown id 'coop_navi'"),
+        (["magail", "--resume", "nowhere"], "nowhere is not a run folder"),
+        (["evaluate", "nowhere"], "neither expert, scripted, random nor"),
+        (["report", "nowhere"], "is not a folder"),
+        (["sweep", "nowhere.yaml"], "cannot be read"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_status_2(words, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["learner", *words[1:]])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"learners.{words[0]}", run_name="__main__", alter_sys=True)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith("error: ") and said in error and error.count("\n") == 1
 
 
 def test_user_errors_are_clear(demonstrations, tmp_path):
     mack.train(arguments("mack", "", tmp_path / "run", eval_episodes=0))
     with pytest.raises(ValueError, match="run of mack, not of bc"):
-        bc.train(bc.Args(resume=str(tmp_path / "run")))
+        bc.train(resumed(tmp_path / "run", bc.Args))
     with pytest.raises(ValueError, match="not a run folder"):
-        mack.train(mack.Args(resume=str(tmp_path)))
+        mack.train(resumed(tmp_path, mack.Args))
     with pytest.raises(ValueError, match="already holds a run"):
         mack.train(arguments("mack", "", tmp_path / "run"))
-    with pytest.raises(ValueError, match="not on coop_reaching"):
-        mack.train(mack.Args(env="coop_reaching", resume=str(tmp_path / "run")))
+    with pytest.raises(ValueError, match=r"--env coop_reaching: .* begun with stochastic_coop_nav"):
+        mack.train(resumed(tmp_path / "run", mack.Args, env="coop_reaching"))
     with pytest.raises(ValueError, match="5 episodes; --num-demos asks for 6"):
         bc.train(arguments("bc", demonstrations, tmp_path / "few", num_demos=6))
     with pytest.raises(FileNotFoundError, match="no such folder"):

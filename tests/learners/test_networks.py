@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from learners.lib.discriminators import Discriminator
 from learners.lib.networks import Policy, group_agents, read_policy, save_policy
+from learners.mack import Critic
 
 METADATA = {
     "id": "x",
@@ -17,7 +19,7 @@ METADATA = {
 
 
 def test_forbidden_actions_are_never_sampled_and_have_no_gradient():
-    policy = Policy([0, 0], [3, 3], 4)
+    policy = Policy([0, 0], [3, 3], [4, 4])
     rng = torch.Generator().manual_seed(0)
     observations = torch.randn(5000, 2, 3)
     mask = torch.ones(5000, 2, 4, dtype=torch.int8)
@@ -33,7 +35,7 @@ def test_forbidden_actions_are_never_sampled_and_have_no_gradient():
 
 
 def test_sampling_follows_the_likelihood():
-    policy = Policy([0], [2], 3)
+    policy = Policy([0], [2], [3])
     observations = torch.ones(20_000, 1, 2)
     actions = policy.act(observations, None, torch.Generator().manual_seed(1))
     inputs = policy.inputs(0, observations[:1])
@@ -43,13 +45,54 @@ def test_sampling_follows_the_likelihood():
 
 
 def test_gaussian_likelihood_matches_torch():
-    policy = Policy([0], [2], 3, discrete=False)
+    policy = Policy([0], [2], [3], discrete=False)
     inputs, actions = torch.randn(7, 2), torch.randn(7, 3)
     network = policy.networks[0]
     expected = torch.distributions.Normal(network(inputs), network.log_std.exp())
     log_prob, entropy = policy.log_prob(0, inputs, actions, None)
     assert torch.allclose(log_prob, expected.log_prob(actions).sum(1), atol=1e-5)
     assert torch.allclose(entropy, expected.entropy().sum(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_agents_with_fewer_actions_know_no_others(discrete):
+    policy = Policy([0, 1], [3, 3], [2, 5], discrete)
+    rng, observations = torch.Generator().manual_seed(0), torch.randn(300, 2, 3)
+    actions = policy.act(observations, torch.ones(300, 2, 5) if discrete else None, rng)
+    for g, n in enumerate((2, 5)):
+        inputs, taken = policy.inputs(g, observations), policy.rows(g, actions)
+        log_prob, entropy = policy.log_prob(g, inputs, taken, None)
+        if discrete:
+            assert set(taken.tolist()) == set(range(n))
+            each = [policy.log_prob(g, inputs, torch.full((300,), a), None)[0] for a in range(n)]
+            assert torch.allclose(torch.stack(each).exp().sum(0), torch.ones(300))
+        else:
+            assert not taken[:, n:].any() and taken[:, :n].all()
+            own = torch.distributions.Normal(policy.networks[g](inputs), torch.ones(n))
+            assert torch.allclose(log_prob, own.log_prob(taken[:, :n]).sum(1), atol=1e-5)
+            assert torch.allclose(entropy, own.entropy().sum(1), atol=1e-5)
+        assert policy.sampled_nll(g, inputs, None, rng).shape == (300,)
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+@pytest.mark.parametrize("kind", ["decentralized", "centralized", "single"])
+def test_what_pads_actions_is_seen_by_nobody(kind, discrete):
+    policy = Policy([0, 1, 1], [1, 3, 3], [2, 5, 5], discrete)
+    discriminator, critic = Discriminator(kind, policy, (8,)), Critic(policy, (8,))
+    sizes = {"decentralized": [1 + 2, 3 + 5], "centralized": [7 + 12], "single": [7 + 12]}[kind]
+    assert [n.layers[0].in_features for n in discriminator.networks] == sizes
+    assert [n.layers[0].in_features for n in critic.networks] == [7 + 10, 7 + 2 + 5]
+    observations, present = torch.randn(9, 3, 3), torch.ones(9, 3, dtype=torch.bool)
+    discriminator.normalize_with(observations, 3.0)
+    critic.normalize_with(observations, 3.0)
+    actions = policy.act(observations, None, torch.Generator().manual_seed(0))
+    logits, values = (net(observations, actions, present) for net in (discriminator, critic))
+    assert logits.shape == values.shape == (9, 3)
+    if not discrete:
+        actions = actions.clone()
+        actions[:, 0, 2:] = 100.0
+        assert torch.equal(discriminator(observations, actions, present), logits)
+        assert torch.equal(critic(observations, actions, present), values)
 
 
 def test_agents_of_one_role_and_equal_spaces_share_a_network():
@@ -64,7 +107,7 @@ def test_agents_of_one_role_and_equal_spaces_share_a_network():
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("agent_id", [True, False])
 def test_a_policy_file_gives_the_same_actions(tmp_path, discrete, agent_id):
-    policy = Policy([0, 1, 1], [2, 4, 4], 3, discrete, hidden=(8, 8), agent_id=agent_id)
+    policy = Policy([0, 1, 1], [2, 4, 4], [3, 2, 2], discrete, hidden=(8, 8), agent_id=agent_id)
     policy.normalize_with(torch.randn(50, 3, 4) * 3 + 1)
     path = tmp_path / "policy.safetensors"
     save_policy(path, policy, METADATA)

@@ -183,7 +183,7 @@ def test_the_same_cell_counts_once(tmp_path):
 
 
 def test_games_with_other_arguments_are_other_tasks(tmp_path):
-    make_run(tmp_path / "a", fixed_horizon=False, env_args="{}")
+    make_run(tmp_path / "a", fixed_horizon=False)
     make_run(tmp_path / "b", fixed_horizon=True)
     tasks = {r.task for r in gather([tmp_path])[0]}
     assert tasks == {GAME, f"{GAME} (fixed_horizon=True)"}

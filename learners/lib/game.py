@@ -1,0 +1,42 @@
+"""The game that a run's settings describe, and what a policy file says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import mail_envs
+from learners.lib.settings import Settings
+from mail_envs.commands.arguments import game_keywords
+
+if TYPE_CHECKING:
+    import torch
+
+
+def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `make_vec` that settings imply, be they a learner's or those of a config.yaml."""
+    names = ("player_function", "max_rounds", "fixed_horizon")
+    return game_keywords(settings.get("set") or (), **{n: settings.get(n) for n in names})
+
+
+def make_game(args: Settings, num_envs: int, device: torch.device, null_action: str = "null"):
+    """The VectorGame of the settings, handing out torch tensors on `device`."""
+    return mail_envs.make_vec(
+        args.env,
+        num_envs=num_envs,
+        device=device.type,
+        array="torch",
+        null_action=null_action,
+        **game_arguments(vars(args)),
+    )
+
+
+def describe(vec) -> dict[str, Any]:
+    """Metadata of a policy file that concerns the game."""
+    return {
+        "id": vec.id,
+        "arguments": vec.arguments,
+        "player_function": vec.player_function.to_config(),
+        "agents": list(vec.agents),
+        "null_action": vec.null_action,
+    }

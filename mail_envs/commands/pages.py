@@ -1,0 +1,250 @@
+"""`python -m mail_envs pages`: a page per id for docs/environments, with a picture, and an index."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+import tyro
+
+if TYPE_CHECKING:
+    from mail_envs.registry import EnvSpec
+
+INDEX = "README.md"
+PIXELS, FRAMES, FRAMES_PER_SECOND = 320, 25, 6.0
+ROUNDS = 100  # a picture shows no more
+BYTES = 145_000  # of a picture, at most
+SEED = 1
+
+
+def pages(
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID ...")] = (),
+    out: Path = Path("docs/environments"),
+    pictures: bool = True,
+) -> None:
+    """Write a page for each id and the index of all pages.
+
+    A game whose simulator is not installed keeps the page it has.
+
+    Args:
+        ids: which; default: all.
+        out: the folder.
+        pictures: whether to draw the pictures, too; else pages show those that there are.
+    """
+    import mail_envs
+
+    out.mkdir(parents=True, exist_ok=True)
+    specs = [mail_envs.spec(id) for id in ids] or ours()
+    skipped, drawn = {}, set()
+    for spec in specs:
+        problem = made(spec.id).problem
+        picture = out / f"{picture_of(spec)}.gif"
+        if pictures and not problem and picture not in drawn:
+            drawn.add(picture)
+            problem = draw(picture)
+        if problem:
+            skipped[spec.id] = problem
+        if made(spec.id).game or not (out / f"{spec.id}.md").exists():
+            (out / f"{spec.id}.md").write_text(page(spec, out))
+    (out / INDEX).write_text(index(out))
+    print(f"wrote {out / INDEX} and {len(specs)} pages")
+    for id, problem in skipped.items():
+        print(f"skipped {id}: {problem}")
+
+
+def ours() -> list[EnvSpec]:
+    """The suite's own ids."""
+    import mail_envs
+
+    return [spec for spec in mail_envs.specs().values() if spec.family != "user"]
+
+
+class Made(NamedTuple):
+    """A game and its id's player function, or why it cannot be made here."""
+
+    game: Any = None
+    player_function: Any = None
+    problem: str = ""
+
+
+@functools.cache
+def made(id: str) -> Made:
+    import mail_envs
+
+    try:
+        game, player_function = mail_envs.make_game(id)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return Made(problem=" ".join(str(error).split()))
+    getattr(game, "close", lambda: None)()  # its attributes are all that a page needs
+    return Made(game, player_function)
+
+
+# -- the text -------------------------------------------------------------------------------------
+
+
+def page(spec: EnvSpec, folder: Path) -> str:
+    """The page of an id, Markdown. It shows the picture if there is one in `folder`."""
+    picture = f"{picture_of(spec)}.gif"
+    parts = [f"# `{spec.id}`", f"{spec.summary[:1].upper()}{spec.summary[1:]}."]
+    if (folder / picture).exists():
+        parts.append(f"![{spec.id}]({picture})")
+    parts.append(f'```python\nenv = mail_envs.make("{spec.id}")\n```')
+    parts.append(inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or ""))
+    game, player_function, _ = made(spec.id)
+    if game is not None:
+        parts += ["## Spaces", spaces_table(game), "## Facts", facts_table(game, player_function)]
+    parts += ["## Arguments", arguments_table(spec)]
+    return "\n\n".join(parts) + "\n"
+
+
+def spaces_table(game: Any) -> str:
+    rows = [
+        (names, describe(game.observation_spaces[agent]), describe(game.action_spaces[agent]))
+        for agent, names in roles(game.agents).items()
+    ]
+    return table(("agents", "observation", "actions"), rows)
+
+
+def facts_table(game: Any, player_function: Any) -> str:
+    rows = {
+        "player function": f"`{player_function!r}`",
+        "time limit": f"{game.max_rounds} rounds",
+        "global state": describe(game.state_space),
+        "action masks": "yes" if game.has_action_mask else "everything is always allowed",
+        "metrics": ", ".join(f"`{name}`" for name in game.metric_names) or "none",
+        **{str(k).replace("_", " "): str(v) for k, v in game.metadata.items()},
+    }
+    return table(("", ""), list(rows.items()))
+
+
+def arguments_table(spec: EnvSpec) -> str:
+    """The game's own arguments with the defaults that this id gives them."""
+    rows = []
+    for name, parameter in inspect.signature(spec.load()).parameters.items():
+        default = spec.arguments.get(name, parameter.default)
+        text = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
+        kind = parameter.annotation
+        shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
+        rows.append((f"`{name}`", shown, text))
+    if spec.backends:
+        rows.append(("`backend`", "str", f"own, or {', '.join(map(repr, spec.backends))}"))
+    return table(("argument", "type", "default"), rows)
+
+
+def index(folder: Path) -> str:
+    """The table of all pages, by family."""
+    parts = [
+        "# Environments",
+        "A page per id: what agents see and do, rewards, ends, arguments, returns to compare with. "
+        "`python -m mail_envs info ID` shows the same in a terminal; "
+        "`python -m mail_envs pages` writes these pages from the games' docstrings.",
+    ]
+    families: dict[str, list[EnvSpec]] = {}
+    for spec in ours():
+        families.setdefault(spec.family, []).append(spec)
+    header = ("id", "agents", "observation", "actions", "who acts", "what it is")
+    for family, specs in families.items():
+        rows = [index_row(spec, folder) for spec in specs]
+        parts += [f"## {family.replace('_', ' ')}", table(header, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def index_row(spec: EnvSpec, folder: Path) -> tuple[str, ...]:
+    """A line of the index; where the game cannot be made, the line that is there."""
+    link = f"[`{spec.id}`]({spec.id}.md)"
+    game, player_function, problem = made(spec.id)
+    if problem:
+        old = (folder / INDEX).read_text() if (folder / INDEX).exists() else ""
+        line = re.search(rf"^\| {re.escape(link)} \|(.*)\|.*\|$", old, re.MULTILINE)
+        cells = line[1].split(" | ") if line else [""] * 4
+        return (link, *(cell.strip() for cell in cells), spec.summary)
+    first = list(roles(game.agents))
+    seen, acting = (
+        ", ".join(dict.fromkeys(describe(spaces[agent]) for agent in first))
+        for spaces in (game.observation_spaces, game.action_spaces)
+    )
+    acts = f"`{player_function!r}`"
+    return (link, str(len(game.agents)), seen, acting, acts, spec.summary)
+
+
+def roles(agents: Sequence[str]) -> dict[str, str]:
+    """The first agent of every role -> how the role's agents are called together."""
+    groups: dict[str, list[str]] = {}
+    for agent in agents:
+        groups.setdefault(agent.rpartition("_")[0] or agent, []).append(agent)
+    return {
+        names[0]: ", ".join(f"`{n}`" for n in names)
+        if len(names) < 4
+        else f"`{names[0]}` … `{names[-1]}`"
+        for names in groups.values()
+    }
+
+
+def describe(space: Any) -> str:
+    """A Gymnasium space in a few words: `Discrete(5)`, `Box(-1, 1, (6,))`."""
+    if not hasattr(space, "low"):
+        return f"`{space}`"
+    low, high = (np.unique(bound) for bound in (space.low, space.high))
+    bounds = f"{low[0]:g}, {high[0]:g}" if len(low) == len(high) == 1 else "own bounds"
+    kind = "" if space.dtype == np.float32 else f", {space.dtype}"
+    return f"`Box({bounds}, {space.shape}{kind})`"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+# -- the pictures ---------------------------------------------------------------------------------
+
+
+def picture_of(spec: EnvSpec) -> str:
+    """The id whose picture this id shows: the last that looks the same, whoever acts in it."""
+    same = [one.id for one in ours() if looks(one) == looks(spec)]
+    return same[-1] if same else spec.id
+
+
+def looks(spec: EnvSpec) -> tuple:
+    """What a picture shows: the game and its arguments, less those that cannot be seen."""
+    seen = dict(spec.arguments)
+    seen.pop("difficulty", None)
+    if "Segment" not in seen.get("scenario", ""):  # else `conf` says how many there are
+        seen.pop("conf", None)
+    return spec.entry_point, sorted(seen.items())
+
+
+def draw(path: Path) -> str:
+    """Film the id that the file is named after, played by its best policy; returns what went wrong."""
+    import mail_envs
+    from demos import load_policy
+    from mail_envs.commands.arguments import best_policy
+    from mail_envs.commands.render import play_episode
+    from mail_envs.drawing import RenderingError
+    from mail_envs.rendering import Canvas, write_gif
+
+    limit = made(path.stem).game.max_rounds
+    vector = mail_envs.make_vec(path.stem, max_rounds=min(limit, ROUNDS), autoreset=False)
+    vector.max_rounds = limit  # the line above the picture
+    policy = load_policy(best_policy(vector), vector)
+    canvas = Canvas((PIXELS, PIXELS), title=vector.id)
+    try:
+        played = play_episode(vector, policy, SEED, canvas)[0]
+    except (ImportError, NotImplementedError, RenderingError, RuntimeError) as error:
+        return f"no picture: {' '.join(str(error).split())}"
+    finally:
+        vector.close()
+    for count in range(FRAMES, 0, -2):
+        chosen = np.linspace(0, len(played) - 1, min(count, len(played))).round().astype(int)
+        write_gif(path, [played[k] for k in chosen], FRAMES_PER_SECOND)
+        if path.stat().st_size <= BYTES:
+            break
+    print(f"{path} ({path.stat().st_size / 1000:.0f} kB)")
+    return ""
