@@ -56,6 +56,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def action_dims_of(manifest: Mapping[str, Any]) -> list[int]:
+    """Every agent's number of actions; sets that do not say it are of games in which all have as many."""
+    return manifest.get("action_dims") or (
+        [manifest["layout"]["num_actions"]] * len(manifest["agents"])
+    )
+
+
 def layout_of(manifest: Mapping[str, Any], path: Path) -> Layout:
     """The manifest's layout, checked."""
     try:

@@ -1,7 +1,17 @@
 """Multi-agent imitation learning environments in which who acts when is part of the game."""
 
-import mail_envs.games  # noqa: F401  registers our ids
-from mail_envs.registry import EnvSpec, make, make_game, make_vec, register, spec, specs
+import mail_envs.games  # isort: skip  registers our ids
+import mail_envs.adapters  # noqa: F401  isort: skip  those of other people's simulators
+from mail_envs.registry import (
+    EnvSpec,
+    from_pettingzoo,
+    make,
+    make_game,
+    make_vec,
+    register,
+    spec,
+    specs,
+)
 
 __version__ = "0.1.0"
 
@@ -14,7 +24,17 @@ _LAZY = (
     "ActionSets",
 )
 
-__all__ = ["EnvSpec", "make", "make_game", "make_vec", "register", "spec", "specs", *_LAZY]
+__all__ = [
+    "EnvSpec",
+    "from_pettingzoo",
+    "make",
+    "make_game",
+    "make_vec",
+    "register",
+    "spec",
+    "specs",
+    *_LAZY,
+]
 
 
 def __dir__():

@@ -19,7 +19,7 @@ class AECGame(AECEnv):
     acted, and rounds in which it did not participate count 0.
 
     `infos[agent]` holds `round`, `participation` (uint8 (N,), this round's vector), for discrete games
-    `action_mask` (int8), `illegal_actions`, and after the end the game's metrics.
+    `action_mask` (int8), `illegal_actions`, and the game's metrics as they stand, 0 at the beginning.
 
     The class is flat on purpose: `last` and `step` do their work without a wrapper between.
     """
@@ -44,8 +44,16 @@ class AECGame(AECEnv):
         self.action_spaces = dict(vector.action_spaces)
         self.state_space = vector.state_space
         self.agents = []
-        b = vector.buffers
         self._index = {a: i for i, a in enumerate(self.possible_agents)}
+        self._view_buffers()
+
+    def __setstate__(self, state: dict) -> None:
+        """Copies, as pickle and SuperSuit make them, look at their own game's buffers."""
+        self.__dict__.update(state)
+        self._view_buffers()
+
+    def _view_buffers(self) -> None:
+        vector, b = self.vector, self.vector.buffers
         dims = vector.observation_dims
         self._rows = {
             a: b.observations[0, i, : dims[i]].reshape(vector.observation_spaces[a].shape)
@@ -165,6 +173,7 @@ class AECGame(AECEnv):
             "round": int(clock["rounds"][0]),
             "participation": self._participation.copy(),
             "illegal_actions": int(clock["illegal_actions"][0]),
+            **{k: float(v[0]) for k, v in self.vector.metrics.items()},
         }
         if self._discrete and not self.mask_in_observation:
             self.infos = {a: {**shared, "action_mask": self._masks[a].copy()} for a in self.agents}

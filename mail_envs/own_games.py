@@ -14,6 +14,7 @@ from mail_envs.markov_game import MarkovGame
 from mail_envs.registry import register, specs
 
 _IDS: dict[str, list[str]] = {}  # what the import of a module registered
+_FILES: list[str] = []
 
 
 def import_game(source: str) -> str:
@@ -24,7 +25,7 @@ def import_game(source: str) -> str:
     """
     where, _, wanted = source.partition(":")
     known = set(specs())
-    module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    module = import_source(where)
     if module.__name__ not in _IDS:
         new = [id for id in specs() if id not in known]
         _IDS[module.__name__] = new or ([] if wanted in known else [_register_class(module)])
@@ -36,6 +37,16 @@ def import_game(source: str) -> str:
     if len(ids) != 1:
         raise ValueError(f"{where} registers {', '.join(ids)}: say which one, as {where}:{ids[0]}")
     return ids[0]
+
+
+def import_source(where: str) -> ModuleType:
+    """Import a Python file (`….py`) or a module; ValueError when that fails."""
+    return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+
+
+def imported_files() -> list[str]:
+    """The files that were imported by their paths, which another process must import first, too."""
+    return list(_FILES)
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -55,6 +66,7 @@ def _import_file(path: Path) -> ModuleType:
     except Exception as error:
         del sys.modules[path.stem]
         raise ValueError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    _FILES.append(str(path.resolve()))
     return module
 
 

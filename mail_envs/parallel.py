@@ -18,7 +18,7 @@ class ParallelGame(ParallelEnv):
     `step` takes an action of every living agent; those of agents that do not participate in the round
     are ignored, and may be left out. `infos[agent]["participates"]` tells who will act next; it and
     `round`, `participation`, `action_mask` (discrete games), `illegal_actions` come with every
-    observation, the game's metrics with the last one.
+    observation, and so do the game's metrics as they stand, 0 at the beginning.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ParallelGame(ParallelEnv):
                 )
         for agent, action in checked.items():
             i = self._index[agent]
-            b.actions[0, i if self.vector.discrete else np.s_[i, : self._own[i]]] = action
+            b.actions[0][i if self.vector.discrete else np.s_[i, : self._own[i]]] = action
         self.vector.advance()
         acting = self.agents
         over = bool(b.terminated[0] or b.truncated[0])
@@ -91,9 +91,6 @@ class ParallelGame(ParallelEnv):
         terminations = {a: bool(b.terminated[0] or not b.alive[0, self._index[a]]) for a in acting}
         truncations = dict.fromkeys(acting, bool(b.truncated[0]))
         observations, infos = self._observations(), self._infos()
-        if over:
-            for info in infos.values():
-                info.update({k: float(v[0]) for k, v in self.vector.metrics.items()})
         self.agents = [] if over else [a for a in acting if not terminations[a]]
         if self.render_mode == "human":
             self.render()
@@ -114,6 +111,7 @@ class ParallelGame(ParallelEnv):
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         b, clock = self.vector.buffers, self.vector.clock
+        metrics = {k: float(v[0]) for k, v in self.vector.metrics.items()}
         infos = {}
         for agent in self.agents:
             i = self._index[agent]
@@ -122,6 +120,7 @@ class ParallelGame(ParallelEnv):
                 "participates": bool(b.participation[0, i]),
                 "participation": b.participation[0].copy(),
                 "illegal_actions": int(clock["illegal_actions"][0]),
+                **metrics,
             }
             if self.vector.discrete and not self.mask_in_observation:
                 infos[agent]["action_mask"] = b.action_mask[0, i, : self._own[i]].copy()

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -100,12 +100,15 @@ def specs() -> dict[str, EnvSpec]:
     return dict(_SPECS)
 
 
-def spec(id: str) -> EnvSpec:
+def spec(id: str | EnvSpec) -> EnvSpec:
     """What `id` stands for; ValueError naming the nearest ids when there is none.
 
     Beside ids: `pettingzoo:namespace/name-vN`, an environment of PettingZoo's registry or of an installed
     module; and `my_game.py`, `my_game.py:id`, `my_module:id`, a user's own game, which is imported.
+    An EnvSpec stands for itself.
     """
+    if isinstance(id, EnvSpec):
+        return id
     if id.startswith(PETTINGZOO):
         return _pettingzoo_spec(id)
     if id not in _SPECS and (":" in id or id.endswith(".py")):
@@ -132,7 +135,7 @@ def _pettingzoo_spec(id: str) -> EnvSpec:
     )
 
 
-def make_game(id: str, backend: str | None = None, **arguments):
+def make_game(id: str | EnvSpec, backend: str | None = None, **arguments):
     """The game and its default player function, for those who bring their own view."""
     from mail_envs.player_functions import OwnOrder, Synchronous
 
@@ -144,10 +147,10 @@ def make_game(id: str, backend: str | None = None, **arguments):
             ours = [p for p in inspect.signature(make_vec).parameters if p != "arguments"]
             near = difflib.get_close_matches(name, [*known, *ours], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
-            raise TypeError(f"{id} has no argument {name!r}; {hint}")
+            raise TypeError(f"{found.id} has no argument {name!r}; {hint}")
     factory = partial(kind, **{**found.arguments, **arguments})
     game = factory()
-    if hasattr(game, "factory"):  # simulators: more copies, in other processes
+    if getattr(game, "copyable", False):  # simulators: more copies, in other processes
         game.factory = factory
     if getattr(game, "has_turns", False):
         return game, OwnOrder()
@@ -156,7 +159,7 @@ def make_game(id: str, backend: str | None = None, **arguments):
 
 
 def make(
-    id: str,
+    id: str | EnvSpec,
     *,
     api: str = "aec",
     player_function=None,
@@ -200,7 +203,7 @@ def make(
 
 
 def make_vec(
-    id: str,
+    id: str | EnvSpec,
     num_envs: int = 1,
     *,
     player_function=None,
@@ -244,3 +247,27 @@ def make_vec(
     if seed is not None:
         vector.reset(seed=seed)
     return vector
+
+
+def from_pettingzoo(env, *, api: str = "aec", num_envs: int = 1, **arguments):
+    """A PettingZoo environment under any player function; see `mail_envs.adapters.pettingzoo`.
+
+    Args:
+        env: an environment, or a function that makes one (needed for several copies, and for workers), or
+            an id of PettingZoo's.
+        api: "aec" or "parallel", as in `make`; or "vector", as in `make_vec`.
+        num_envs: copies, of api="vector".
+        **arguments: `noop`, the null action, where it cannot be guessed; `env_args` for the function;
+            `global_state`; and those of `make` or `make_vec`, such as `player_function` and `max_rounds`.
+    """
+    if isinstance(env, str):
+        found = _pettingzoo_spec(PETTINGZOO + env)
+    else:
+        name = (getattr(env, "metadata", None) or {}).get("name")
+        name = name or getattr(env, "__name__", type(env).__name__)
+        found = replace(_pettingzoo_spec(name), arguments={"env": env})
+    if api == "vector":
+        return make_vec(found, num_envs, **arguments)
+    if num_envs != 1:
+        raise ValueError(f"num_envs={num_envs!r} needs api='vector'; {api!r} is one environment")
+    return make(found, api=api, **arguments)

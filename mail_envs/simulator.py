@@ -34,11 +34,16 @@ class SimulatorGame(MarkovGame):
             game is played under `OwnOrder`, and pays agents in rounds of others, too (who is checkmated
             has not moved).
         replayable: whether equal seeds and actions always give the same episode.
+        null_problem: why agents cannot be absent from a round, or None: nobody knows which action is
+            null. Refused are then player functions under which agents may be absent.
         factory: makes another copy; `make` and `make_vec` set it.
+        copyable: whether there can be another copy.
     """
 
     has_turns: bool = False
     replayable: bool = True
+    null_problem: str | None = None
+    copyable: bool = True
     factory: Callable[[], SimulatorGame] | None = None
 
     def reset(self, seed: int) -> None:
@@ -112,20 +117,22 @@ class Copies:
     """
 
     def __init__(self, games: list[SimulatorGame], buffers: Buffers):
-        self.games, self.buffers = games, buffers
+        self.games, self.rows = games, [Row(buffers, e) for e in range(len(games))]
 
     def step(self, which: np.ndarray) -> None:
-        for e in which.nonzero()[0]:
-            play(self.games[e], self.buffers, e)
+        for e, asked in enumerate(which.tolist()):
+            if asked:
+                play(self.games[e], self.rows[e])
 
     def reset(self, which: np.ndarray) -> None:
-        for e in which.nonzero()[0]:
-            begin(self.games[e], self.buffers, e)
+        for e, asked in enumerate(which.tolist()):
+            if asked:
+                begin(self.games[e], self.rows[e])
 
     def replay(self) -> None:
         """Bring every copy to where its record and its seed say it is."""
-        for e, game in enumerate(self.games):
-            replay(game, self.buffers, e)
+        for game, row in zip(self.games, self.rows, strict=True):
+            replay(game, row)
 
     def picture(self, e: int) -> np.ndarray:
         return self.games[e].picture()
@@ -135,31 +142,44 @@ class Copies:
             game.close()
 
 
-def play(game: SimulatorGame, b: Buffers, e: int) -> None:
-    """A round of copy e, from the buffers into the buffers."""
-    terminated, truncated = game.step(b.actions[e], b.acts[e], b.rewards[e], b.metrics[e])
-    b.world["outcome"][e] = TERMINATED if terminated else TRUNCATED if truncated else RUNNING
-    look(game, b, e)
+class Row:
+    """One copy's part of the buffers, as views; to slice them in every round takes microseconds."""
+
+    def __init__(self, buffers: Buffers, e: int):
+        b = buffers
+        self.actions, self.acts = b.actions[e], b.acts[e]
+        self.rewards, self.metrics = b.rewards[e], b.metrics[e]
+        self.seen = (b.observations[e], b.action_mask[e], b.alive[e], b.state[e])
+        self.alive, self.turns = b.alive[e], b.turns[e]
+        self.outcome, self.seed = b.world["outcome"][e : e + 1], b.seeds[e : e + 1]
+        self.record, self.clock = b.world[e : e + 1], b.clock[e : e + 1]
 
 
-def begin(game: SimulatorGame, b: Buffers, e: int) -> None:
-    """Begin the episode of copy e's seed."""
-    game.reset(int(b.seeds[e]))
-    b.alive[e] = True
-    look(game, b, e)
+def play(game: SimulatorGame, row: Row) -> None:
+    """A round, from the buffers into the buffers."""
+    terminated, truncated = game.step(row.actions, row.acts, row.rewards, row.metrics)
+    row.outcome[0] = TERMINATED if terminated else TRUNCATED if truncated else RUNNING
+    look(game, row)
 
 
-def look(game: SimulatorGame, b: Buffers, e: int) -> None:
-    game.observe(b.observations[e], b.action_mask[e], b.alive[e], b.state[e])
+def begin(game: SimulatorGame, row: Row) -> None:
+    """Begin the episode of the copy's seed."""
+    game.reset(int(row.seed[0]))
+    row.alive[:] = True
+    look(game, row)
+
+
+def look(game: SimulatorGame, row: Row) -> None:
+    game.observe(*row.seen)
     if game.has_turns:
-        game.write_turns(b.turns[e])
+        game.write_turns(row.turns)
 
 
-def replay(game: SimulatorGame, b: Buffers, e: int) -> None:
-    """Play copy e's episode again up to its present round; the buffers stay as they are."""
-    record, rewards, metrics = b.world[e], np.zeros_like(b.rewards[e]), np.zeros_like(b.metrics[e])
-    game.reset(int(b.clock["seed"][e]))
-    for t in range(int(b.clock["rounds"][e])):
+def replay(game: SimulatorGame, row: Row) -> None:
+    """Play the copy's episode again up to its present round; the buffers stay as they are."""
+    record, rewards, metrics = row.record[0], np.zeros_like(row.rewards), np.zeros_like(row.metrics)
+    game.reset(int(row.clock["seed"][0]))
+    for t in range(int(row.clock["rounds"][0])):
         rewards[:] = 0
         if any(game.step(record["actions"][t], record["acts"][t], rewards, metrics)):
             return
@@ -183,14 +203,15 @@ def open_copies(
         num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0
     if num_workers < 0:
         raise ValueError(f"num_workers={num_workers!r} must be at least 0")
-    if (num_envs > 1 or num_workers) and game.factory is None:
+    make = game.factory
+    if (num_envs > 1 or num_workers) and make is None:
         raise ValueError(
             f"{type(game).__name__} was made from one environment, so there cannot be {num_envs} "
             "copies or workers: pass a function that makes the environment"
         )
     if num_workers == 0:
         buffers = allocate(Cpu(num_envs))
-        return Copies([game, *(game.factory() for _ in range(num_envs - 1))], buffers)
+        return Copies([game, *(make() for _ in range(num_envs - 1) if make)], buffers)
     from mail_envs.processes import SharedMemory, Workers
 
     device = SharedMemory(num_envs)
@@ -230,7 +251,9 @@ class SimulatorLaunches:
             settings=settings,
             flags=flags,
             clock=b.clock,
-            world=b.world,
+            outcome=b.world["outcome"],  # not the record, whose type differs from game to game
+            past_actions=b.world["actions"],
+            past_acts=b.world["acts"],
             actions=b.actions,
             participation=b.participation,
             acts=b.acts,
@@ -255,7 +278,7 @@ class SimulatorLaunches:
             return
         self.copies.step(b.which)
         self._settle()
-        if b.which.any():  # ended, to begin anew
+        if np.count_nonzero(b.which):  # ended, to begin anew
             b.final_observations[b.which] = b.observations[b.which]
             b.final_state[b.which] = b.state[b.which]
             self._wind()
@@ -315,8 +338,8 @@ def prepare(
 
 @device_function
 def settle(
-    e, settings, flags, clock, world, actions, participation, acts, rewards, terminated, truncated,
-    observations, action_mask, state, seeds, which,
+    e, settings, flags, clock, outcome, past_actions, past_acts, actions, participation, acts,
+    rewards, terminated, truncated, observations, action_mask, state, seeds, which,
 ):  # fmt: skip
     """What a round comes to. Afterwards `which` are the copies that begin anew, from `seeds`.
 
@@ -326,24 +349,24 @@ def settle(
     if not which[e] and now.idle == 0:  # ended, and left as it is
         return
     t = now.rounds
-    outcome = world[e].outcome if which[e] else RUNNING
+    came = outcome[e] if which[e] else RUNNING
     for i in range(participation.shape[1]):
-        world[e].acts[t, i] = acts[e, i]
+        past_acts[e, t, i] = acts[e, i]
         if actions.ndim == 2:
-            world[e].actions[t, i] = actions[e, i]
+            past_actions[e, t, i] = actions[e, i]
         else:
             for k in range(actions.shape[2]):
-                world[e].actions[t, i, k] = actions[e, i, k]
+                past_actions[e, t, i, k] = actions[e, i, k]
         now.illegal_actions += participation[e, i] != 0 and acts[e, i] == 0
         paid = participation[e, i] != 0 or flags[0] != 0
         rewards[e, i] = rewards[e, i] + ZERO if paid and which[e] else ZERO  # + 0: no -0
         now.returns[i] += rewards[e, i]
     now.rounds += 1
-    if settings[0].fixed_horizon != 0 and (outcome == TERMINATED or outcome == TRUNCATED):
+    if settings[0].fixed_horizon != 0 and (came == TERMINATED or came == TRUNCATED):
         now.idle = 1
-        outcome = RUNNING
-    terminated[e] = outcome == TERMINATED
-    over = outcome != RUNNING or now.rounds >= settings[0].max_rounds
+        came = RUNNING
+    terminated[e] = came == TERMINATED
+    over = came != RUNNING or now.rounds >= settings[0].max_rounds
     truncated[e] = over and not terminated[e]
     which[e] = over and settings[0].autoreset != 0
     if over:

@@ -17,7 +17,7 @@ from mail_envs.kernels import (
 )
 from mail_envs.markov_game import KernelGame, MarkovGame
 from mail_envs.participation import Participation
-from mail_envs.player_functions import PlayerFunction
+from mail_envs.player_functions import OwnOrder, PlayerFunction, Synchronous
 from mail_envs.random import check_seed, following_seeds
 
 RENDER_FPS = 10
@@ -105,7 +105,15 @@ class VectorGame:
         self._started = False
         self._steps = 0
         self._canvas = None
+        self._array = array
         self._wrap(array)
+
+    def __setstate__(self, state: dict) -> None:
+        """Copies hand out views of their own buffers; many a simulator is copied without its state."""
+        self.__dict__.update(state)
+        self._wrap(self._array)
+        if self._started:
+            self.launches.replay()
 
     def _set_spaces(self) -> None:
         game = self.game
@@ -165,6 +173,9 @@ class VectorGame:
                 f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
                 f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
             )
+        everybody = isinstance(self.player_function, (Synchronous, OwnOrder))
+        if game.null_problem and not (everybody and self.null_action == "null"):
+            raise ValueError(game.null_problem)
         components = 0 if self.discrete else self.num_actions
         record = record_dtype(self.max_rounds, self.num_agents, components)
 
@@ -248,6 +259,7 @@ class VectorGame:
         b.which[...] = True
         b.terminated[...] = False
         b.truncated[...] = False
+        b.metrics[...] = 0
         self.launches.reset()
         self._started = True
         self.participation.draw()
@@ -303,7 +315,7 @@ class VectorGame:
         target = self.buffers.actions
         if not hasattr(actions, "shape"):
             actions = np.asarray(actions)
-        if tuple(actions.shape) != tuple(target.shape):
+        if actions.shape != target.shape:
             raise ValueError(
                 f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}"
             )

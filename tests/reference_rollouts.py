@@ -34,6 +34,20 @@ CASES = {
     "state": ("coop_nav", {"player_function": COMPILED["StateDependent"]}),
     "sets": ("coop_nav", {"player_function": COMPILED["ActionSets"]}),
     "as action": ("stochastic_coop_nav", {"null_action": "as_action"}),
+    "forests and a leader who speaks": (
+        "mpe_simple_world_comm", {"player_function": mail_envs.Stochastic(0.7)}
+    ),
+    "two who move and speak": (
+        "mpe_simple_reference",
+        {
+            "player_function": mail_envs.Stochastic(0.7), "continuous_actions": True,
+            "null_dynamics": "hold",
+        },
+    ),
+    "neighbors": (
+        "mpe_simple_tag",
+        {"num_good": 2, "num_agent_neighbors": 2, "num_landmark_neighbors": 3, "preset": "magail"},
+    ),
 }  # fmt: skip
 DEATHS = "deaths and masks"
 
@@ -70,7 +84,7 @@ def rollout(case: str, device: str = "cpu") -> dict[str, np.ndarray]:
     rng, shown = np.random.default_rng(0), []
     for _ in range(STEPS):
         if vector.discrete:
-            actions = rng.integers(vector.num_actions, size=(ENVS, vector.num_agents))
+            actions = rng.integers(vector.action_dims, size=(ENVS, vector.num_agents))
         else:
             actions = rng.random((ENVS, vector.num_agents, vector.num_actions), np.float32)
         *_, info = vector.step(actions)

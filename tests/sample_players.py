@@ -77,3 +77,5 @@ ALL = {
     **{f"{name}, compiled": player for name, player in COMPILED.items()},
     **{f"{name}, plain": player for name, player in PLAIN.items()},
 }
+SELDOM = COMPILED["HistoryDependent"]
+BY_TURNS = mail_envs.TurnOrder([[0], [1], [2]])

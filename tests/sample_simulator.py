@@ -39,3 +39,23 @@ class Twin(SimulatorGame):
 
     def picture(self):
         return np.full((20, 40, 3), 200, np.uint8)
+
+
+def actions_for(vec, rng):
+    if vec.discrete:
+        return rng.integers(0, vec.action_dims[0], (vec.num_envs, vec.num_agents))
+    return rng.random((vec.num_envs, vec.num_agents, vec.num_actions), np.float32)
+
+
+def assert_equal_rounds(kernel, twin, rounds, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(rounds):
+        actions = actions_for(kernel, rng)
+        ours, theirs = kernel.step(actions), twin.step(actions)
+        for a, b in zip(ours[:4], theirs[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        over = ours[2] | ours[3]
+        for key in ("participation", "alive", "state", "round", "seed", "illegal_actions"):
+            np.testing.assert_array_equal(ours[4][key], theirs[4][key], err_msg=key)
+        for key in ("final_observation", "final_state", "episode_return", "episode_length"):
+            np.testing.assert_array_equal(ours[4][key][over], theirs[4][key][over], err_msg=key)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from sample_games import LastStanding
+from sample_simulator import Twin, assert_equal_rounds
 
 import mail_envs
 from mail_envs.markov_game import KernelGame
 from mail_envs.player_functions import HistoryDependent, OwnOrder, Stochastic, Synchronous
 from mail_envs.vector import VectorGame
-from tests.sample_games import LastStanding
-from tests.sample_simulator import Twin
 
 mail_envs.register("last_standing_of_simulators", LastStanding)
 
@@ -28,26 +28,6 @@ def pair(name, num_envs, player=None, **view):
         workers = {} if isinstance(game, KernelGame) else {"num_workers": 0}
         views.append(VectorGame(game, player or Stochastic(0.5), num_envs, **view, **workers))
     return views
-
-
-def actions_for(vec, rng):
-    if vec.discrete:
-        return rng.integers(0, vec.action_dims[0], (vec.num_envs, vec.num_agents))
-    return rng.random((vec.num_envs, vec.num_agents, vec.num_actions), np.float32)
-
-
-def assert_equal_rounds(kernel, twin, rounds, seed=0):
-    rng = np.random.default_rng(seed)
-    for _ in range(rounds):
-        actions = actions_for(kernel, rng)
-        ours, theirs = kernel.step(actions), twin.step(actions)
-        for a, b in zip(ours[:4], theirs[:4], strict=True):
-            np.testing.assert_array_equal(a, b)
-        over = ours[2] | ours[3]
-        for key in ("participation", "alive", "state", "round", "seed", "illegal_actions"):
-            np.testing.assert_array_equal(ours[4][key], theirs[4][key], err_msg=key)
-        for key in ("final_observation", "final_state", "episode_return", "episode_length"):
-            np.testing.assert_array_equal(ours[4][key][over], theirs[4][key][over], err_msg=key)
 
 
 @pytest.mark.parametrize("name", GAMES)

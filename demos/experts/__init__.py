@@ -7,33 +7,74 @@ from typing import Any
 
 import numpy as np
 
+PUSHES = 5  # none, left, right, down, up
+
+# The module in this folder and its function that makes the policy for an environment.
 SCRIPTED = {
-    "coop_nav": "coop_nav",
-    "deterministic_coop_nav": "coop_nav",
-    "stochastic_coop_nav": "coop_nav",
-    "coop_reaching": "coop_reaching",
-    "deterministic_coop_reaching": "coop_reaching",
-    "predator_prey": "predator_prey",
-    "stochastic_predator_prey": "predator_prey",
+    "coop_nav": "coop_nav:coop_nav",
+    "deterministic_coop_nav": "coop_nav:coop_nav",
+    "stochastic_coop_nav": "coop_nav:coop_nav",
+    "coop_reaching": "coop_reaching:coop_reaching",
+    "deterministic_coop_reaching": "coop_reaching:coop_reaching",
+    "predator_prey": "predator_prey:predator_prey",
+    "stochastic_predator_prey": "predator_prey:predator_prey",
+    "mpe_simple": "mpe_goals:simple",
+    "mpe_simple_spread": "mpe_spread:spread",
+    "mpe_simple_reference": "mpe_words:reference",
+    "mpe_simple_speaker_listener": "mpe_words:speaker_listener",
+    "mpe_simple_tag": "predator_prey:tag",
+    "mpe_simple_push": "mpe_goals:push",
+    "mpe_simple_crypto": "mpe_words:crypto",
+    "gold_miner_easy_2_vs_2": "gold_miner:gold_miner",
+    "gold_miner_medium_2_vs_2": "gold_miner:gold_miner",
+    "gold_miner_hard_2_vs_2": "gold_miner:gold_miner",
 }
 
 
-def scripted_expert(env: Any):
-    """The scripted demonstrator of `env`'s game; ValueError when there is none."""
+def scripted_expert(env: Any, style: str = ""):
+    """The scripted demonstrator of `env`'s game; ValueError when there is none.
+
+    `style` chooses between several, by the names in the module's `STYLES`.
+    """
     if env.id not in SCRIPTED:
         raise ValueError(
             f"there is no scripted demonstrator for {env.id!r}; there is one for {', '.join(SCRIPTED)}"
         )
-    name = SCRIPTED[env.id]
-    policy = getattr(importlib.import_module(f"demos.experts.{name}"), name)(env)
-    return policy if env.discrete else continuous(policy, env.num_actions)
+    file, _, name = SCRIPTED[env.id].partition(":")
+    module = importlib.import_module(f"demos.experts.{file}")
+    styles = getattr(module, "STYLES", ())
+    if style and style not in styles:
+        known = ", ".join(styles) or "there is only one"
+        raise ValueError(
+            f"policy 'scripted:{style}' of {env.id!r} is unknown; choose from: {known}"
+        )
+    policy = getattr(module, name)(env, *([style] if style else []))
+    return policy if env.discrete else continuous(policy, env)
 
 
-def continuous(policy, num_actions: int):
-    """Play a discrete policy's choices as continuous actions: 1 for the chosen push, 0 for the others."""
-    one_hot = np.eye(num_actions, dtype=np.float32)
+def continuous(policy, env: Any):
+    """Play a discrete policy's choices as continuous actions: 1 for what is chosen, 0 for the rest."""
+    vectors = np.stack(
+        [choices(env.action_spaces[a].shape[0], env.num_actions) for a in env.agents]
+    )
+    agents = np.arange(env.num_agents)
 
     def pushes(observations, info, rng):
-        return one_hot[policy(observations, info, rng)]
+        return vectors[agents, policy(observations, info, rng)]
 
     return pushes
+
+
+def choices(own: int, width: int) -> np.ndarray:
+    """The continuous action (width,) for every discrete one of an agent whose space has `own` numbers.
+
+    Five or fewer numbers: one choice. More: `move + 5 * word`, five numbers for the move, then the word's.
+    """
+    moves, words = min(own, PUSHES), max(own - PUSHES, 0)
+    table = np.zeros((PUSHES * max(width - PUSHES, 1), width), np.float32)
+    for word in range(max(words, 1)):
+        for move in range(moves):
+            table[move + moves * word, move] = 1.0
+            if words:
+                table[move + moves * word, moves + word] = 1.0
+    return table

@@ -1,8 +1,8 @@
-"""Scripted demonstrators of predator-prey: a prey that flees inside the box, adversaries that chase it.
+"""Scripted demonstrators of predator-prey and tag: prey that flees inside the box, adversaries that chase it.
 
-The prey plans first: it expects the adversaries to run straight at it, and takes the best of all sequences
-of four pushes against contacts, closeness and the walls. The adversaries then run to where it plans to be,
-a moment ahead, around the obstacles and not into each other.
+The prey plans first: it expects every adversary to run straight at its nearest prey, and takes the best of all
+sequences of four pushes against contacts, closeness and the walls. The adversaries then run to where their
+prey plans to be, a moment ahead, around the obstacles and not into each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from demos.experts.planning import APPROACH, FLEE, bodies_of, coast, plan, pursue, unpack
+from demos.experts.planning import APPROACH, FLEE, bodies_of, coast, distance, plan, pursue, unpack
 
 DEPTH = 4
 CROWDING = 0.3
@@ -21,40 +21,77 @@ CROWDING = 0.3
 
 def predator_prey(env: Any):
     """The demonstrators for `env`: the prey is the first agent; any number of adversaries and obstacles."""
-    bodies = bodies_of(env)
+    bodies, prey = bodies_of(env), np.arange(env.num_agents) == 0
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         states = np.ascontiguousarray(info["state"])
-        return chase_and_flee(states, np.ascontiguousarray(info["participation"]), DEPTH, bodies)
+        acts = np.ascontiguousarray(info["participation"])
+        return chase_and_flee(states, acts, prey, DEPTH, bodies)
+
+    return scripted
+
+
+def tag(env: Any):
+    """The demonstrators of MPE's tag, which see each other and all obstacles; any number of them."""
+    p = env.game.params[0]
+    if p["agents_shown"] >= 0 or p["obstacles_shown"] >= 0:
+        raise ValueError(
+            "the scripted demonstrator of mpe_simple_tag needs observations of everything"
+        )
+    bodies, n = bodies_of(env), env.num_agents
+    prey = np.arange(n) >= p["num_adversaries"]
+    obstacles = env.game.state_dtype["landmark"].shape[0]
+
+    def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
+        velocity, place = observations[..., :2], observations[..., 2:4]
+        agents = np.concatenate([place, velocity], axis=-1).reshape(len(observations), -1)
+        landmarks = observations[:, 0, 4 : 4 + 2 * obstacles] + np.tile(place[:, 0], obstacles)
+        states = np.concatenate([agents, landmarks], axis=-1)
+        acts = np.ascontiguousarray(info["participation"])
+        return chase_and_flee(states, acts, prey, DEPTH, bodies)
 
     return scripted
 
 
 @njit(cache=True)
-def chase_and_flee(states, participation, depth, bodies):
-    """Pushes of the prey (agent 0) and the adversaries: int32 (K, N)."""
+def nearest(agents, j, prey):
+    """The prey that is nearest to agent j."""
+    best, found = np.inf, 0
+    for i in range(len(agents)):
+        if prey[i]:
+            d = distance(agents[j, 0], agents[j, 1], agents[i])
+            if d < best:
+                best, found = d, i
+    return found
+
+
+@njit(cache=True)
+def chase_and_flee(states, participation, prey, depth, bodies):
+    """Pushes of the agents that are `prey` (N,) and of the others, who chase them: int32 (K, N)."""
     num_envs, n = participation.shape
     actions = np.zeros((num_envs, n), np.int32)
     for e in range(num_envs):
         agents, obstacles = unpack(states[e], n)
         paths = coast(agents, depth, bodies)
-        for j in range(1, n):
-            paths[j] = pursue(agents[j], agents[0, :2], depth, j, bodies)
-        if participation[e, 0]:
-            reach = bodies.radius + bodies.radius[0]
-            reach[0] = 0.0
-            actions[e, 0], paths[0] = plan(
-                FLEE, 0, agents[0], paths[0], paths, obstacles, reach, 0.0, depth, bodies
-            )
-        for j in range(1, n):
-            if participation[e, j]:
-                reach = bodies.radius + bodies.radius[j]
-                reach[0] = reach[j] = 0.0
+        for j in range(n):
+            if not prey[j]:
+                target = agents[nearest(agents, j, prey), :2]
+                paths[j] = pursue(agents[j], target, depth, j, bodies)
+        for i in range(n):
+            if prey[i] and participation[e, i]:
+                reach = np.where(prey, 0.0, bodies.radius + bodies.radius[i])
+                actions[e, i], paths[i] = plan(
+                    FLEE, i, agents[i], paths[i], paths, obstacles, reach, 0.0, depth, bodies
+                )
+        for j in range(n):
+            if not prey[j] and participation[e, j]:
+                reach = np.where(prey, 0.0, bodies.radius + bodies.radius[j])
+                reach[j] = 0.0
                 actions[e, j], paths[j] = plan(
                     APPROACH,
                     j,
                     agents[j],
-                    paths[0],
+                    paths[nearest(agents, j, prey)],
                     paths,
                     obstacles,
                     reach,

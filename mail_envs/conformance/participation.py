@@ -19,6 +19,8 @@ STANDARD_ERRORS = 5.0  # participation frequencies may be off by this much
 
 def check_non_participants(subject: Subject) -> None:
     """Whoever does not participate gets no reward, and what it was told to do does not matter."""
+    if getattr(subject.vector().game, "has_turns", False):
+        raise NotApplicable("a game with an order of its own pays agents in turns of others, too")
     fix = "use acts[i], not actions[i], to find out who acts"
     for seed in SEEDS:
         vector, twin = subject.vector(8), subject.vector(8)
@@ -44,6 +46,8 @@ def check_non_participants(subject: Subject) -> None:
 
 def check_participation_frequencies(subject: Subject) -> None:
     """Agents participate as often as the player function says, from the first round on."""
+    if hasattr(subject.vector().game, "factory"):
+        raise NotApplicable(f"{FREQUENCY_ENVS:,} copies of a simulator are too many")
     vector = subject.vector(FREQUENCY_ENVS, fixed_horizon=True, autoreset=False)
     table = vector.player_function.table(vector.num_agents)
     if table is None:

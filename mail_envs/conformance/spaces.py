@@ -67,7 +67,7 @@ def check_observations_in_spaces(subject: Subject) -> None:
             space, d = vector.observation_spaces[agent], vector.observation_dims[i]
             for row in vector.buffers.observations[:, i]:
                 require(
-                    space.contains(row[:d]) and np.isfinite(row[:d]).all(),
+                    space.contains(row[:d].reshape(space.shape)) and np.isfinite(row[:d]).all(),
                     f"observation of {agent} is not in {space}: {row[:d]}",
                     "widen the space in `observation_spaces`, or bound what observe_env writes",
                 )

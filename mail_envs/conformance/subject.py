@@ -32,8 +32,8 @@ class Subject:
     keywords: dict[str, Any] = field(default_factory=dict)
 
     def vector(self, num_envs: int = 1, **more: Any) -> Any:
-        """`num_envs` copies as a `VectorGame`."""
-        return mail_envs.make_vec(self.id, num_envs, **self.keywords, **more)
+        """`num_envs` copies as a `VectorGame`, in this process."""
+        return mail_envs.make_vec(self.id, num_envs, num_workers=0, **self.keywords, **more)
 
     def view(self, api: str, **more: Any) -> Any:
         """One copy as a PettingZoo environment."""
@@ -111,5 +111,6 @@ def play_vector(subject: Subject, seed: int) -> Trajectory:
 
 def _own_observations(vector: Any) -> list[np.ndarray]:
     """What each agent of the first environment sees, without the padding."""
-    rows = zip(vector.buffers.observations[0], vector.observation_dims, strict=True)
-    return [row[:d].copy() for row, d in rows]
+    shapes = [vector.observation_spaces[a].shape for a in vector.agents]
+    rows = zip(vector.buffers.observations[0], vector.observation_dims, shapes, strict=True)
+    return [row[:d].reshape(shape).copy() for row, d, shape in rows]

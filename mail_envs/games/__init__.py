@@ -46,3 +46,55 @@ for _id, _entry, _player, _summary in (
     ),
 ):
     register(_id, _entry, player_function=_player, family="particle", summary=_summary)
+
+for _name, _file, _class, _summary in (
+    ("", "simple", "Simple", "one agent goes to one landmark"),
+    ("_spread", "spread", "SimpleSpread", "agents share out landmarks; MPE2's rewards and rounds"),
+    (
+        "_reference",
+        "reference",
+        "SimpleReference",
+        "two agents tell each other in words where to go",
+    ),
+    (
+        "_speaker_listener",
+        "speaker_listener",
+        "SimpleSpeakerListener",
+        "a speaker that cannot move directs a listener that cannot speak",
+    ),
+    ("_tag", "tag", "SimpleTag", "adversaries chase faster agents around obstacles"),
+    (
+        "_adversary",
+        "adversary",
+        "SimpleAdversary",
+        "good agents hide from an adversary which landmark is the goal",
+    ),
+    ("_push", "push", "SimplePush", "an adversary keeps an agent away from its goal"),
+    ("_crypto", "crypto", "SimpleCrypto", "Alice tells Bob a secret, Eve listens"),
+    (
+        "_world_comm",
+        "world_comm",
+        "SimpleWorldComm",
+        "tag with food, forests and a leader that speaks",
+    ),
+):
+    register(
+        f"mpe_simple{_name}",
+        f"mail_envs.games.mpe.{_file}:{_class}",
+        family="mpe",
+        summary=_summary,
+        backends={"mpe2": f"mail_envs.adapters.mpe2:simple{_name}"},
+    )
+
+for _difficulty, _enemies in (
+    ("easy", "two Greedy bots"),
+    ("medium", "Greedy and DeepMind"),
+    ("hard", "DeepMind and BlackPanther"),
+):
+    register(
+        f"gold_miner_{_difficulty}_2_vs_2",
+        "mail_envs.games.gold_miner.game:GoldMiner",
+        arguments={"difficulty": _difficulty},
+        family="gold_miner",
+        summary=f"two miners dig for more gold than {_enemies}",
+    )

@@ -113,20 +113,26 @@ def reset_env(state, rng, params):
 @device_function
 def step_env(state, rng, actions, acts, params, rewards, metrics):
     move(state, actions, acts, params)
-    n = state.pos.shape[0]
+    shared, covered = coverage(state)
+    for i in range(state.pos.shape[0]):
+        rewards[i] = shared + crowding(state, i, params)
+    metrics[0] = np.float32(covered)
+    return params.terminate_on_success != 0 and covered == state.landmark.shape[0]
+
+
+@device_function
+def coverage(state):
+    """Minus the sum over landmarks of the distance to the nearest agent; how many are covered."""
     shared = ZERO
     covered = 0
     for m in range(state.landmark.shape[0]):
         nearest = FAR
-        for i in range(n):
+        for i in range(state.pos.shape[0]):
             nearest = min(nearest, square_distance(state.pos, i, state.landmark, m))
         nearest = math.sqrt(nearest)
         shared -= nearest
         covered += nearest <= COVERED
-    for i in range(n):
-        rewards[i] = shared + crowding(state, i, params)
-    metrics[0] = np.float32(covered)
-    return params.terminate_on_success != 0 and covered == state.landmark.shape[0]
+    return shared, covered
 
 
 @device_function

@@ -1,8 +1,9 @@
 """The physics that all particle games share: controls, contacts, integration, observations.
 
 Facts follow OpenAI's multiagent-particle-envs and its descendants: time step 0.1, a velocity that keeps
-three quarters of itself each step, unit mass, a soft contact force. The functions take one environment's
-record (fields `pos`, `vel`, `control`, `force`, each (N, 2)) and run on CPU and CUDA alike.
+three quarters of itself each step, unit mass, a soft contact force. An agent without force (`accel` 0) in a
+world without contacts stays where it is. The functions take one environment's record (fields `pos`, `vel`,
+`control`, `force`, each (N, 2)) and run on CPU and CUDA alike.
 
 Two integration orders are in use, and they give different games:
 `velocity_first` (OpenAI's original, its MAGAIL fork, VMAS): v <- 0.75 v + 0.1 F, then x <- x + 0.1 v;
@@ -15,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs.kernels import device_function
-from mail_envs.random import uniform_symmetric
+from mail_envs.random import uniform, uniform_symmetric
 
 DT = np.float32(0.1)
 KEEP = np.float32(0.75)  # share of the velocity that survives a step ("damping" 0.25)
@@ -31,6 +32,7 @@ NULL_DYNAMICS = ("coast", "brake", "hold")
 BRAKE, HOLD = 1, 2  # positions in NULL_DYNAMICS
 
 DISCRETE_ACTIONS = ("none", "left", "right", "down", "up")
+MOVES = len(DISCRETE_ACTIONS)
 
 
 def body_fields(num_agents, num_landmarks):
@@ -50,19 +52,23 @@ def body_params(num_agents):
         ("radius", "f4", num_agents),
         ("accel", "f4", num_agents),  # force of a full push
         ("max_speed", "f4", num_agents),
-        ("landmark_radius", "f4"),
         ("landmarks_collide", "i4"),
+        ("landmark_radius", "f4"),
         ("position_first", "i4"),
         ("null_dynamics", "i4"),
-        ("penalty", "i4"),
-        ("absolute", "i4"),
-        ("terminate_on_success", "i4"),
     ]
 
 
 def make_params(num_agents, integration, null_dynamics, **fields):
-    """One record of parameters; agents without a `max_speed` have no limit."""
-    params = np.zeros(1, np.dtype(body_params(num_agents), align=True))
+    """One record of parameters; agents without a `max_speed` have no limit.
+
+    `fields` that `move` does not know are the game's own: floats as float32, all else as int32.
+    """
+    known = body_params(num_agents)
+    names = {name for name, *_ in known}
+    own = [(k, "f4" if isinstance(v, float) else "i4") for k, v in fields.items() if k not in names]
+    # The own fields come first: numba takes a record that begins like another for a kind of that one.
+    params = np.zeros(1, np.dtype([*own, *known], align=True))
     params["max_speed"] = NO_LIMIT
     params["position_first"] = choice("integration", integration, INTEGRATION)
     params["null_dynamics"] = choice("null_dynamics", null_dynamics, NULL_DYNAMICS)
@@ -71,22 +77,26 @@ def make_params(num_agents, integration, null_dynamics, **fields):
     return params
 
 
+def unbounded(size):
+    """A float32 box of `size` numbers without limits."""
+    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+
 def observation_spaces(agents, dims):
     """Unbounded float32 boxes of `dims` numbers."""
-    return {a: gymnasium.spaces.Box(-np.inf, np.inf, (dims,), np.float32) for a in agents}
+    return {a: unbounded(dims) for a in agents}
 
 
 def state_space(num_agents, num_landmarks):
     """Positions and velocities of agents, positions of landmarks; see `write_world`."""
-    size = 4 * num_agents + 2 * num_landmarks
-    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    return unbounded(4 * num_agents + 2 * num_landmarks)
 
 
 def action_spaces(agents, continuous):
     """Discrete(5) or Box[0, 1]^5 per agent: (none, left, right, down, up), as in MPE2."""
     if continuous:
-        return {a: gymnasium.spaces.Box(0.0, 1.0, (5,), np.float32) for a in agents}
-    return {a: gymnasium.spaces.Discrete(5) for a in agents}
+        return {a: gymnasium.spaces.Box(0.0, 1.0, (MOVES,), np.float32) for a in agents}
+    return {a: gymnasium.spaces.Discrete(MOVES) for a in agents}
 
 
 def choice(name, value, options):
@@ -104,6 +114,12 @@ def at_least_one(**counts):
 
 
 @device_function
+def pick(rng, count):
+    """One of 0 ... count - 1, all alike."""
+    return np.int32(uniform(rng) * np.float32(count))
+
+
+@device_function
 def scatter(state, rng, landmark_range):
     """Agents uniform in [-1, 1]^2 at rest, landmarks uniform in [-range, range]^2."""
     for i in range(state.pos.shape[0]):
@@ -117,32 +133,42 @@ def scatter(state, rng, landmark_range):
 
 
 @device_function
+def direction(action, axis):
+    """-1, 0 or 1: where a discrete action pushes along an axis."""
+    return np.float32(action == 2 + 2 * axis) - np.float32(action == 1 + 2 * axis)
+
+
+@device_function
 def push_axis(actions, i, axis):
     """The control of agent i along an axis in [-1, 1], from a discrete or a continuous action."""
     if actions.ndim == 1:
-        positive = actions[i] == 2 + 2 * axis
-        negative = actions[i] == 1 + 2 * axis
-        return np.float32(positive) - np.float32(negative)
+        return direction(actions[i], axis)
     return actions[i, 2 + 2 * axis] - actions[i, 1 + 2 * axis]
 
 
 @device_function
+def push(state, i, x, y, acts, params):
+    """Agent i's own force from its control (x, y). Without acting it coasts, brakes or holds the last."""
+    on = np.float32(acts[i] != 0)  # arithmetic instead of a branch that nobody can predict
+    x *= params.accel[i]
+    y *= params.accel[i]
+    x = x if acts[i] != 0 else ZERO  # selected, not multiplied: 0 * NaN is NaN
+    y = y if acts[i] != 0 else ZERO
+    if params.null_dynamics == HOLD:
+        x += state.control[i, 0] * (ONE - on)
+        y += state.control[i, 1] * (ONE - on)
+    elif params.null_dynamics == BRAKE:
+        state.vel[i, 0] *= on
+        state.vel[i, 1] *= on
+    state.control[i, 0] = state.force[i, 0] = x
+    state.control[i, 1] = state.force[i, 1] = y
+
+
+@device_function
 def control(state, actions, acts, params):
-    """Turn actions into forces. Agents that do not act coast, brake or hold their last push."""
+    """Turn actions into forces."""
     for i in range(state.pos.shape[0]):
-        on = np.float32(acts[i] != 0)  # arithmetic instead of a branch that nobody can predict
-        x = push_axis(actions, i, 0) * params.accel[i]
-        y = push_axis(actions, i, 1) * params.accel[i]
-        x = x if acts[i] != 0 else ZERO  # selected, not multiplied: 0 * NaN is NaN
-        y = y if acts[i] != 0 else ZERO
-        if params.null_dynamics == HOLD:
-            x += state.control[i, 0] * (ONE - on)
-            y += state.control[i, 1] * (ONE - on)
-        elif params.null_dynamics == BRAKE:
-            state.vel[i, 0] *= on
-            state.vel[i, 1] *= on
-        state.control[i, 0] = state.force[i, 0] = x
-        state.control[i, 1] = state.force[i, 1] = y
+        push(state, i, push_axis(actions, i, 0), push_axis(actions, i, 1), acts, params)
 
 
 @device_function
@@ -186,6 +212,19 @@ def move(state, actions, acts, params):
     """One physics step of 0.1 s."""
     control(state, actions, acts, params)
     collide(state, params)
+    integrate(state, params)
+
+
+@device_function
+def glide(state, actions, acts, params):
+    """One physics step of a world whose bodies pass through each other."""
+    control(state, actions, acts, params)
+    integrate(state, params)
+
+
+@device_function
+def integrate(state, params):
+    """Velocities and positions from all forces."""
     for i in range(state.pos.shape[0]):
         vx, vy = state.vel[i, 0], state.vel[i, 1]
         new_vx = vx * KEEP + state.force[i, 0] * DT
@@ -245,6 +284,14 @@ def write_others(out, k, state, i):
                 out, k, state.pos[j, 0] - state.pos[i, 0], state.pos[j, 1] - state.pos[i, 1]
             )
     return k
+
+
+@device_function
+def append(out, k, row, count):
+    """Copy the first `count` numbers of `row` to position k; returns the next position."""
+    for j in range(count):
+        out[k + j] = row[j]
+    return k + count
 
 
 @device_function

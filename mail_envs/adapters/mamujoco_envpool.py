@@ -1,0 +1,99 @@
+"""Robots of Multi-Agent MuJoCo in EnvPool's threads."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from mail_envs.adapters.mamujoco_gather import Eyes, Motors
+from mail_envs.adapters.mamujoco_robots import open_screen
+from mail_envs.buffers import Buffers
+from mail_envs.simulator import RUNNING, TERMINATED
+
+NO_LIMIT = 2**31 - 1  # rounds; the view has the time limit
+SEEDS = 2**31  # EnvPool's are 32 bits
+
+
+class EnvPoolCopies:
+    """E robots with the methods of `simulator.Copies`.
+
+    EnvPool takes seeds when it is made. It is made anew when `reset` begins all episodes, with those
+    seeds; the episodes that follow are drawn from each robot's own random stream.
+    """
+
+    def __init__(self, id: str, eyes: Eyes, motors: Motors, buffers: Buffers, metrics: bool):
+        self.id, self.eyes, self.motors, self.buffers = id, eyes, motors, buffers
+        self.num_envs, self.metrics = len(buffers.which), metrics
+        self.states = np.zeros((self.num_envs, eyes.num_states))
+        self.torques = np.zeros((self.num_envs, len(motors.slots)))
+        self._scratch = np.zeros_like(buffers.observations), np.zeros_like(buffers.state)
+        self.pool: Any = None
+        self._screen: Any = None
+
+    def step(self, which: np.ndarray) -> None:
+        b = self.buffers
+        self.motors.drive(b.actions, b.acts, self.torques)
+        if which.all():
+            out = self.pool.step(self.torques)
+        elif which.any():
+            out = self.pool.step(self.torques[which], which.nonzero()[0])
+        else:
+            return
+        states, rewards, terminated, _, info = out
+        ids = info["env_id"]
+        self.states[ids] = states
+        b.rewards[ids] = rewards[:, None]
+        b.world["outcome"][ids] = np.where(terminated, TERMINATED, RUNNING)
+        if self.metrics:
+            b.metrics[ids, 0] = info["x_position"]
+        self._see(which)
+
+    def reset(self, which: np.ndarray) -> None:
+        b = self.buffers
+        if self.pool is None or (which.all() and not (b.terminated | b.truncated).any()):
+            self.pool = self._make()
+            states, info = self.pool.reset()
+        else:
+            states, info = self.pool.reset(which.nonzero()[0])
+        self.states[info["env_id"]] = states
+        b.alive[which] = True
+        self._see(which)
+
+    def replay(self) -> None:
+        raise RuntimeError(
+            "EnvPool cannot go back to a saved round; make the environment with num_workers=0, or with "
+            "more workers, to restore states"
+        )
+
+    def picture(self, e: int) -> np.ndarray:
+        """Copy e's robot, uint8 (480, 480, 3). RenderingError without OpenGL."""
+        if self._screen is None:
+            self._screen = open_screen()
+        self._screen.make_current()
+        return self.pool.render(env_ids=e)[0]
+
+    def close(self) -> None:
+        self.pool = self._screen = None
+
+    def _make(self) -> Any:
+        import envpool
+
+        return envpool.make(
+            self.id,
+            env_type="gymnasium",
+            num_envs=self.num_envs,
+            num_threads=min(self.num_envs, os.cpu_count() or 1),
+            seed=(self.buffers.seeds % SEEDS).tolist(),
+            max_episode_steps=NO_LIMIT,
+            render_mode="rgb_array",
+        )
+
+    def _see(self, which: np.ndarray) -> None:
+        b = self.buffers
+        if which.all():
+            self.eyes.see(self.states, b.observations, b.state)
+        else:
+            self.eyes.see(self.states, *self._scratch)
+            b.observations[which], b.state[which] = (array[which] for array in self._scratch)

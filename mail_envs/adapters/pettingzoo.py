@@ -1,0 +1,321 @@
+"""Any PettingZoo environment, parallel or AEC, as a game.
+
+```python
+env = mail_envs.make("pettingzoo:sisl/pursuit-v5", player_function=mail_envs.Stochastic(0.5))
+vec = mail_envs.make_vec("pettingzoo:butterfly/pistonball-v6", 8, env_args={"continuous": False})
+env = mail_envs.from_pettingzoo(my_env, noop=0)  # an environment, or a function that makes one
+```
+
+**Ids** are those of PettingZoo's registry (`classic/chess-v6`), or name a module with `parallel_env` or `env`
+(`mpe2/simple_spread_v3`). `env_args` go to the environment. It is made with `render_mode="rgb_array"` where it has that:
+cooperative_pong and pistonball draw nothing without it, not even what agents observe.
+
+**Rounds.** A parallel environment's step is a round; so is the cycle of an AEC environment whose metadata say
+`is_parallelizable`. Any player function goes on these. Other AEC environments (chess, connect four) have an
+order of their own, which no player function replaces: one turn is a round, `participation` says whose it is, and
+agents are paid in the turns of others, too.
+
+**Observations.** A Box keeps its shape; its dtype stays uint8 if all agents observe bytes, and is float32
+otherwise. Other spaces are flattened as `gymnasium.spaces.flatten` does it. A mask in `observation["action_mask"]` or
+`info["action_mask"]` becomes the game's action mask and leaves the observation. Agents that are out of the game
+observe zeros. **State**: the environment's own `state()`, flattened, where it works, otherwise all agents'
+observations, one after the other. `global_state=False` leaves it empty, which saves much where it is an image.
+
+**Actions.** Discrete; MultiDiscrete and MultiBinary as one discrete action for all combinations; a Box of any
+shape as a vector. All agents must have the same kind, not the same number.
+
+**φ**, what an agent that does not participate does: what `noop` says (a number, an array, or a dict from agents to
+either); else zeros, if the action space is a Box that contains them; else the action that does nothing, for
+the environments in `mail_envs.adapters.null_actions.KNOWN`; else player functions under which agents may be absent
+are refused until `noop` is given. An action that the mask forbids becomes φ, too, and is counted in
+`illegal_actions`; where φ is unknown the environment receives the action itself and does what its own rules say:
+the classic games end, and who moved loses a point.
+
+**End.** The episode ends with the last agent: truncated if the environment truncated an agent then, otherwise
+terminated. Agents that leave earlier are no longer `alive`; those truncated alone count as terminated. Agents that
+join later are refused. The time limit is the environment's `max_cycles` where it has one (turns: times the number of
+agents), at most 20,000, otherwise 1,000 rounds. A longer one than the environment's needs
+`env_args={"max_cycles": ...}`, too.
+
+**Seeds.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator accepts.
+
+At construction the environment is reset once, to see whether it has masks and a state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pettingzoo
+from pettingzoo import AECEnv
+from pettingzoo.utils.conversions import aec_to_parallel
+
+from mail_envs.adapters.null_actions import null_actions
+from mail_envs.adapters.pettingzoo_ids import open_environment
+from mail_envs.adapters.spaces import Choice, Observations, is_image, make_actions
+from mail_envs.simulator import SimulatorGame
+
+SEEDS = 2**31
+DEFAULT_ROUNDS, MOST_ROUNDS = 1_000, 20_000
+
+
+class PettingZooGame(SimulatorGame):
+    """One PettingZoo environment.
+
+    Args:
+        env: an id, a function that makes an environment, or an environment.
+        env_args: arguments for the environment, with an id or a function.
+        noop: the null action: one for all agents, or a dict from agents to actions.
+        global_state: whether to have one.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        env_args: dict[str, Any] | None = None,
+        noop: Any = None,
+        global_state: bool = True,
+    ):
+        opened = open_environment(env, dict(env_args or {}))
+        self.copyable = opened is not env
+        self.metadata = {
+            "environment": env if isinstance(env, str) else environment_name(opened),
+            "pettingzoo": pettingzoo.__version__,
+        }
+        self.has_turns = isinstance(opened, AECEnv) and not is_parallelizable(opened)
+        self._play = Turns(opened) if self.has_turns else Rounds(opened)
+        self._play.reset(0)
+        self._set_agents(noop)
+        self._set_state(global_state)
+        self._alive = set(self._ids)
+
+    def _set_agents(self, noop: Any) -> None:
+        """Names, spaces, masks, null actions and the time limit."""
+        play = self._play
+        self._ids = list(getattr(play.env, "possible_agents", None) or play.env.agents)
+        self.agents = [str(a) for a in self._ids]
+        if len(set(self.agents)) < len(self.agents):
+            raise ValueError(f"agents have equal names: {self._ids}")
+        self._index = {a: i for i, a in enumerate(self._ids)}
+        seen: list[Any] = [play.env.observation_space(a) for a in self._ids]
+        native = {str(a): play.env.action_space(a) for a in self._ids}
+        images = all(map(is_image, seen))
+        named = list(zip(self.agents, seen, strict=True))
+        self._observations = [Observations(name, space, images) for name, space in named]
+        self._actions: list[Any] = list(make_actions(native).values())
+        self.observation_spaces = {
+            name: o.box for name, o in zip(self.agents, self._observations, strict=True)
+        }
+        self.action_spaces = {a.agent: a.space for a in self._actions}
+        self._native_null, problem = null_actions(self._module(), native, noop)
+        self.null_problem = None if self.has_turns else problem
+        masked = any(o.masked for o in self._observations)
+        masked |= any("action_mask" in play.infos.get(a, {}) for a in self._ids)
+        self.has_action_mask = masked and isinstance(self._actions[0], Choice)
+        self.max_rounds = time_limit(play.env, len(self._ids) if self.has_turns else 1)
+
+    def _module(self) -> str:
+        """That of the environment's class; "" when wrappers have changed what actions mean."""
+        env = self._play.env
+        bare = env.unwrapped
+        same = all(bare.action_space(a) == env.action_space(a) for a in self._ids)
+        return type(bare).__module__ if same else ""
+
+    def _set_state(self, global_state: bool) -> None:
+        own = read_state(self._play.env) if global_state else None
+        self._has_own_state = own is not None
+        self._joint_state = global_state and own is None
+        length = own.size if own is not None else 0
+        if self._joint_state:
+            length = sum(o.length for o in self._observations)
+        self.state_space = gymnasium.spaces.Box(-np.inf, np.inf, (length,), np.float32)
+
+    def reset(self, seed: int) -> None:
+        self._play.reset(seed % SEEDS)
+        self._alive = set(self._play.env.agents)
+
+    def step(self, actions, acts, rewards, metrics):
+        acting = self._play.acting()
+        for agent in acting:
+            if agent not in self._alive:
+                raise RuntimeError(
+                    f"{agent} is to act in {self.metadata['environment']}, but has left the episode or was "
+                    "not there when it began: agents can leave a game, not come later"
+                )
+        chosen = {a: self._native_action(a, actions, acts) for a in acting}
+        paid, terminated, truncated = self._play.step(chosen)
+        for agent, reward in paid.items():
+            if agent in self._index:
+                rewards[self._index[agent]] = reward
+        return self._end_of_round(terminated, truncated)
+
+    def _native_action(self, agent: Any, actions: np.ndarray, acts: np.ndarray) -> Any:
+        """What the environment receives from an agent."""
+        i = self._index[agent]
+        if acts[i] == 0 and self.agents[i] in self._native_null:
+            return self._native_null[self.agents[i]]
+        action, space = actions[i], self._actions[i].space
+        if isinstance(space, gymnasium.spaces.Discrete) and action >= space.n:
+            # φ as an action on one's own turn: an illegal move, where there is one.
+            action = int(np.argmin(self._mask(i)))
+        return self._actions[i].native_action(action)
+
+    def _end_of_round(self, terminated: dict, truncated: dict) -> tuple[bool, bool]:
+        """Who is left, and whether the episode has terminated or was truncated."""
+        present = set(self._play.env.agents)
+        left = {
+            a
+            for a in self._alive
+            if a not in present or terminated.get(a, False) or truncated.get(a, False)
+        }
+        if left < self._alive:
+            self._alive -= left
+            return False, False
+        cut_short = {a for a in left if truncated.get(a, False) and not terminated.get(a, False)}
+        if cut_short:
+            self._alive = cut_short
+        return not cut_short, bool(cut_short)
+
+    def observe(self, observations, action_mask, alive, state):
+        for i, agent in enumerate(self._ids):
+            alive[i] = agent in self._alive
+            seen = self._play.observations.get(agent)
+            if seen is None:
+                observations[i] = 0
+            else:
+                self._observations[i].write(seen, observations[i])
+            if self.has_action_mask:
+                mask = self._mask(i)
+                action_mask[i, : mask.size] = mask
+        self._write_state(observations, state)
+
+    def _mask(self, i: int) -> np.ndarray:
+        """Agent i's mask int8 (n,): all ones without one, or when the agent has left."""
+        agent, choice = self._ids[i], self._actions[i]
+        mask = None
+        if agent in self._alive:
+            if self._observations[i].masked:
+                mask = self._play.observations.get(agent, {}).get("action_mask")
+            if mask is None:
+                mask = self._play.infos.get(agent, {}).get("action_mask")
+        return np.ones(choice.space.n, np.int8) if mask is None else choice.read_mask(mask)
+
+    def _write_state(self, observations: np.ndarray, state: np.ndarray) -> None:
+        if self._joint_state:
+            rows = zip(observations, self._observations, strict=True)
+            np.concatenate([row[: o.length] for row, o in rows], out=state, casting="unsafe")
+        elif self._has_own_state:
+            own = read_state(self._play.env)
+            if own is not None and own.size == state.size:
+                state[:] = own
+            elif not self._play.env.agents:  # some have no state after the end
+                state[:] = 0
+            else:
+                raise ValueError(
+                    f"state() of {self.metadata['environment']} gave {state.size} numbers at first, and "
+                    f"{'fails' if own is None else f'gives {own.size}'} now: pass global_state=False"
+                )
+
+    def write_turns(self, turns):
+        turns[:] = 0
+        for agent in self._play.acting():
+            turns[self._index[agent]] = 1
+
+    def picture(self):
+        try:
+            image = self._play.env.render()
+        except NotImplementedError:
+            image = None
+        if not isinstance(image, np.ndarray) or image.ndim != 3:
+            raise NotImplementedError(
+                f"{self.metadata['environment']} gives no pictures; make it with render_mode='rgb_array' "
+                "if it has that"
+            )
+        return np.ascontiguousarray(image[..., :3], np.uint8)
+
+    def close(self):
+        self._play.env.close()
+
+
+class Rounds:
+    """A parallel environment, or an AEC environment that is one underneath. Everybody acts."""
+
+    def __init__(self, env: Any):
+        self.env: Any = aec_to_parallel(env) if isinstance(env, AECEnv) else env
+
+    def reset(self, seed: int) -> None:
+        self.observations, self.infos = self.env.reset(seed=seed)
+
+    def acting(self) -> list[Any]:
+        return list(self.env.agents)
+
+    def step(self, actions: dict) -> tuple[dict, dict, dict]:
+        """Rewards, terminations and truncations of the round."""
+        self.observations, rewards, terminated, truncated, self.infos = self.env.step(actions)
+        return rewards, terminated, truncated
+
+
+class Turns:
+    """An AEC environment with an order of its own: a turn is a round."""
+
+    def __init__(self, env: Any):
+        self.env: Any = env
+
+    def reset(self, seed: int) -> None:
+        self.env.reset(seed=seed)
+        self._look()
+
+    def acting(self) -> list[Any]:
+        return [self.env.agent_selection] if self.env.agents else []
+
+    def step(self, actions: dict) -> tuple[dict, dict, dict]:
+        """Rewards, terminations and truncations of the turn."""
+        env = self.env
+        env.step(actions[env.agent_selection])
+        result = dict(env.rewards), dict(env.terminations), dict(env.truncations)
+        self._look()
+        self._bury_the_dead()
+        return result
+
+    def _look(self) -> None:
+        """What everybody sees, those who are leaving included."""
+        env = self.env
+        self.observations = {a: env.observe(a) for a in env.agents}
+        self.infos = {a: env.infos.get(a, {}) for a in env.agents}
+
+    def _bury_the_dead(self) -> None:
+        """Agents that have left take their last, empty turns."""
+        env = self.env
+        while env.agents and (
+            env.terminations[env.agent_selection] or env.truncations[env.agent_selection]
+        ):
+            env.step(None)
+
+
+def is_parallelizable(env: Any) -> bool:
+    return bool(env.metadata.get("is_parallelizable", False))
+
+
+def environment_name(env: Any) -> str:
+    """The name in the environment's metadata, else its class's."""
+    return str(env.metadata.get("name") or type(env.unwrapped).__name__)
+
+
+def read_state(env: Any) -> np.ndarray | None:
+    """`env.state()` as a flat array; None where it does not work, as in many environments."""
+    try:
+        state = np.asarray(env.state()).ravel()
+    except Exception:
+        return None
+    return state if state.dtype.kind in "fiub" else None
+
+
+def time_limit(env: Any, per_cycle: int) -> int:
+    """The environment's own, in rounds, of which a cycle has `per_cycle`."""
+    for holder in (env.unwrapped, getattr(env.unwrapped, "env", None)):
+        limit = getattr(holder, "max_cycles", None)
+        if isinstance(limit, (int, np.integer)) and limit > 0:
+            return min(int(limit) * per_cycle, MOST_ROUNDS)
+    return DEFAULT_ROUNDS

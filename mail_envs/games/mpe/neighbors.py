@@ -1,0 +1,57 @@
+"""Partial observability: agents see only their nearest neighbors (MPE2's `num_agent_neighbors` and its like).
+
+A limit of -1 shows everything in its own order. A limit of k shows the k nearest, nearest first, in slots
+that stay zero where there are fewer.
+"""
+
+from mail_envs.games.particle.world import ZERO, write_pair
+from mail_envs.kernels import device_function
+
+
+def limit(name: str, count: int | None) -> int:
+    """The kernels' number for an argument; ValueError when it is not None or positive."""
+    if count is None:
+        return -1
+    if count < 1:
+        raise ValueError(f"{name}={count!r} must be None or at least 1")
+    return int(count)
+
+
+def slots(count: int, shown: int) -> int:
+    """How many of `count` bodies an observation has room for."""
+    return count if shown < 0 else shown
+
+
+@device_function
+def square_to(points, j, x, y):
+    dx = points[j, 0] - x
+    dy = points[j, 1] - y
+    return dx * dx + dy * dy
+
+
+@device_function
+def slot_of(points, j, x, y, skip, shown):
+    """Where point j is written: its place in the order, or by nearness to (x, y); `skip` has none."""
+    if shown < 0:
+        return j - 1 if 0 <= skip < j else j
+    mine = square_to(points, j, x, y)
+    nearer = 0
+    for other in range(points.shape[0]):
+        if other != skip:
+            square = square_to(points, other, x, y)
+            nearer += square < mine or (square == mine and other < j)
+    return nearer
+
+
+@device_function
+def write_relative(out, k, points, x, y, skip, shown):
+    """Points relative to (x, y), except number `skip`; returns the next position."""
+    last = k + 2 * (shown if shown >= 0 else points.shape[0] - (skip >= 0))
+    for c in range(k, last):
+        out[c] = ZERO
+    for j in range(points.shape[0]):
+        if j != skip:
+            slot = slot_of(points, j, x, y, skip, shown)
+            if shown < 0 or slot < shown:
+                write_pair(out, k + 2 * slot, points[j, 0] - x, points[j, 1] - y)
+    return last

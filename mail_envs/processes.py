@@ -1,0 +1,446 @@
+"""Copies of a simulator in worker processes, which read and write the view's buffers in shared memory.
+
+Workers hold a simulator each, which is state: a worker that dies takes its episodes with it, and only its
+own. The well-kept libraries for processes were tried on that. Gymnasium's AsyncVectorEnv shares memory, but
+one dead or silent worker ends the whole environment; pebble and loky restart processes, but a task cannot be
+bound to the process that holds its simulator; Ray's actors can, at more than ten times the cost of a round.
+Of them only cloudpickle is used.
+
+Workers are plain Python processes, not children of `multiprocessing`: no helper process stays behind, a script
+needs no `if __name__ == "__main__"`, and nothing of this process's threads (numba, torch) is copied. Each
+leads a process group of its own, so that Ctrl-C reaches only this process and a simulator's own processes end
+with their worker. The kernel kills the group when this process is gone, whatever has killed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from mail_envs.buffers import Buffers
+from mail_envs.devices import Cpu, _readable
+from mail_envs.simulator import LOST, Row, SimulatorGame, begin, play, replay
+
+START_SECONDS = 120.0  # for a new process to import its simulator and to make its copies
+CLOSE_SECONDS = 5.0  # for all workers together to close their simulators
+MOST_FAILURES = 3  # of a worker, without a round that went well in between
+CHUNK = 1 << 20  # bytes; pages that nobody touches take no memory
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+COMMANDS = {"step": play, "reset": begin, "replay": replay}
+READY = 0  # number of the message with which a worker begins; commands count from 1
+
+# What a worker writes and a lost copy gets back.
+WRITTEN = ("observations", "action_mask", "alive", "state", "turns", "metrics")
+
+log = logging.getLogger(__name__)
+
+
+class SharedMemory(Cpu):
+    """Like `Cpu`, but `zeros` lie in memory that other processes can map.
+
+    It is one file without a name: the system takes it back when the last process that maps it is gone.
+    """
+
+    def __init__(self, num_envs: int):
+        super().__init__(num_envs)
+        self.file = _nameless_file()
+        weakref.finalize(self, os.close, self.file)
+        self._chunk, self._begin, self._used = mmap.mmap(-1, 1), 0, CHUNK
+        self._offsets: dict[int, int] = {}
+
+    def zeros(self, shape, dtype):
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if self._used + size > len(self._chunk):
+            self._begin, self._used = os.fstat(self.file).st_size, 0
+            length = -(-max(size, CHUNK) // CHUNK) * CHUNK
+            os.ftruncate(self.file, self._begin + length)
+            self._chunk = mmap.mmap(self.file, length, offset=self._begin)
+        array = np.ndarray(shape, dtype, self._chunk, self._used)
+        self._offsets[array.ctypes.data] = self._begin + self._used
+        self._used += -(-size // 64) * 64
+        return _readable(array)
+
+    def place(self, array: np.ndarray) -> tuple[int, tuple[int, ...], np.dtype]:
+        """Where another process finds `array`: its offset in the file, its shape and dtype."""
+        return self._offsets[array.ctypes.data], array.shape, array.dtype
+
+
+def _nameless_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("mail_envs")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+class Worker:
+    """A process that plays some of the copies, and this process's ends of its pipes.
+
+    Attributes:
+        copies: the rows of the buffers that it plays, consecutive.
+        ready: whether it has made its simulators.
+        asked, heard: numbers of the last command and of the last answer.
+        deadline: when the answer is overdue, in `time.monotonic` seconds.
+        failures: without a round that went well in between.
+        value: what the last answer brought.
+    """
+
+    def __init__(self, number: int, copies: range):
+        self.number, self.copies, self.failures = number, copies, 0
+        self.process: subprocess.Popen | None = None
+        self.command, self.seconds, self.value = "", 0.0, None
+
+    def __str__(self):
+        first, last = self.copies[0], self.copies[-1]
+        which = f"copy {first}" if first == last else f"copies {first} to {last}"
+        return f"worker {self.number} ({which})"
+
+    def start(self, setup: bytes, memory: int) -> None:
+        """Start the process; it announces itself with the message READY."""
+        self.pipe, theirs = Pipe()
+        watched, self.life = os.pipe()
+        fds = (theirs.fileno(), watched, memory)
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}\n"
+            f"from mail_envs.processes import work; work({fds[0]}, {fds[1]}, {fds[2]})"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **ONE_THREAD},
+            start_new_session=True,
+        )
+        theirs.close()
+        os.close(watched)
+        self.ready, self.asked, self.heard = False, READY, -1
+        self.deadline = time.monotonic() + START_SECONDS
+        self._send(setup)
+        self._send(pickle.dumps(self.copies))
+
+    def ask(self, number: int, command: str, copies: list[int], seconds: float) -> None:
+        self.asked, self.command, self.seconds = number, command, seconds
+        self.deadline = time.monotonic() + seconds + (0.0 if self.ready else START_SECONDS)
+        self._send(pickle.dumps((number, command, copies)))
+
+    def _send(self, message: bytes) -> None:
+        with contextlib.suppress(OSError):  # it is dead: the pipe ends, which `wait` sees
+            self.pipe.send_bytes(message)
+
+    def kill(self) -> None:
+        """Kill the process and those that it has started; `end` waits for it."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> str:
+        """Let nothing of the process remain; says how it ended."""
+        if self.process is None:
+            return ""
+        self.kill()
+        process, self.process = self.process, None
+        self.pipe.close()
+        os.close(self.life)
+        code = process.wait()
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+
+class Workers:
+    """E copies of a simulator shared out among processes, with the methods of `simulator.Copies`.
+
+    A process that dies is started again at once, one that has been silent for `worker_timeout` seconds
+    is killed and started again; a copy that raises is made anew in its process. Their episodes end with
+    this round: outcome LOST, `buffers.restarted`, no reward, and the observations of the round before.
+    Every restart is logged as a warning. A round that Ctrl-C interrupts is not to be continued: reset.
+
+    RuntimeError, with the worker's traceback, when a worker cannot make its copies at first, or fails
+    three times without a round that went well; then everything is closed.
+    """
+
+    def __init__(
+        self,
+        game: SimulatorGame,
+        buffers: Buffers,
+        device: SharedMemory,
+        num_workers: int,
+        worker_timeout: float,
+    ):
+        if not worker_timeout > 0:
+            raise ValueError(f"worker_timeout={worker_timeout!r} must be more than 0 seconds")
+        self.buffers, self.device, self.timeout = buffers, device, worker_timeout
+        num_envs = len(buffers.which)
+        self.lost = np.zeros(num_envs, np.bool_)  # copies without a running episode
+        self._before = {name: np.copy(getattr(buffers, name)) for name in WRITTEN}
+        self._setup = _setup(game, buffers, device)
+        game.close()  # its copies play
+        self._number, self._open = READY, False
+        bounds = [num_envs * k // num_workers for k in range(num_workers + 1)]
+        self.workers = [Worker(k, range(*bounds[k : k + 2])) for k in range(num_workers)]
+        self._finish = weakref.finalize(self, _end_all, self.workers, os.getpid())
+        for worker in self.workers:
+            worker.start(self._setup, device.file)
+        self._gather(self.workers)
+        self._open = True
+
+    def step(self, which: np.ndarray) -> None:
+        b = self.buffers
+        for name, array in self._before.items():
+            np.copyto(array, getattr(b, name))
+        self._command("step", which & ~self.lost, self.timeout)
+        gone = which & self.lost
+        if gone.any():
+            for name, array in self._before.items():
+                getattr(b, name)[gone] = array[gone]
+            b.rewards[gone] = 0
+            b.world["outcome"][gone] = LOST
+            b.restarted[gone] = True
+
+    def reset(self, which: np.ndarray) -> None:
+        self._insist("reset", which, self.timeout)
+
+    def replay(self) -> None:
+        """Bring every copy to where its record and its seed say it is."""
+        rounds = int(self.buffers.clock["rounds"].sum())
+        self._insist("replay", np.ones_like(self.lost), self.timeout * max(rounds, 1))
+
+    def picture(self, e: int) -> np.ndarray:
+        """Copy e's image, uint8 (H, W, 3). RuntimeError where it has none."""
+        if self.lost[e]:
+            raise RuntimeError(f"copy {e} was lost with its worker; reset it first")
+        which = np.arange(len(self.lost)) == e
+        (worker,) = self._command("picture", which, self.timeout)
+        if isinstance(worker.value, np.ndarray):
+            return worker.value
+        raise RuntimeError(f"copy {e} has no picture: {worker.value or 'its worker died'}")
+
+    def close(self) -> None:
+        """Close all simulators and end their processes; silent workers are killed after 5 s."""
+        if not self._finish.alive:
+            return
+        idle = [w for w in self.workers if w.process and w.ready and w.heard == w.asked]
+        for worker in idle:
+            worker.ask(-1, "close", [], CLOSE_SECONDS)
+        limit = time.monotonic() + CLOSE_SECONDS
+        while idle and time.monotonic() < limit:  # each closes its end of the pipe
+            for pipe in wait([w.pipe for w in idle], max(limit - time.monotonic(), 0.0)):
+                idle = [w for w in idle if w.pipe is not pipe]
+        self._finish()
+
+    def _insist(self, command: str, which: np.ndarray, seconds: float) -> None:
+        """Have `which` copies do it; where that fails, again, in a new process."""
+        todo = which.copy()
+        while todo.any():
+            self.lost[todo] = False
+            self._command(command, todo, seconds)
+            todo = which & self.lost
+
+    def _command(self, command: str, which: np.ndarray, seconds: float) -> list[Worker]:
+        """Have `which` copies do it, and wait. Afterwards those that could not are `lost`."""
+        if not self._finish.alive:
+            raise RuntimeError("the environment is closed")
+        self._number += 1
+        asked = []
+        for worker in self.workers:
+            first, stop = worker.copies.start, worker.copies.stop
+            copies = which[first:stop].nonzero()[0] + first
+            if len(copies):
+                worker.ask(self._number, command, copies.tolist(), seconds)
+                asked.append(worker)
+        self._gather(asked)
+        return asked
+
+    def _gather(self, asked: list[Worker]) -> None:
+        """Wait until every worker has answered or has been started again."""
+        waiting = list(asked)
+        while waiting:
+            left = min(w.deadline for w in waiting) - time.monotonic()
+            ready = wait([w.pipe for w in waiting], max(left, 0.0))
+            now = time.monotonic()
+            for worker in list(waiting):
+                if worker.pipe in ready:
+                    done = self._hear(worker)
+                elif done := worker.deadline <= now:
+                    limit = worker.seconds if worker.ready else START_SECONDS
+                    self._restart(worker, f"no answer within {limit:g} s")
+                if done:
+                    waiting.remove(worker)
+
+    def _hear(self, worker: Worker) -> bool:
+        """Take a message; whether it was what the worker was asked for, or its last."""
+        try:
+            number, failures, worker.value = pickle.loads(worker.pipe.recv_bytes())
+        except (EOFError, OSError):
+            self._restart(worker)
+            return True
+        if number == READY:
+            if failures:
+                self._restart(worker, failures[0][1])
+                return True
+            worker.ready, worker.deadline = True, time.monotonic() + worker.seconds
+        worker.heard = number
+        for e, text in failures:
+            self.lost[e] = True
+            log.warning("copy %d in %s is made anew: %s", e, worker, text)
+        if failures:
+            self._count(worker, failures[-1][1])
+        elif worker.command == "step" and number == worker.asked:
+            worker.failures = 0
+        return number == worker.asked
+
+    def _restart(self, worker: Worker, reason: str = "") -> None:
+        """Start another process in the place of one that is dead, or that is given up."""
+        end = worker.end()
+        worker.value, reason = None, reason or end
+        self.lost[worker.copies.start : worker.copies.stop] = True
+        if not self._open:
+            self.close()
+            raise RuntimeError(f"{worker} could not make its environment: {reason}")
+        self._count(worker, reason)
+        log.warning("%s is started again: %s", worker, reason)
+        worker.start(self._setup, self.device.file)
+
+    def _count(self, worker: Worker, reason: str) -> None:
+        worker.failures += 1
+        if worker.failures >= MOST_FAILURES:
+            self.close()
+            raise RuntimeError(
+                f"{worker} failed {MOST_FAILURES} times without a round that went well in between; "
+                f"the last time: {reason}"
+            )
+
+
+def _setup(game: SimulatorGame, buffers: Buffers, device: SharedMemory) -> bytes:
+    """All that a worker must know; functions of `__main__` and closures travel with it."""
+    if game.factory is None:
+        raise ValueError(f"{type(game).__name__} has no factory, so no process can make a copy")
+    places = {name: device.place(array) for name, array in vars(buffers).items()}
+    files = sys.modules.get("mail_envs.own_games")
+    return pickle.dumps(
+        (places, files.imported_files() if files else [], cloudpickle.dumps(game.factory))
+    )
+
+
+def _end_all(workers: list[Worker], owner: int) -> None:
+    """Leave no process behind. `owner`: the process whose workers they are, not a fork of it."""
+    if os.getpid() == owner:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.end()
+
+
+def work(pipe: int, life: int, memory: int) -> None:
+    """A worker's main function. It gets file descriptors: its pipe, its owner's life, the buffers."""
+    _end_with(life)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(pipe)
+    try:
+        copies = _Copies(connection.recv_bytes(), connection.recv_bytes(), memory)
+    except Exception:
+        connection.send_bytes(pickle.dumps((READY, [(None, traceback.format_exc())], None)))
+        return
+    try:
+        connection.send_bytes(pickle.dumps((READY, [], None)))
+        while True:
+            number, command, which = pickle.loads(connection.recv_bytes())
+            if command == "close":
+                break
+            connection.send_bytes(pickle.dumps((number, *copies.obey(command, which))))
+    except (EOFError, OSError):  # the owner is gone
+        os.killpg(0, signal.SIGKILL)
+    copies.close()
+
+
+def _end_with(life: int) -> None:
+    """Kill this process group when nobody holds the other end of the pipe `life` any more."""
+    if hasattr(fcntl, "F_SETSIG"):  # Linux: the kernel does it, even while the simulator hangs
+        fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([life], [], [], 0)[0]:  # gone already
+            os.killpg(0, signal.SIGKILL)
+        return
+
+    def watch():
+        os.read(life, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Copies:
+    """A worker's copies, between the pipe and the shared buffers."""
+
+    def __init__(self, setup: bytes, rows: bytes, memory: int):
+        places, files, factory = pickle.loads(setup)
+        for file in files:
+            from mail_envs.own_games import import_source
+
+            import_source(file)
+        self.make: Callable[[], SimulatorGame] = cloudpickle.loads(factory)
+        buffers = _map(places, memory)
+        self.rows = {e: Row(buffers, e) for e in pickle.loads(rows)}
+        self.games: dict[int, SimulatorGame] = {e: self.make() for e in self.rows}
+
+    def obey(self, command: str, which: list[int]) -> tuple[list[tuple[int, str]], Any]:
+        """Carry out a command: the copies that raised with their tracebacks, and what it returned."""
+        if command == "picture":
+            return [], self._picture(which[0])
+        failures = []
+        for e in which:
+            try:
+                COMMANDS[command](self._game(e), self.rows[e])
+            except Exception:
+                failures.append((e, traceback.format_exc()))
+                self._drop(e)
+        return failures, None
+
+    def _game(self, e: int) -> SimulatorGame:
+        if e not in self.games:
+            self.games[e] = self.make()
+        return self.games[e]
+
+    def _picture(self, e: int) -> np.ndarray | str:
+        try:
+            return np.ascontiguousarray(self._game(e).picture())
+        except Exception:
+            return traceback.format_exc()
+
+    def _drop(self, e: int) -> None:
+        game = self.games.pop(e, None)
+        with contextlib.suppress(Exception):
+            if game is not None:
+                game.close()
+
+    def close(self) -> None:
+        for e in list(self.games):
+            self._drop(e)
+
+
+def _map(places: dict[str, tuple], memory: int) -> Buffers:
+    """The shared buffers of a `SharedMemory`, in another process."""
+    whole = mmap.mmap(memory, os.fstat(memory).st_size)
+    return Buffers(
+        **{
+            name: np.ndarray(shape, dtype, whole, offset)
+            for name, (offset, shape, dtype) in places.items()
+        }
+    )

@@ -1,0 +1,7 @@
+"""The ids that tests of the contract run on: all, except where a family is one game in many sizes."""
+
+import mail_envs
+
+CHOSEN = {"mamujoco": {"mamujoco_halfcheetah_6x1"}}
+IDS = sorted(id for id, spec in mail_envs.specs().items() if id in CHOSEN.get(spec.family, {id}))
+KERNEL_IDS = [id for id in IDS if mail_envs.spec(id).family != "mamujoco"]
