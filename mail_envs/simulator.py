@@ -117,7 +117,12 @@ class Copies:
     """
 
     def __init__(self, games: list[SimulatorGame], buffers: Buffers):
-        self.games, self.rows = games, [Row(buffers, e) for e in range(len(games))]
+        self.games, self.buffers = games, buffers
+        self.rows = [Row(buffers, e) for e in range(len(games))]
+
+    def __reduce__(self):
+        """Pickled and copied, they look at their own buffers."""
+        return Copies, (self.games, self.buffers)
 
     def step(self, which: np.ndarray) -> None:
         for e, asked in enumerate(which.tolist()):

@@ -56,11 +56,13 @@ def hurry(env: Any) -> Any:
     env.do_simulation = do_simulation
     kind = type(env).__name__
     if kind in ("HalfCheetahEnv", "AntEnv", "HopperEnv", "Walker2dEnv", "SwimmerEnv"):
-        weight, add = env._ctrl_cost_weight, np.add.reduce
-        env.control_cost = lambda action: weight * add(action * action)
+        cost, add = env._ctrl_cost_weight, np.add.reduce
+        env.control_cost = lambda action: cost * add(action * action)
     if kind in ("HalfCheetahEnv", "SwimmerEnv"):
+        gain, control_cost = env._forward_reward_weight, env.control_cost
         parts = (data.qpos[env.observation_structure["skipped_qpos"] :], data.qvel)
         env._get_obs = lambda: np.concatenate(parts)
+        env._get_rew = lambda velocity, action: (gain * velocity - control_cost(action), {})
     env.__class__ = type(kind, (type(env),), {"dt": env.dt})  # a property that never changes
     return env
 

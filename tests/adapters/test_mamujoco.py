@@ -326,6 +326,14 @@ def test_envpool_repeats_a_run_from_its_seed_but_cannot_restore_it():
         vec.set_state(vec.get_state())
 
 
+def test_without_envpool_copies_are_played_by_workers(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "envpool" else find(n))
+    vec = mail_envs.make_vec(CHEETAH, 2, seed=0)
+    assert type(vec.launches.copies).__name__ == "Workers" and vec.game.replayable
+    vec.close()
+
+
 def test_envpool_takes_pictures():
     vec = in_envpool(CHEETAH, 2, seed=0)
     try:

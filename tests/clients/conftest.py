@@ -1,0 +1,6 @@
+"""One thread: many small networks on few cores."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the clients' tests need PyTorch")
+torch.set_num_threads(1)

@@ -1,0 +1,51 @@
+"""A learner in one file, in the style of CleanRL: with SuperSuit, and straight from `make_vec`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from single_file_ppo import GymnasiumPlayers, VectorPlayers, train
+from three_games import ASYNCHRONOUS, GAMES, KERNEL, SIMULATOR, client, make
+
+import mail_envs
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.mark.parametrize("id", [KERNEL, ASYNCHRONOUS])
+def test_it_learns_straight_from_make_vec(id):
+    progress = train(VectorPlayers(mail_envs.make_vec(id, 32)), updates=12)
+    first, *_, last = np.array_split(progress.returns, 4)
+    assert last.mean() > 0.95 * first.mean() and np.isfinite(progress.losses).all()
+
+
+def test_a_simulator_plays_along():
+    pytest.importorskip("mpe2", reason="mpe2 is not installed: pip install '.[bench]'")
+    vector = mail_envs.make_vec(SIMULATOR, 4, num_workers=0)
+    progress = train(VectorPlayers(vector), updates=2)
+    vector.close()
+    assert len(progress.returns) == 2 * 64 // 25 * 12 and np.isfinite(progress.losses).all()
+
+
+@pytest.mark.parametrize("id", GAMES)
+def test_the_same_loop_runs_on_supersuits_players(id):
+    ss = client("supersuit")
+    players = ss.pettingzoo_env_to_vec_env_v1(make(id, "parallel"))
+    envs = ss.concat_vec_envs_v1(players, 4, num_cpus=1, base_class="gymnasium")
+    progress = train(GymnasiumPlayers(envs), updates=2)
+    assert len(progress.returns) >= 12 and np.isfinite(progress.losses).all()
+
+
+def test_both_ways_play_the_same_games():
+    """Copy k of SuperSuit's players and environment k of `make_vec` have the same seed."""
+    ss = client("supersuit")
+    players = ss.pettingzoo_env_to_vec_env_v1(make(ASYNCHRONOUS, "parallel"))
+    envs = ss.concat_vec_envs_v1(players, 3, num_cpus=1, base_class="gymnasium")
+    ours, theirs = VectorPlayers(mail_envs.make_vec(ASYNCHRONOUS, 3)), GymnasiumPlayers(envs)
+    seen = ours.reset(7), theirs.reset(7)
+    rng = np.random.default_rng(0)
+    for _ in range(160):  # three episodes and more
+        for a, b in zip(*seen, strict=True):
+            assert np.array_equal(a, b)
+        actions = rng.integers(5, size=9)
+        seen = ours.step(actions), theirs.step(actions)
