@@ -204,7 +204,8 @@ def record(
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes!r} must be at least 1")
-    env = mail_envs.make_vec(id, num_envs=min(num_envs or NUM_ENVS, episodes), **arguments)
+    num_envs = min(num_envs or NUM_ENVS, episodes)
+    env = mail_envs.make_vec(id, num_envs=num_envs, replayable=True, **arguments)
     player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
     name = demonstrator or _name(policy, player, greedy)
     metadata = describe(env, name, random_return, expert_return)

@@ -35,6 +35,7 @@ def make_env(metadata: Mapping[str, Any], num_envs: int = 1) -> Any:
     return mail_envs.make_vec(
         game_id(metadata["id"]),
         num_envs=num_envs,
+        replayable=True,
         player_function=from_config(metadata["player_function"]),
         max_rounds=metadata["max_rounds"],
         null_action=metadata["null_action"],

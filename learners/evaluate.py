@@ -184,7 +184,7 @@ def evaluate(args: Args) -> dict[str, Any]:
         id, arguments = choose_game(source, args)
         if opponent is not None:
             choose_game(opponent, dataclasses.replace(args, env=id))
-    vec = mail_envs.make_vec(id, min(NUM_ENVS, args.episodes), **arguments)
+    vec = mail_envs.make_vec(id, min(NUM_ENVS, args.episodes), replayable=True, **arguments)
     policy = load_policy(source.spec, vec, args.greedy)
     result: dict[str, Any] = {"env": id, "policy": source.identity}
     if opponent is not None:

@@ -117,7 +117,9 @@ def build(args: Args) -> Report:
 
 def measured(record: RunRecord) -> dict[str, float]:
     """References of a run's task, measured now."""
-    vec = mail_envs.make_vec(record.config["env"], 256, **game_arguments(record.config))
+    vec = mail_envs.make_vec(
+        record.config["env"], 256, replayable=True, **game_arguments(record.config)
+    )
     return measure_references(vec, 1000)
 
 

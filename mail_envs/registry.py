@@ -217,6 +217,7 @@ def make_vec(
     autoreset: bool = True,
     num_workers: int | None = None,
     worker_timeout: float = 60.0,
+    replayable: bool = False,
     **arguments,
 ):
     """Many copies of a game; see `mail_envs.vector.VectorGame`. With a seed it is reset at once."""
@@ -242,6 +243,7 @@ def make_vec(
         autoreset=autoreset,
         num_workers=num_workers,
         worker_timeout=worker_timeout,
+        replayable=replayable,
     )
     vector.id, vector.arguments = spec(id).id, dict(arguments)
     if seed is not None:

@@ -199,9 +199,10 @@ class Canvas(Drawing):
             limit = f" / {notes['max_rounds']}" if notes.get("max_rounds") is not None else ""
             line = f"round {notes['round']}{limit}"
         left = self._write_screen((16, middle), line, size, "dark", "midleft")
-        right = self._write_screen(
-            (width - 16, middle), self._returns_line(), size, "dark", "midright"
-        )
+        returns = self._returns_line()
+        room = width - 48 - left.right / SUPERSAMPLING  # letters are about half as wide as high
+        size = min(size, max(int(2 * room / max(len(returns), 1)), 8))
+        right = self._write_screen((width - 16, middle), returns, size, "dark", "midright")
         self._draw_chips(left.right / SUPERSAMPLING, right.left / SUPERSAMPLING, middle)
 
     def _draw_chips(self, left: float, right: float, y: float) -> None:

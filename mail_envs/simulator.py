@@ -196,13 +196,14 @@ def open_copies(
     allocate: Callable[[Any], Buffers],
     num_workers: int | None,
     worker_timeout: float,
+    replayable: bool,
 ) -> Any:
     """E copies: `game` itself, batched by the simulator, or shared out among worker processes.
 
     `allocate` makes the buffers on a device.
     """
     if num_workers is None:
-        batch = game.batch(num_envs) if num_envs > 1 else None
+        batch = game.batch(num_envs) if num_envs > 1 and not replayable else None
         if batch is not None:
             return batch(allocate(Cpu(num_envs)))
         num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0

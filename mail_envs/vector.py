@@ -17,7 +17,7 @@ from mail_envs.kernels import (
 )
 from mail_envs.markov_game import KernelGame, MarkovGame
 from mail_envs.participation import Participation
-from mail_envs.player_functions import OwnOrder, PlayerFunction, Synchronous
+from mail_envs.player_functions import PlayerFunction
 from mail_envs.random import check_seed, following_seeds
 
 RENDER_FPS = 10
@@ -52,6 +52,8 @@ class VectorGame:
         num_workers: of a simulator: processes that share the copies; 0: this one; None: this one for a
             single copy, else as many as there are processors.
         worker_timeout: seconds after which a worker that does not answer is started again.
+        replayable: do without a simulator's own batched interface where that cannot play an episode
+            again from its seed (EnvPool); demonstrations and learners insist on it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class VectorGame:
         autoreset: bool = True,
         num_workers: int | None = None,
         worker_timeout: float = 60.0,
+        replayable: bool = False,
     ):
         if num_threads < 1:
             raise ValueError(f"num_threads={num_threads!r} must be at least 1")
@@ -98,7 +101,12 @@ class VectorGame:
             settings = self._settings(autoreset)
             self.launches: Any = KernelLaunches(game, self.buffers, settings, self._device, name)
         else:
-            self._open_simulators(device, num_threads, num_workers, worker_timeout, autoreset)
+            if device != "cpu" or num_threads != 1:
+                raise ValueError(
+                    f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
+                    f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
+                )
+            self._open_simulators(autoreset, num_workers, worker_timeout, replayable)
         self._make_participation()
         self._on_cpu = self._device.name == "cpu"
         self._errors = self.buffers.errors
@@ -156,26 +164,11 @@ class VectorGame:
                 settings["low"][0, i, :a], settings["high"][0, i, :a] = space.low, space.high
         return settings
 
-    def _open_simulators(
-        self,
-        device: str,
-        num_threads: int,
-        num_workers: int | None,
-        worker_timeout: float,
-        autoreset: bool,
-    ) -> None:
+    def _open_simulators(self, autoreset: bool, *workers: Any) -> None:
         """E copies of a simulator: the game itself, or in worker processes, or batched by itself."""
         from mail_envs.simulator import SimulatorLaunches, open_copies, record_dtype
 
         game: Any = self.game
-        if device != "cpu" or num_threads != 1:
-            raise ValueError(
-                f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
-                f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
-            )
-        everybody = isinstance(self.player_function, (Synchronous, OwnOrder))
-        if game.null_problem and not (everybody and self.null_action == "null"):
-            raise ValueError(game.null_problem)
         components = 0 if self.discrete else self.num_actions
         record = record_dtype(self.max_rounds, self.num_agents, components)
 
@@ -184,7 +177,7 @@ class VectorGame:
             self._allocate(record)
             return self.buffers
 
-        copies = open_copies(game, self.num_envs, allocate, num_workers, worker_timeout)
+        copies = open_copies(game, self.num_envs, allocate, *workers)
         self.launches = SimulatorLaunches(
             copies, self.buffers, self._settings(autoreset), game.has_turns
         )

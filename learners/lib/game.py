@@ -27,6 +27,7 @@ def make_game(args: Settings, num_envs: int, device: torch.device, null_action: 
         device=device.type,
         array="torch",
         null_action=null_action,
+        replayable=True,
         **game_arguments(vars(args)),
     )
 

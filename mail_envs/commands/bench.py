@@ -16,7 +16,8 @@ import tyro
 from mail_envs.commands import CommandError
 
 SIZES = (1, 64, 1024, 8192)
-MANY = 65_536  # number of environments whose memory is measured
+SIMULATOR_SIZES = (1, 64)
+MANY = 65_536  # number of environments whose memory is measured, of games that are ours
 
 # Run in processes of their own, with a warm cache: what a user waits for at the start.
 IMPORT = """
@@ -155,21 +156,30 @@ def game_jobs(id: str, seconds: float, start: bool) -> Iterator[Job]:
     import mail_envs
     from mail_envs.commands.peers import aec_turns
 
-    for size in SIZES:
+    for size in sizes_of(id):
         yield id, f"vector {size}", lambda size=size: vector_steps(id, size, seconds)
     yield id, "aec", lambda: vars(aec_turns(mail_envs.make(id), seconds))
     if start:
         yield id, "import", lambda: best_of(3, IMPORT)
         yield id, "start", lambda: best_of(3, START, id)
-        yield id, "memory", lambda: run_python(MEMORY, id, str(MANY))
+        if sizes_of(id) == SIZES:
+            yield id, "memory", lambda: run_python(MEMORY, id, str(MANY))
+
+
+def sizes_of(id: str) -> tuple[int, ...]:
+    """Numbers of copies that are measured: fewer of a simulator."""
+    import mail_envs
+    from mail_envs.markov_game import KernelGame
+
+    return SIZES if issubclass(mail_envs.spec(id).load(), KernelGame) else SIMULATOR_SIZES
 
 
 def rival_jobs(rival: Rival, seconds: float) -> Iterator[Job]:
     """All measurements of a peer's scenario."""
-    from mail_envs.commands.peers import PEERS, mpe2_aec
+    from mail_envs.commands.peers import MAMUJOCO_PEERS, PEERS, mpe2_aec
 
     rate = PEERS[rival.peer]
-    for size in SIZES:
+    for size in SIMULATOR_SIZES if rival.peer in MAMUJOCO_PEERS else SIZES:
         what = f"vector {size}"
         yield rival.name, what, lambda size=size: _rate(rate(rival.scenario, size, seconds))
     if rival.peer == "mpe2":
@@ -292,7 +302,10 @@ def ratio(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> str:
     rate = theirs.get(what)
     if rate is None and what != "aec":
         rate = theirs.get("vector 1")
-    return "–" if rate is None else f"{ours[what]['cpu'] / rate['cpu']:,.0f}×"
+    if rate is None or what not in ours:
+        return "–"
+    times = ours[what]["cpu"] / rate["cpu"]
+    return f"{times:,.0f}×" if times >= 10 else f"{times:.2f}×"
 
 
 def print_starts(console: Any, results: dict[str, dict[str, Any]]) -> None:
@@ -302,9 +315,8 @@ def print_starts(console: Any, results: dict[str, dict[str, Any]]) -> None:
     for head in ("", "import mail_envs", "make + reset, warm", f"E = {MANY:,}"):
         starts.add_column(head, justify="right" if head else "left", style=None if head else "bold")
     for id, row in results.items():
-        starts.add_row(
-            id, f"{row['import']:.2f} s", f"{row['start']:.2f} s", f"{row['memory'] / 2**20:.0f} MB"
-        )
+        memory = f"{row['memory'] / 2**20:.0f} MB" if "memory" in row else "–"
+        starts.add_row(id, f"{row['import']:.2f} s", f"{row['start']:.2f} s", memory)
     console.print(starts)
 
 

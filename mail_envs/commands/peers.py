@@ -1,7 +1,8 @@
-"""Other people's particle environments, to be measured beside ours.
+"""Other people's environments, to be measured beside ours.
 
 Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 has all
-scenarios, in one copy; VMAS and JaxMARL are measured on simple_spread (cooperative navigation, N = 3).
+scenarios, in one copy; VMAS and JaxMARL are measured on simple_spread (cooperative navigation, N = 3). Those
+of Multi-Agent MuJoCo are in `mail_envs.commands.mamujoco_peers`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -165,15 +167,26 @@ def jaxmarl(scenario: str, num_envs: int, seconds: float) -> Rate:
     return measure(run, seconds)
 
 
+def mamujoco_peer(name: str, scenario: str, num_envs: int, seconds: float) -> Rate | None:
+    from mail_envs.commands import mamujoco_peers
+
+    return getattr(mamujoco_peers, name)(scenario, num_envs, seconds)
+
+
 PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
     "mpe2": mpe2_parallel,
     "vmas": vmas,
     "jaxmarl": jaxmarl,
+    "gymnasium_robotics": partial(mamujoco_peer, "mamujoco_v1"),
+    "envpool": partial(mamujoco_peer, "envpool"),
 }
+MAMUJOCO_PEERS = ("gymnasium_robotics", "envpool")
 
 
 def scenario_of(peer: str, id: str, family: str) -> str | None:
     """The peer's scenario that a game of ours is compared with; None when it has none."""
+    if family == "mamujoco" or peer in MAMUJOCO_PEERS:
+        return id if family == "mamujoco" and peer in MAMUJOCO_PEERS else None
     if family == "mpe":
         scenario = id.removeprefix("mpe_")
         return scenario if peer == "mpe2" or scenario == SPREAD else None
