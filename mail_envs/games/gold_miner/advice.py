@@ -1,0 +1,60 @@
+"""What a bot would do in an ally's place: demonstrations, tournaments, help for players.
+
+Bots keep notes, such as the mine they walk to, in the game's record, for every player. So a bot's decision
+is a function of the record and of a random stream, and asking twice in a round gives no other plan.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mail_envs.games.gold_miner import bots
+from mail_envs.games.gold_miner.bots import decide
+from mail_envs.games.gold_miner.mask import any_of, available
+from mail_envs.kernels import clock_dtype, device_function, launch
+
+
+@device_function
+def advise(e, world, envs, params, draws, bot, participation, actions):
+    """The bot's actions for the allies that act in environment `envs[e]`.
+
+    Where the game enforces the mask, an action that it forbids gives way to a random one that it allows.
+    """
+    state = world[envs[e]]
+    turns = params[0].turns - state.step
+    for i in range(participation.shape[1]):
+        if participation[e, i] == 0 or state.status[i] != 0:
+            continue
+        action = decide(state, i, bot[0], draws[e], params[0], turns, turns)
+        if params[0].mask != 0:
+            allowed = available(state, i, turns, -1)
+            if (allowed >> action) & 1 == 0:
+                action = any_of(allowed, draws[e])
+        actions[e, i] = action
+
+
+class Advice:
+    """The decisions of one bot for the allies of a `VectorGame` on the processor."""
+
+    def __init__(self, env: Any, bot: str):
+        if bot not in bots.NAMES:
+            raise ValueError(f"bot {bot!r} is not one of {', '.join(bots.NAMES)}")
+        if not isinstance(env.buffers.world, np.ndarray):
+            raise ValueError(f"{bot} reads the game's records: make {env.id} with device='cpu'")
+        self.world, self.params = env.buffers.world, env.game.params
+        self.bot = np.array([bots.NAMES.index(bot)])
+        self.run = launch(advise, "world, envs, params, draws, bot, participation, actions", "cpu")
+
+    def __call__(self, envs: np.ndarray, participation: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Actions int32 (K, N) in the environments `envs` (K,); zero for allies that do not act.
+
+        participation: uint8 (K, N). keys: uint64 (K,), one random stream for each.
+        """
+        draws = np.zeros(len(envs), clock_dtype(participation.shape[1]))
+        draws["key"] = keys
+        actions = np.zeros(participation.shape, np.int32)
+        acts = np.ascontiguousarray(participation)
+        self.run(self.world, envs, self.params, draws, self.bot, acts, actions)
+        return actions

@@ -1,0 +1,227 @@
+"""BlackPanther: the strategy of the winning team, a planner for gold per round.
+
+It sweeps over time: when can every cell be reached, and with how much energy left, if one rests before steps
+that could cost too much? Then it pretends to dig every mine in reach, and goes for the most gold per round
+of walking and digging. It knows what swamps cost by now, but takes traps that are gone for traps. It is not
+bound by the availability mask: sometimes it takes a step that it cannot pay.
+"""
+
+from __future__ import annotations
+
+from mail_envs.games.gold_miner.rules import (
+    CELLS,
+    DIG,
+    DIG_PRICE,
+    DOWN,
+    FOREST,
+    FOREST_MAX,
+    FULL,
+    GOLD_PRICE,
+    HEIGHT,
+    LAND,
+    LAND_PRICE,
+    NUGGET,
+    REST,
+    TRAP,
+    TRAP_PRICE,
+    WIDTH,
+    on_map,
+    step_x,
+    step_y,
+    swamp_price,
+)
+from mail_envs.kernels import device_function
+
+FOREST_MEAN = 13  # what it expects a forest to cost
+CLOSED = 50  # it does not plan through swamps at this price or more
+DIG_PLAN = 4  # what it believes a dig to cost
+THREE_RESTS, TWO_RESTS = 42, 24  # with so much less than it could use, it rests three times, twice
+NEVER = 10_000
+
+
+@device_function
+def black_panther(state, i, params, turns):
+    """The action of player i with `turns` left."""
+    here = state.x[i] * HEIGHT + state.y[i]
+    sweep(state, params, here, state.energy[i], turns)
+    mine = most_gold_per_round(state, turns)
+    if mine < 0:
+        return REST
+    action = DIG if mine == here else state.first[mine]
+    needed = DIG_PRICE
+    if action != DIG:
+        needed = believed_price(state, params, here + step_x(action) * HEIGHT + step_y(action))
+    cap = min(FULL, DIG_PRICE * turns + 1)
+    if state.gold[here] > 0:
+        cap = min(cap, rivals_cap(state, i, params, here, turns))
+    energy, rested = state.energy[i], state.streak[i]
+    return REST if rests_wanted(energy, rested, needed, cap) > rested else action
+
+
+@device_function
+def believed_price(state, params, cell):
+    """The most that it believes entering a cell to cost."""
+    if state.gold[cell] > 0:
+        return GOLD_PRICE
+    terrain = params.terrain[state.map, cell]
+    if terrain == LAND:
+        return LAND_PRICE
+    if terrain == FOREST:
+        return FOREST_MAX
+    return TRAP_PRICE if terrain == TRAP else swamp_price(state.terrain[cell])
+
+
+@device_function
+def rest_gain(rests):
+    """Energy that it expects from so many rests in a row: 0, 12, 28, 50, 100."""
+    if rests == 0:
+        return 0
+    return 12 if rests == 1 else 28 if rests == 2 else 50 if rests == 3 else 100
+
+
+@device_function
+def rests_wanted(energy, rested, needed, cap):
+    """Length of the streak of rests, `rested` of them done, before an action that needs more than `needed`.
+
+    Energy up to `cap` is of use.
+    """
+    if rested == 0 and energy > needed:
+        return 0
+    cap = max(cap, needed)
+    begin = energy - (rest_gain(rested) if rested <= 3 else 0)
+    rests = 3 if begin < cap - THREE_RESTS else 2 if begin < cap - TWO_RESTS else 0
+    while rests < 4 and energy + rest_gain(rests) <= needed:
+        rests += 1
+    return rests
+
+
+@device_function
+def sweep(state, params, start, energy, turns):
+    """Earliest arrival everywhere into `state.time`, with the most energy into `state.fuel`.
+
+    The first move of the way there goes to `state.first`.
+    """
+    begin_sweep(state, start, energy)
+    mines = state.num_mines
+    for t in range(turns + 1):
+        for k in range(CELLS):
+            cell = by_rows(k)
+            if state.time[cell] == t:
+                spread(state, params, cell, t, True)
+                mines -= state.gold[cell] > 0
+        if mines == 0:
+            break
+
+
+@device_function
+def begin_sweep(state, start, energy):
+    for cell in range(CELLS):
+        state.time[cell] = NEVER
+    state.time[start], state.fuel[start], state.first[start] = 0, energy, REST
+
+
+@device_function
+def by_rows(k):
+    """The k-th cell, row by row."""
+    return k % WIDTH * HEIGHT + k // WIDTH
+
+
+@device_function
+def spread(state, params, cell, t, careful):
+    """Offer the four neighbors of a cell that is reached at time t a way through it.
+
+    The careful rest as `rests_wanted` says, others only as often as they must.
+    """
+    energy = int(state.fuel[cell])
+    for action in range(DOWN + 1):
+        x, y = cell // HEIGHT + step_x(action), cell % HEIGHT + step_y(action)
+        if not on_map(x, y) or state.time[x * HEIGHT + y] <= t:
+            continue
+        c = x * HEIGHT + y
+        needed = believed_price(state, params, c)
+        if needed >= CLOSED:
+            continue
+        rests = 0
+        if careful:
+            rests = rests_wanted(energy, 0, needed, FULL)
+        else:
+            while rests < 4 and energy + rest_gain(rests) <= needed:
+                rests += 1
+        left = energy + rest_gain(rests) - (FOREST_MEAN if needed == FOREST_MAX else needed)
+        arrival = t + 1 + rests
+        if arrival < state.time[c] or (arrival == state.time[c] and left > state.fuel[c]):
+            state.time[c], state.fuel[c] = arrival, left
+            state.first[c] = action if state.first[cell] == REST else state.first[cell]
+
+
+@device_function
+def most_gold_per_round(state, turns):
+    """The mine to dig next, from the arrivals of `sweep`; -1 when none is reached in time."""
+    best, best_gold, best_rounds = -1, -NEVER, 1
+    for k in range(state.num_mines):
+        cell = state.mines[k]
+        begin = int(state.time[cell])
+        if begin < turns:
+            gold, digs = dig_out(int(state.gold[cell]), int(state.fuel[cell]), turns - begin)
+            if gold * best_rounds > best_gold * (begin + digs):
+                best, best_gold, best_rounds = cell, gold, begin + digs
+    return best
+
+
+@device_function
+def dig_out(gold, energy, left):
+    """Gold that it expects from a mine within `left` rounds, and how many digs that takes.
+
+    Rests between digs take time, but do not count in the gold per round.
+    """
+    nuggets = (gold + NUGGET - 1) // NUGGET
+    digs = 0
+    for _ in range(CELLS):
+        now = min(nuggets, left)
+        if now * DIG_PLAN < energy:
+            digs += now
+            break
+        now = energy // DIG_PLAN
+        digs += now
+        nuggets -= now
+        left -= now
+        rests = 1 if left <= 4 else 2 if left <= 9 else 3
+        energy = min(energy - now * DIG_PLAN + rest_gain(rests), FULL)
+        left -= rests
+    return digs * NUGGET, digs
+
+
+@device_function
+def rivals_cap(state, i, params, here, turns):
+    """Energy that is of use on this mine if all who are expected here share it; FULL if none is.
+
+    It expects others at the mine that they can reach first, at the richest of several.
+    """
+    rivals, steps = 0, 0
+    for j in range(state.x.shape[0]):
+        if j != i and state.status[j] == 0:
+            away = rounds_to(state, params, state.x[j] * HEIGHT + state.y[j], here, turns)
+            rivals += away > 0
+            steps += away
+    if rivals == 0:
+        return FULL
+    gold = int(state.gold[here])
+    nuggets = (gold + NUGGET * steps + NUGGET * (rivals + 1) - 1) // (NUGGET * (rivals + 1))
+    return DIG_PRICE * min(nuggets, (gold + NUGGET - 1) // NUGGET) + 1
+
+
+@device_function
+def rounds_to(state, params, start, here, turns):
+    """Rounds until somebody from `start` digs `here`, if that is the first mine they reach; else 0."""
+    begin_sweep(state, start, max(turns // 2, 1))
+    for t in range(turns):
+        nearest, most = -1, 0
+        for k in range(CELLS):
+            cell = by_rows(k)
+            if state.time[cell] == t:
+                if state.gold[cell] > most:
+                    nearest, most = cell, state.gold[cell]
+                spread(state, params, cell, t, False)
+        if nearest >= 0:
+            return t + 1 if nearest == here else 0
+    return 0

@@ -1,0 +1,37 @@
+"""Greedy: walk to one of the two nearest mines, dig it down to the last nugget, choose again.
+
+The way there is a random staircase: any action of the mask drawn around this one mine, rests included.
+"""
+
+from __future__ import annotations
+
+from mail_envs.games.gold_miner.mask import FAR, any_of, available
+from mail_envs.games.gold_miner.rules import HEIGHT, NUGGET, pick
+from mail_envs.kernels import device_function
+
+
+@device_function
+def greedy(state, i, rng, rounds_left):
+    """The action of player i; keeps its mine in `state.target`."""
+    target = state.target[i]
+    if target < 0 or state.gold[target] <= NUGGET:
+        target = state.target[i] = one_of_two_nearest(state, i, rng)
+    return any_of(available(state, i, rounds_left, target), rng)
+
+
+@device_function
+def one_of_two_nearest(state, i, rng):
+    """One of the two mines nearest to player i, by chance; -1 when there is none."""
+    nearest = second = -1
+    near = next_near = FAR
+    for k in range(state.num_mines):
+        cell = state.mines[k]
+        distance = abs(cell // HEIGHT - state.x[i]) + abs(cell % HEIGHT - state.y[i])
+        if distance < near:
+            second, next_near = nearest, near
+            nearest, near = cell, distance
+        elif distance < next_near:
+            second, next_near = cell, distance
+    if second >= 0 and pick(rng, 2) == 1:
+        return second
+    return nearest
