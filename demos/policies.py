@@ -46,8 +46,12 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     if spec == "expert":
         path = EXPERTS / f"{env.id}.safetensors"
         if not path.is_file():
+            from demos.experts import SCRIPTED
+
+            others = "scripted, random" if env.id in SCRIPTED else "random"
             raise ValueError(
-                f"no trained expert is shipped for {env.id!r}; policy='scripted' may exist"
+                f"no trained expert is shipped for {env.id!r}; there are {others}, and any run folder "
+                "(python -m learners.mack trains an expert)"
             )
         return MLPPolicy.load(path, env, greedy)
     path = Path(spec)

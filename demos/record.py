@@ -28,7 +28,7 @@ from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
 from demos.policies import MLPPolicy, Policy, load_policy
 from demos.writer import DemonstrationWriter, describe
-from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords
+from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.commands.errors import exit_status
 
 NUM_ENVS = 256
@@ -85,7 +85,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
 def _act(
     env: Any, policy: Policy, rows: np.ndarray, observations: np.ndarray, info: dict
 ) -> np.ndarray:
-    """Actions of all environments, zero in those that are done."""
+    """Actions of all environments; those that are done take their first allowed one, or zero."""
     names = ("participation", "action_mask", "alive", "state", "round", "seed")
     view = {k: info[k][rows] for k in names if k in info}
     chosen = np.asarray(policy(observations[rows], view, KeyedRandom(view["seed"], view["round"])))
@@ -94,7 +94,10 @@ def _act(
         raise ValueError(
             f"the policy returned actions of shape {chosen.shape}, expected {(len(rows), *shape[1:])}"
         )
-    actions = np.zeros(shape, np.int32 if env.discrete else np.float32)
+    if env.discrete:
+        actions = info["action_mask"].argmax(-1).astype(np.int32)
+    else:
+        actions = np.zeros(shape, np.float32)
     actions[rows] = chosen
     return actions
 
@@ -314,4 +317,4 @@ def command(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(main(tyro.cli(Args, args=merge_sets(sys.argv[1:]))))

@@ -28,6 +28,7 @@ from mail_envs.player_functions import from_config
 from mail_envs.rendering import write_gif
 
 FRAMES_PER_SECOND = 10
+MOST_FRAMES = 200  # of a GIF; longer episodes skip rounds
 
 
 def make_env(metadata: Mapping[str, Any], num_envs: int = 1) -> Any:
@@ -100,10 +101,18 @@ def verify(demonstrations: Demonstrations, progress: bool = False) -> list[str]:
 
 
 def frames(demonstrations: Demonstrations, k: int) -> list[np.ndarray]:
-    """Pictures of episode k, one per round: uint8 (H, W, 3)."""
-    env = make_env(demonstrations.metadata)
+    """Pictures of episode k, uint8 (H, W, 3): of every round, or of at most MOST_FRAMES evenly spread."""
+    env, episode = make_env(demonstrations.metadata), demonstrations[k]
+    every = -(-len(episode) // MOST_FRAMES)
     pictures: list[np.ndarray] = []
-    simulate(env, demonstrations[k], lambda t: pictures.append(np.array(env.render())))
+    with tqdm(total=len(episode), unit="round", desc="drawing") as bar:
+
+        def draw(t: int) -> None:
+            bar.update()
+            if t % every == 0:
+                pictures.append(np.array(env.render()))
+
+        simulate(env, episode, draw)
     env.close()
     return pictures
 

@@ -35,7 +35,7 @@ from demos.writer import describe
 from learners.lib.evaluation import EVALUATION_SEED, keep_better, normalized
 from learners.lib.sources import Source, find, known_references
 from learners.lib.statistics import mean_interval
-from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords
+from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.commands.errors import exit_status
 
 NUM_ENVS = 256  # environments side by side; results do not depend on it
@@ -280,4 +280,5 @@ def command(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=Args.__doc__)))
+    words = merge_sets(sys.argv[1:])
+    sys.exit(main(tyro.cli(Args, args=words, description=Args.__doc__)))

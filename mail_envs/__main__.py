@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from mail_envs.commands.arguments import merge_sets
 from mail_envs.commands.bench import bench
 from mail_envs.commands.check import check
 from mail_envs.commands.errors import exit_status
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS,
             prog="python -m mail_envs",
             description="Asynchronous Markov games: look at them, play them, measure and check them.",
-            args=arguments,
+            args=merge_sets(sys.argv[1:] if arguments is None else arguments),
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
     )

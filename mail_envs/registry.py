@@ -109,6 +109,8 @@ def spec(id: str | EnvSpec) -> EnvSpec:
     """
     if isinstance(id, EnvSpec):
         return id
+    if not isinstance(id, str):
+        raise TypeError(f"id={id!r} is not a string such as 'coop_nav'")
     if id.startswith(PETTINGZOO):
         return _pettingzoo_spec(id)
     if id not in _SPECS and (":" in id or id.endswith(".py")):

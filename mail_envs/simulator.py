@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mail_envs.buffers import Buffers
+from mail_envs.counts import at_least
 from mail_envs.devices import Cpu
 from mail_envs.kernels import INVALID_ACTION, chosen, device_function, in_space, launch
 from mail_envs.markov_game import MarkovGame
@@ -207,8 +208,7 @@ def open_copies(
         if batch is not None:
             return batch(allocate(Cpu(num_envs)))
         num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0
-    if num_workers < 0:
-        raise ValueError(f"num_workers={num_workers!r} must be at least 0")
+    at_least(0, num_workers=num_workers)
     make = game.factory
     if (num_envs > 1 or num_workers) and make is None:
         raise ValueError(

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs.buffers import Buffers
+from mail_envs.counts import at_least
 from mail_envs.devices import make_device
 from mail_envs.kernels import (
     INVALID_ACTION,
@@ -17,7 +18,7 @@ from mail_envs.kernels import (
 )
 from mail_envs.markov_game import KernelGame, MarkovGame
 from mail_envs.participation import Participation
-from mail_envs.player_functions import PlayerFunction
+from mail_envs.player_functions import OwnOrder, PlayerFunction, Synchronous
 from mail_envs.random import check_seed, following_seeds
 
 RENDER_FPS = 10
@@ -73,10 +74,7 @@ class VectorGame:
         worker_timeout: float = 60.0,
         replayable: bool = False,
     ):
-        if num_threads < 1:
-            raise ValueError(f"num_threads={num_threads!r} must be at least 1")
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs!r} must be at least 1")
+        at_least(1, num_threads=num_threads, num_envs=num_envs)
         if null_action not in ("null", "as_action"):
             raise ValueError(f"null_action={null_action!r} is not one of 'null', 'as_action'")
         if array not in ("numpy", "torch"):
@@ -85,8 +83,7 @@ class VectorGame:
         self.agents, self.num_agents = list(game.agents), len(game.agents)
         self.null_action, self.fixed_horizon = null_action, fixed_horizon
         self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
-        if self.max_rounds < 1:
-            raise ValueError(f"max_rounds={self.max_rounds!r} must be at least 1")
+        at_least(1, max_rounds=self.max_rounds)
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
         if isinstance(game, KernelGame):
@@ -106,6 +103,10 @@ class VectorGame:
                     f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
                     f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
                 )
+            nobody_absent = isinstance(player_function, (Synchronous, OwnOrder))
+            problem = getattr(game, "null_problem", None)
+            if problem and not (nobody_absent and null_action == "null"):
+                raise ValueError(problem)
             self._open_simulators(autoreset, num_workers, worker_timeout, replayable)
         self._make_participation()
         self._on_cpu = self._device.name == "cpu"

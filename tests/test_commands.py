@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import textwrap
@@ -15,7 +16,12 @@ from sample_games import LastStanding
 
 import mail_envs
 from mail_envs.__main__ import COMMANDS, main
-from mail_envs.commands.arguments import best_policy, parse_player_function, parse_settings
+from mail_envs.commands.arguments import (
+    best_policy,
+    merge_sets,
+    parse_player_function,
+    parse_settings,
+)
 from mail_envs.commands.errors import CommandError, exit_status
 from mail_envs.conformance import CHECKS, ConformanceError, NotApplicable, Subject
 
@@ -556,3 +562,18 @@ def test_a_file_that_cannot_be_imported_is_one_clear_line(tmp_path, capsys):
 def test_conformance_errors_say_what_to_do():
     error = ConformanceError("it is wrong", "mend it")
     assert str(error) == "it is wrong\n  fix: mend it"
+
+
+def test_several_set_flags_add_up(capsys):
+    words = ["info", "mpe_simple_tag", "--set", "preset=nope", "--set", "continuous_actions=True"]
+    assert main(words) == 2
+    assert "preset='nope'" in capsys.readouterr().err
+    assert merge_sets(["--a", "1", "--set=b=1", "c=2", "--x", "--set", "d=3"]) == (
+        ["--a", "1", "--set", "b=1", "c=2", "d=3", "--x"]
+    )
+
+
+def test_check_knows_games_of_boards_and_turns():
+    for name in set(CHECKS) - {"PettingZoo render_test"}:
+        with contextlib.suppress(NotApplicable):
+            CHECKS[name](Subject("pettingzoo:classic/tictactoe"))

@@ -465,7 +465,7 @@ def test_different_player_functions_are_not_equal():
 @pytest.mark.parametrize(
     ("config", "error"),
     [
-        ({"type": "Alternating"}, "'Alternating' is not one of Synchronous, TurnOrder"),
+        ({"type": "Alternating"}, "'Alternating' is not one of Synchronous, OwnOrder"),
         ({}, "None is not one of"),
         ({"type": "HistoryDependent", "function": "no.such.module:f"}, "no.such.module:f"),
         ({"type": "HistoryDependent", "function": "sample_players:gone"}, "sample_players:gone"),

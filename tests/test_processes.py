@@ -262,12 +262,12 @@ def test_closing_leaves_no_process_behind(faulty):
     assert len(left) == 2 + 5
     vec.close()
     vec.close()
-    assert_gone(left, seconds=0)
+    assert_gone(left, seconds=5)
     assert not children(os.getpid())
     vec = faulty()
     left = pids(vec)
     vec.launches.copies._finish()  # as when it is forgotten
-    assert_gone(left, seconds=0)
+    assert_gone(left, seconds=5)
 
 
 def children(pid):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mail_envs.markov_game import KernelGame
+
 PUSHES = 5  # none, left, right, down, up
 
 # The module in this folder and its function that makes the policy for an environment.
@@ -39,6 +41,11 @@ def scripted_expert(env: Any, style: str = ""):
     if env.id not in SCRIPTED:
         raise ValueError(
             f"there is no scripted demonstrator for {env.id!r}; there is one for {', '.join(SCRIPTED)}"
+        )
+    if not isinstance(env.game, KernelGame):
+        raise ValueError(
+            f"the scripted demonstrator of {env.id!r} reads the state of the native game; this one is "
+            f"played by {type(env.game).__name__}: record it with the native game, or play at random"
         )
     file, _, name = SCRIPTED[env.id].partition(":")
     module = importlib.import_module(f"demos.experts.{file}")

@@ -14,6 +14,7 @@ import yaml
 from mail_envs.commands.arguments import (
     SETTINGS,
     game_id,
+    merge_sets,
     parse_player_function,
     parse_settings,
 )
@@ -67,7 +68,7 @@ Kind = TypeVar("Kind", bound=Settings)
 # ------------------------------------------------------------------------------------ the command line
 def parse(kind: type[Kind], presets: dict[str, dict], words: list[str] | None = None) -> Kind:
     """Settings from the command line; `--preset NAME`, or `--resume DIR`, first replaces the defaults."""
-    words = sys.argv[1:] if words is None else words
+    words = merge_sets(sys.argv[1:] if words is None else words)
     folder, preset = _value(words, "--resume"), _value(words, "--preset") or "default"
     presets = {"default": {}, **presets}
     if preset not in presets:

@@ -158,7 +158,7 @@ class PettingZooGame(SimulatorGame):
             return self._native_null[self.agents[i]]
         action, space = actions[i], self._actions[i].space
         if isinstance(space, gymnasium.spaces.Discrete) and action >= space.n:
-            # φ as an action on one's own turn: an illegal move, where there is one.
+            # φ as an action on one's own turn: an illegal move, the first move where all are legal.
             action = int(np.argmin(self._mask(i)))
         return self._actions[i].native_action(action)
 

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pettingzoo
@@ -37,10 +38,11 @@ def open_environment(env: Any, arguments: dict[str, Any]) -> Any:
         made = env(**arguments)
     else:
         made = env
+    if isinstance(made, ModuleType):
+        raise TypeError(f"{made.__name__} is a module: pass its parallel_env or env")
     if not isinstance(made, (AECEnv, ParallelEnv)):
-        raise TypeError(
-            f"{env!r} gives {made!r}, which is neither a PettingZoo AECEnv nor a ParallelEnv"
-        )
+        what = repr(env) if made is env else f"{env!r} gives {made!r}, which"
+        raise TypeError(f"{what} is neither a PettingZoo AECEnv nor a ParallelEnv")
     return made
 
 

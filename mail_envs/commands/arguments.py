@@ -14,6 +14,7 @@ import tyro
 from mail_envs.commands.errors import CommandError
 
 SETTINGS = tyro.conf.arg(name="set", metavar="NAME=VALUE ...")
+SET = "--set"
 PLAYER_FUNCTION = "Stochastic(0.3)"  # the example in messages
 
 
@@ -36,6 +37,23 @@ class GameArguments:
 
         given = game_keywords(self.settings, self.player_function, self.max_rounds)
         return mail_envs.make_vec(game_id(self.id), num_envs, **keywords, **given)
+
+
+def merge_sets(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with all that several `--set` say behind the first."""
+    kept: list[str] = []
+    said: list[str] = []
+    where = None
+    inside = False
+    for word in words:
+        if word.startswith("-"):
+            inside = word == SET or word.startswith(f"{SET}=")
+            if inside:
+                where = len(kept) if where is None else where
+                said += [word.removeprefix(f"{SET}=")] if word != SET else []
+                continue
+        (said if inside else kept).append(word)
+    return kept if where is None else [*kept[:where], SET, *said, *kept[where:]]
 
 
 def game_id(game: str) -> str:

@@ -280,9 +280,9 @@ def print_tables(
     whats = [*(f"vector {size}" for size in SIZES), "aec"]
     heads = [*(f"E = {size:,}" for size in SIZES), "AEC turns"]
     rates = Table(title="Steps per CPU-second, one thread", box=None, title_justify="left")
-    rates.add_column("", style="bold", no_wrap=True)
+    rates.add_column("", style="bold", overflow="fold")
     for head in heads:
-        rates.add_column(head, justify="right")
+        rates.add_column(head, justify="right", no_wrap=True)
     for who, result in results.items():
         cells = (result.get(what) for what in whats)
         rates.add_row(who, *("–" if cell is None else short(cell["cpu"]) for cell in cells))

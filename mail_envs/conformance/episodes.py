@@ -92,7 +92,10 @@ def check_autoreset(subject: Subject) -> None:
             again = play_vector(subject, int(seeds[e])).final
             final = info["final_observation"][e]
             require(
-                all(np.array_equal(a, f[: len(a)]) for a, f in zip(again, final, strict=True)),
+                all(
+                    np.array_equal(a.ravel(), f[: a.size])
+                    for a, f in zip(again, final, strict=True)
+                ),
                 f"{what}: the final observation is not the last one of the same episode alone",
                 fix,
             )

@@ -97,6 +97,8 @@ def check_masks(subject: Subject) -> None:
                 f"the mask allows actions beyond the {n} that {vector.agents[i]} has",
                 "write only as many entries of action_mask as the agent has actions",
             )
+    if getattr(vector.game, "null_problem", None):
+        return  # φ cannot be an action there
     vector = subject.vector(8, null_action="as_action")
     _, info = vector.reset(seed=0)
     for _ in range(20):

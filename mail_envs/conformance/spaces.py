@@ -15,7 +15,13 @@ import gymnasium
 import numpy as np
 
 import mail_envs
-from mail_envs.conformance.subject import ConformanceError, Subject, random_play, require
+from mail_envs.conformance.subject import (
+    ConformanceError,
+    NotApplicable,
+    Subject,
+    random_play,
+    require,
+)
 
 
 def check_play(subject: Subject) -> None:
@@ -36,6 +42,8 @@ def check_page(subject: Subject) -> None:
 
 def check_agents_and_spaces(subject: Subject) -> None:
     """Agents are `role_k` in order, and agents of one role have equal spaces."""
+    if mail_envs.spec(subject.id).family == "pettingzoo":
+        raise NotApplicable("names and spaces are those of PettingZoo's environment")
     vector = subject.vector()
     roles: dict[str, int] = {}
     for agent in vector.agents:

@@ -615,7 +615,7 @@ def test_a_missing_package_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("env", "arguments", "message"),
     [
-        (3, {}, "3 gives 3, which is neither"),
+        (3, {}, "3 is neither"),
         (dict, {}, "gives {}, which is neither"),
         (Countdown(), {"env_args": {"matches": 3}}, "this one exists"),
         (Countdown, {"matches": 3}, "countdown_v0 has no argument 'matches'"),

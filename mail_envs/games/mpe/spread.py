@@ -38,6 +38,7 @@ Returns per agent with the default preset, mean ± sd over 1,000 episodes from s
 
 import numpy as np
 
+from mail_envs.counts import at_least
 from mail_envs.games.mpe import neighbors, picture, presets
 from mail_envs.games.mpe.neighbors import write_relative
 from mail_envs.games.particle import world
@@ -69,7 +70,7 @@ class SimpleSpread(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
-        world.at_least_one(N=N)
+        at_least(1, N=N)
         rules = presets.preset_rules(preset)
         self.agents = [f"agent_{i}" for i in range(N)]
         self.max_rounds = rules.max_rounds

@@ -41,6 +41,7 @@ Returns per agent with the default preset, mean ± sd over 1,000 episodes from s
 
 import numpy as np
 
+from mail_envs.counts import at_least
 from mail_envs.games.mpe import neighbors, picture, presets
 from mail_envs.games.mpe.neighbors import slot_of, write_relative
 from mail_envs.games.particle import world
@@ -83,7 +84,7 @@ class SimpleTag(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
-        world.at_least_one(num_good=num_good, num_adversaries=num_adversaries)
+        at_least(1, num_good=num_good, num_adversaries=num_adversaries)
         rules = presets.preset_rules(preset)
         n = num_adversaries + num_good
         adversaries = [f"adversary_{i}" for i in range(num_adversaries)]

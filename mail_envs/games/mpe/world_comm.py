@@ -43,6 +43,7 @@ import math
 
 import numpy as np
 
+from mail_envs.counts import at_least
 from mail_envs.games.mpe import picture, presets, talk
 from mail_envs.games.mpe.talk import control_and_talk, silence, write_word
 from mail_envs.games.particle import world
@@ -91,7 +92,7 @@ class SimpleWorldComm(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
-        world.at_least_one(num_good=num_good, num_adversaries=num_adversaries, num_food=num_food)
+        at_least(1, num_good=num_good, num_adversaries=num_adversaries, num_food=num_food)
         rules = presets.preset_rules(preset)
         n = num_adversaries + num_good
         leader = "leadadversary_0"

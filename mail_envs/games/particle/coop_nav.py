@@ -35,6 +35,7 @@ import math
 
 import numpy as np
 
+from mail_envs.counts import at_least
 from mail_envs.games.particle import world
 from mail_envs.games.particle.world import (
     move,
@@ -75,7 +76,7 @@ class CoopNav(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
-        world.at_least_one(num_agents=num_agents, num_landmarks=num_landmarks)
+        at_least(1, num_agents=num_agents, num_landmarks=num_landmarks)
         self.agents = [f"agent_{i}" for i in range(num_agents)]
         self.max_rounds = max_rounds
         absolute = world.choice("observation", observation, OBSERVATION)

@@ -28,6 +28,7 @@ over agents, mean ± sd over 1,000 episodes from seed 1,000,000:
 
 import numpy as np
 
+from mail_envs.counts import at_least
 from mail_envs.games.particle import world
 from mail_envs.games.particle.coop_nav import ACCEL, AGENT_RADIUS, PENALTY, crowding
 from mail_envs.games.particle.world import (
@@ -59,7 +60,7 @@ class CoopReaching(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
-        world.at_least_one(num_agents=num_agents)
+        at_least(1, num_agents=num_agents)
         self.agents = [f"agent_{i}" for i in range(num_agents)]
         self.max_rounds = max_rounds
         self.observation_spaces = world.observation_spaces(self.agents, 4 + 4 * (num_agents - 1))

@@ -31,6 +31,7 @@ import math
 
 import numpy as np
 
+from mail_envs.counts import at_least
 from mail_envs.games.particle import world
 from mail_envs.games.particle.world import (
     move,
@@ -67,7 +68,7 @@ class PredatorPrey(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
-        world.at_least_one(num_adversaries=num_adversaries)
+        at_least(1, num_adversaries=num_adversaries)
         num_agents = 1 + num_adversaries
         self.agents = ["prey_0", *(f"adversary_{i}" for i in range(num_adversaries))]
         self.max_rounds = max_rounds

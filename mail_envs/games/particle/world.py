@@ -106,13 +106,6 @@ def choice(name, value, options):
     return options.index(value)
 
 
-def at_least_one(**counts):
-    """ValueError naming the first of `counts` that is below 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}={count!r} must be at least 1")
-
-
 @device_function
 def pick(rng, count):
     """One of 0 ... count - 1, all alike."""
