@@ -256,6 +256,7 @@ def test_a_picture_comes_from_its_worker(faulty):
 
 
 def test_closing_leaves_no_process_behind(faulty):
+    others = children(os.getpid())  # of other tests' libraries, such as a resource tracker
     vec = faulty(game=Faulty(child=True))
     vec.reset(seed=0)
     left = pids(vec) + [child for pid in pids(vec) for child in children(pid)]
@@ -263,7 +264,7 @@ def test_closing_leaves_no_process_behind(faulty):
     vec.close()
     vec.close()
     assert_gone(left, seconds=5)
-    assert not children(os.getpid())
+    assert set(children(os.getpid())) <= set(others)
     vec = faulty()
     left = pids(vec)
     vec.launches.copies._finish()  # as when it is forgotten
