@@ -119,13 +119,16 @@ class Participation:
                 player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
             )
             kernel = launch(
-                restrict_masks, "members, own, flags, participation, action_mask", device.name
+                restrict_masks,
+                "members, own, flags, alive, participation, action_mask",
+                device.name,
             )
             self._restrict = device.bind(
                 kernel,
                 device.put(members),
                 device.put(np.array(action_dims, np.int32)),
                 device.put(np.array([has_action_mask, as_action], np.int32)),
+                alive,
                 participation,
                 buffers.action_mask,
             )
@@ -192,17 +195,18 @@ def remember(e, clock, actions, participation, alive, action_mask, past_actions)
 
 
 @device_function
-def restrict_masks(e, members, own, flags, participation, action_mask):
-    """Narrow masks to the action set. Agents that do not act may send anything, or only φ.
+def restrict_masks(e, members, own, flags, alive, participation, action_mask):
+    """Narrow masks to the action set. Agents that wait may send anything, or only φ.
 
-    `own`: (N,) numbers of actions without φ. `flags`: [whether the game wrote a mask, whether φ is the
-    last action].
+    What the game wrote for the dead stays. `own`: (N,) numbers of actions without φ. `flags`: [whether
+    the game wrote a mask, whether φ is the last action].
     """
     for i in range(participation.shape[1]):
         m = participation[e, i]
         for a in range(own[i]):
             if m == 0:
-                action_mask[e, i, a] = 1 - flags[1]
+                if flags[0] == 0 or flags[1] != 0 or alive[e, i]:
+                    action_mask[e, i, a] = 1 - flags[1]
             else:
                 free = action_mask[e, i, a] if flags[0] != 0 else 1
                 action_mask[e, i, a] = free * members[min(m, members.shape[0]) - 1, a]

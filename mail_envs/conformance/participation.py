@@ -74,7 +74,7 @@ def check_masks(subject: Subject) -> None:
     if not subject.vector().discrete:
         raise NotApplicable("continuous actions have no mask")
     for vector, _, info in random_play(subject, num_envs=8, rounds=40):
-        mask, acts = info["action_mask"], info["participation"] > 0
+        mask, waits = info["action_mask"], info["alive"] & (info["participation"] == 0)
         require(
             np.isin(mask, (0, 1)).all(),
             "a mask holds numbers other than 0 and 1",
@@ -88,7 +88,7 @@ def check_masks(subject: Subject) -> None:
         sizes = [int(vector.action_spaces[a].n) for a in vector.agents]
         for i, n in enumerate(sizes):
             require(
-                mask[~acts[:, i], i, :n].all(),
+                mask[waits[:, i], i, :n].all(),
                 "the mask of an agent that waits forbids actions",
                 "leave the masks of agents that wait to the view",
             )

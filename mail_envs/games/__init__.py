@@ -1,5 +1,6 @@
 """The suite's own games, one file each (a folder where a game needs several), and their ids."""
 
+from mail_envs.games.starcraft.maps import SCENARIOS
 from mail_envs.registry import register
 
 
@@ -97,4 +98,13 @@ for _difficulty, _enemies in (
         arguments={"difficulty": _difficulty},
         family="gold_miner",
         summary=f"two miners dig for more gold than {_enemies}",
+    )
+
+for _id, _scenario in SCENARIOS.items():
+    register(
+        _id,
+        "mail_envs.games.starcraft.game:StarCraft",
+        arguments={"battle": _id},
+        family=_id.partition("_")[0],
+        summary=_scenario.summary,
     )

@@ -1,0 +1,261 @@
+"""StarCraft battles: SMAC and SMACv2 on an engine of our own, with the original's observations, masks and rewards.
+
+| | |
+|---|---|
+| ids | `smac_3m`, `smac_8m`, `smac_25m`, `smac_5m_vs_6m`, `smac_8m_vs_9m`, `smac_10m_vs_11m`, `smac_27m_vs_30m`, `smac_mmm`, `smac_mmm2`, `smac_2s3z`, `smac_3s5z`, `smac_3s5z_vs_3s6z`, `smac_3s_vs_3z`, `smac_3s_vs_4z`, `smac_3s_vs_5z`, `smac_1c3s5z`, `smac_2m_vs_1z`, `smac_corridor`, `smac_6h_vs_8z`, `smac_2s_vs_1sc`, `smac_so_many_baneling`, `smac_bane_vs_bane`, `smac_2c_vs_64zg`; `smacv2_{protoss,terran,zerg}_{5_vs_5,10_vs_10,20_vs_20,10_vs_11,20_vs_23}` |
+| agents | one per allied unit, sorted by type (alphabetically), x and y at the start: `marine_0`, ..., in SMACv2 `agent_0`, ...; enemies' ids are in order of creation |
+| actions | `Discrete(6 + M)`: 0 no-op (the dead, and only they), 1 stop, 2 to 5 move north, south, east, west, 6 + k attack enemy k; a medivac heals ally k instead |
+| φ | the unit goes on with its last order (`null_orders="stop"`: it stops) |
+| variants | SMACv2: `variant="epo"`, `variant="conic"` |
+
+**Action mask.** A move is allowed if the cell one unit ahead is open; a target if it lives and its center is
+at most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs cannot heal medivacs, and may waste heals.
+
+**Observation** of an agent, zeros when dead (N agents, M enemies, b type bits):
+
+| block | numbers |
+|---|---|
+| moves | can move north, south, east, west (4); `obs_pathing_grid` 8, `obs_terrain_height` 9 |
+| each enemy | attackable, distance, dx, dy, health, shield (if Protoss), type (b); zeros unless alive and in sight |
+| each other ally | visible, distance, dx, dy, health, shield (if Protoss), type (b), `obs_last_action` |
+| oneself | health, shield (if Protoss), SMACv2: x, y, with cones also their direction (2), type (b) |
+| time | `obs_timestep_number`: rounds over the limit, of dead agents, too |
+
+Distances are over the observer's sight: 9, in SMACv2 that of its type. Health and shield are over their maxima, x and
+y over 32. **State**: each ally's health, cooldown (a medivac's energy), x, y, shield, direction of the cone, type; each
+enemy's health, x, y, shield, type; the last actions, one-hot; `state_timestep_number`. x and y are relative to
+the center, over 32.
+
+**Reward**, the same for all: health and shield that enemies lost, 10 for each killed, 200 for the victory, scaled so
+that the sum is 20 when nobody regenerates. `reward_only_positive=False` subtracts half of the same for allies;
+`reward_sparse` leaves 1 and -1, which `reward_scale` still divides.
+
+**End**: a side without units has lost, both without is a draw. Where there are medivacs, a side of nothing else has
+lost, the allies first. At the limit the battle is truncated.
+
+**SMACv2** draws teams and places anew for every battle. In `epo`, only who sees an enemy first is shown it, until one
+of them dies; orders to targets out of range do nothing, so that all living targets are allowed. In `conic`, agents see
+and reach what is within 15 degrees of where they look; twelve more actions turn the look, and the unit goes on with
+its last order.
+
+`faithful=True` does as the original does:
+
+| | original | default |
+|---|---|---|
+| reward of SMAC | enemies that regenerate more than they lose pay | cost nothing, as in SMACv2 |
+| scale of SMACv2's reward | from the first battle's enemies, for ever | from each battle's |
+| cooldowns in the state | over constants; those of stalker and colossus are each other's | over the longest possible: at most 1 |
+| enemies' type bits where stalkers meet zealots | zealot, stalker, the reverse of the allies' | stalker, zealot |
+| "attackable" in a medivac's observation | whether it can heal ally k | 0 |
+| enemy that a SMACv2 agent may not be shown | wipes all enemies with lower ids | is not shown |
+| cones | slopes are compared: east and west see both sides | directions are |
+| `obs_timestep_number` in SMAC | a zero before the time; one number more than announced | no zero |
+| paths | diagonal walls are stairs | are diagonals |
+| the limit, in `encode_episode` | terminates | truncates |
+
+What stays in both: the mask looks at one cell only; with `obs_instead_of_state`, SMACv2 looks once more (agents
+may tag enemies in another order), this layer gives the observations that agents got. Not covered: SMACv2's attack
+probabilities, health levels and enemy masks, of which no published scenario makes use. Terrain heights, and path
+grids as the game serves them, are inferred from the map files.
+
+**The fight.** A round is half a second of game time, eight game loops. Units have the values of the Wings of Liberty
+campaign, on which all SMAC maps are built. They walk, push each other and find ways around walls; weapons have damage
+points, cooldowns with the game's jitter and missiles in flight; hits are less armor, after shields; shields and zerg
+regenerate; medivacs heal for energy; colossi burn lines; banelings explode, also when they are killed. Agents are
+passive: they do what they were told, and idle when that is done. SMAC's enemies attack-move to a point, and take on
+whoever is nearest; SMACv2's are told every half second to attack the nearest agent when they idle.
+
+**Start**: armies in formation at the map's points, or within `start_noise` of that; SMACv2 draws both teams and their
+places. **Metrics**: `battle_won`, `dead_allies`, `dead_enemies`, `team_return`: the sum of all rewards, which is an
+agent's return if it lives and acts to the end (a dead agent is paid no more).
+
+What is not known of the game, and inferred: formations; how long an enemy follows who hits it from afar (3 s) and who
+of its friends does, too (within 5); turning takes no time, and medivacs stop at once; a colossus' beams burn 0.6 s
+after the shot; units that are created on top of one another are spread at once. Terrain has no effect on sight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import gymnasium
+import numpy as np
+
+from mail_envs.games.particle.world import choice, pick, unbounded
+from mail_envs.games.starcraft import picture
+from mail_envs.games.starcraft.actions import note_action
+from mail_envs.games.starcraft.engine import combat_fields, combat_params, fight
+from mail_envs.games.starcraft.layout import (
+    NO_OP,
+    ONGOING,
+    WON,
+    as_record,
+    layout_params,
+    num_actions,
+    observation_size,
+    shares_sightings,
+    state_size,
+    unit_fields,
+)
+from mail_envs.games.starcraft.maps import scenario
+from mail_envs.games.starcraft.observation import observe_env as observe_env
+from mail_envs.games.starcraft.options import Options, make_options
+from mail_envs.games.starcraft.orders import give_order, halt
+from mail_envs.games.starcraft.scoring import (
+    begin_battle,
+    count_living,
+    note_strength,
+    outcome,
+    shared_reward,
+)
+from mail_envs.games.starcraft.sight import ZERO, lives, update_sightings
+from mail_envs.games.starcraft.spawns import place_armies, spawn_params
+from mail_envs.games.starcraft.units import LOOPS_PER_STEP
+from mail_envs.kernels import device_function
+from mail_envs.markov_game import KernelGame
+from mail_envs.random import next_seed
+
+NULL_ORDERS = ("keep", "stop")
+
+
+class StarCraft(KernelGame):
+    """One battle of SMAC or SMACv2.
+
+    Args:
+        battle: id of the scenario, see `maps.SCENARIOS`.
+        variant: of SMACv2: "standard", "epo" or "conic".
+        null_orders: what φ means: "keep", the unit goes on with its last order, or "stop".
+        start_noise: by how much units on SMAC's maps are off their places at the start, at most, along each axis.
+        **options: of `options.Options`, such as `faithful=True` or `obs_last_action=True`.
+    """
+
+    key_actions = {"space": 1, "up": 2, "down": 3, "right": 4, "left": 5}
+
+    def __init__(
+        self,
+        battle: str = "smac_3m",
+        variant: str = "standard",
+        null_orders: str = "keep",
+        start_noise: float = 0.0,
+        **options,
+    ):
+        of = scenario(battle)
+        chosen = make_options(of, variant, **options)
+        if start_noise < 0:
+            raise ValueError(f"start_noise={start_noise!r} must not be negative")
+        self.scenario, self.options = of, chosen
+        self.agents = agent_names(of)
+        self.max_rounds = chosen.max_rounds or of.max_rounds
+        size, actions = observation_size(of, chosen), num_actions(of, chosen)
+        self.observation_spaces = {a: unbounded(size) for a in self.agents}
+        self.action_spaces = {a: gymnasium.spaces.Discrete(actions) for a in self.agents}
+        self.state_space = unbounded(state_size(of, chosen))
+        sharing = shares_sightings(of, chosen)
+        fields = unit_fields(of.num_agents, of.num_enemies, sharing)
+        self.state_dtype = np.dtype(
+            [*fields, *combat_fields(of.num_agents + of.num_enemies)], align=True
+        )
+        self.params = as_record(
+            {
+                **layout_params(of, chosen),
+                **combat_params(of),
+                **spawn_params(of),
+                "start_noise": np.asarray(start_noise, np.float32),
+                "null_stops": np.asarray(choice("null_orders", null_orders, NULL_ORDERS), np.int64),
+            }
+        )
+        self.metric_names = ("battle_won", "dead_allies", "dead_enemies", "team_return")
+        self.has_action_mask = True
+        self.metadata = {
+            "convention": f"{of.name}, {variant}, "
+            f"{'faithful' if chosen.faithful else 'clean'} reward, null orders {null_orders}",
+        }
+
+    def draw(self, canvas, state, participation):
+        picture.draw(canvas, state, self)
+
+
+def _signature() -> inspect.Signature:
+    """The class's arguments with its options by name."""
+    own = list(inspect.signature(StarCraft).parameters.values())[:-1]
+    options = [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type
+        )
+        for f in dataclasses.fields(Options)
+        if f.name != "max_rounds"
+    ]
+    return inspect.Signature([*own, *options])
+
+
+StarCraft.__signature__ = _signature()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def agent_names(of) -> list[str]:
+    """`type_k` on SMAC's maps, in the order of ids; `agent_k` in SMACv2, where types are drawn."""
+    if of.version == 2:
+        return [f"agent_{i}" for i in range(of.num_agents)]
+    counts: dict[str, int] = {}
+    for name, count in of.allies:
+        counts[name] = counts.get(name, 0) + count
+    return [f"{name}_{k}" for name in sorted(counts) for k in range(counts[name])]
+
+
+@device_function
+def reset_env(state, rng, params):
+    if params.keeps_scale != 0 and rng.seed != next_seed(state.seed):
+        state.max_reward = ZERO  # not the battle that follows the last one: a new scale
+    state.seed = rng.seed
+    place_armies(state, rng, params)
+    state.phase = pick(rng, LOOPS_PER_STEP)
+    state.team_return = ZERO
+    begin_battle(state, params)
+    look_around(state, rng, params)
+
+
+@device_function
+def step_env(state, rng, actions, acts, params, rewards, metrics):
+    n = params.num_agents
+    for i in range(n):
+        order_agent(state, params, i, actions[i] if acts[i] != 0 else -1)
+    note_strength(state, params)
+    fight(state, rng, params)
+    state.rounds += 1
+    result = outcome(state, params)
+    reward = shared_reward(state, params, result)
+    state.team_return += reward
+    for i in range(n):
+        rewards[i] = reward
+    look_around(state, rng, params)
+    metrics[0] = np.float32(result == WON)
+    metrics[1] = np.float32(n - count_living(state, params, 0, n, False))
+    living = count_living(state, params, n, params.num_units, False)
+    metrics[2] = np.float32(params.num_enemies - living)
+    metrics[3] = state.team_return
+    return result != ONGOING
+
+
+@device_function
+def order_agent(state, params, i, action):
+    """Tell agent i what to do; -1: φ."""
+    if not lives(state, i):
+        note_action(state, params, i, NO_OP)
+    else:
+        note_action(state, params, i, action)
+        if action >= 0:
+            give_order(state, params, i, action)
+        elif params.null_stops != 0:
+            halt(state, i)
+
+
+@device_function
+def look_around(state, rng, params):
+    """Agents look in a new order: it matters in SMACv2 with `epo`."""
+    if params.shares_sightings != 0:
+        for i in range(params.num_agents):
+            state.order[i] = i
+        for i in range(params.num_agents - 1, 0, -1):
+            k = pick(rng, i + 1)
+            state.order[i], state.order[k] = state.order[k], state.order[i]
+    update_sightings(state, rng, params)

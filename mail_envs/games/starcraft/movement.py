@@ -1,0 +1,180 @@
+"""How units move: speed, walls, ways around them, and keeping apart.
+
+A unit that walks takes a step of its speed in every loop and slides along walls. Then units that overlap are pushed
+apart, in the air and on the ground by themselves: those that fight stand fast, those that idle give way to friends.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from mail_envs.games.starcraft.paths import next_cell
+from mail_envs.games.starcraft.sight import ONE, ZERO, lives
+from mail_envs.games.starcraft.terrain import SIZE
+from mail_envs.games.starcraft.units import COLOSSUS
+from mail_envs.kernels import device_function
+
+STANCES = IDLE, WALKING, FIGHTING = 0, 1, 2
+HALF = np.float32(0.5)
+DETOUR = 16  # loops for which a unit keeps to one side
+NEAR = np.float32(1e-3)  # as good as there
+MAP_END = np.float32(SIZE)
+
+# Long functions that are called from several places are in the machine code once: their arguments are records.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+shared_function = njit(**_OPTIONS)
+
+
+@device_function
+def gap(state, params, i, j):
+    """Distance from edge to edge."""
+    dx = state.pos[j, 0] - state.pos[i, 0]
+    dy = state.pos[j, 1] - state.pos[i, 1]
+    radii = params.radius[state.type[i]] + params.radius[state.type[j]]
+    return math.sqrt(dx * dx + dy * dy) - radii
+
+
+@device_function
+def can_stand(params, kind, x, y):
+    """Whether a unit of a type may be at a point; those that fly may be anywhere on the map."""
+    if not (ZERO <= x <= MAP_END and ZERO <= y <= MAP_END):
+        return False
+    if params.flies[kind] != 0 or x == MAP_END or y == MAP_END:
+        return True
+    return params.ground[np.int32(kind == COLOSSUS), np.int32(x), np.int32(y)] != 0
+
+
+@shared_function
+def slide(state, params, j, dx, dy):
+    """Move unit j, along each axis as far as walls allow; they keep off its edge, the map's end its center."""
+    kind = state.type[j]
+    x, y = state.pos[j, 0], state.pos[j, 1]
+    body = params.separation[kind] if params.has_walls != 0 else ZERO
+    new_x = min(max(x + dx, ZERO), MAP_END)
+    edge = min(max(new_x + (body if dx > ZERO else -body), ZERO), MAP_END)
+    if can_stand(params, kind, edge, y):
+        x = new_x
+    new_y = min(max(y + dy, ZERO), MAP_END)
+    edge = min(max(new_y + (body if dy > ZERO else -body), ZERO), MAP_END)
+    if can_stand(params, kind, x, edge):
+        y = new_y
+    state.pos[j, 0] = x
+    state.pos[j, 1] = y
+
+
+@device_function
+def pace(state, params, j):
+    """How far unit j gets in this loop; types that need time to get going gather speed."""
+    kind = state.type[j]
+    before = state.speed[j]
+    state.speed[j] = min(before + params.acceleration[kind], params.speed[kind])
+    if params.acceleration[kind] >= params.speed[kind]:
+        return params.speed[kind]
+    return HALF * (before + state.speed[j])
+
+
+@device_function
+def walk(state, params, j, x, y):
+    """A step of unit j straight toward a point; whether it is there."""
+    dx = x - state.pos[j, 0]
+    dy = y - state.pos[j, 1]
+    distance = math.sqrt(dx * dx + dy * dy)
+    if distance < NEAR:
+        return True
+    state.stance[j] = WALKING
+    share = min(pace(state, params, j) / distance, ONE)
+    if state.blocker[j] >= 0 and share < ONE:
+        dx, dy = around(state, j, dx, dy)
+    state.blocker[j] = -1
+    state.detour[j] = max(state.detour[j] - 1, 0)
+    slide(state, params, j, dx * share, dy * share)
+    return share == ONE
+
+
+@device_function
+def around(state, j, dx, dy):
+    """A way (dx, dy) turned aside if it leads into the unit that stood in the last step's way.
+
+    To the nearer side, and to that side as long as others are in the way soon after.
+    """
+    x = state.pos[state.blocker[j], 0] - state.pos[j, 0]
+    y = state.pos[state.blocker[j], 1] - state.pos[j, 1]
+    if dx * x + dy * y <= ZERO:
+        return dx, dy
+    if state.detour[j] == 0:
+        state.turn[j] = ONE if dy * x - dx * y >= ZERO else -ONE
+    state.detour[j] = DETOUR
+    scale = state.turn[j] * math.sqrt((dx * dx + dy * dy) / (x * x + y * y))
+    return -y * scale, x * scale
+
+
+@shared_function
+def travel(state, params, j, x, y):
+    """Like `walk`, around walls."""
+    cell = -1
+    if params.has_corners != 0 and params.flies[state.type[j]] == 0 and state.type[j] != COLOSSUS:
+        cell = next_cell(params, state.pos[j, 0], state.pos[j, 1], x, y)
+    if cell >= 0:
+        x = np.float32(cell // SIZE) + HALF
+        y = np.float32(cell % SIZE) + HALF
+    return walk(state, params, j, x, y) and cell < 0
+
+
+@device_function
+def yielding(state, i, j, friends):
+    """The share of an overlap by which unit i, not j, gives way."""
+    if state.stance[i] == state.stance[j]:
+        return HALF
+    if state.stance[j] == FIGHTING:
+        return ONE
+    if state.stance[i] == FIGHTING:
+        return ZERO
+    # One of them walks, the other idles.
+    return np.float32((state.stance[i] == IDLE) == friends)
+
+
+@device_function
+def push_apart(state, params, i, j, reach):
+    """Move two units until their centers are `reach` apart."""
+    dx = state.pos[j, 0] - state.pos[i, 0]
+    dy = state.pos[j, 1] - state.pos[i, 1]
+    distance = math.sqrt(dx * dx + dy * dy)
+    if distance < NEAR:
+        dx, dy, distance = ONE, ZERO, ONE
+        overlap = reach
+    else:
+        overlap = reach - distance
+    friends = (i < params.num_agents) == (j < params.num_agents)
+    mine = yielding(state, i, j, friends)
+    x = dx / distance * overlap
+    y = dy / distance * overlap
+    if mine == ONE:
+        state.blocker[i] = j
+    elif mine == ZERO:
+        state.blocker[j] = i
+    if mine > ZERO:
+        slide(state, params, i, -x * mine, -y * mine)
+    if mine < ONE:
+        slide(state, params, j, x * (ONE - mine), y * (ONE - mine))
+
+
+@device_function
+def separate(state, params):
+    """One pass over all pairs of living units of a plane."""
+    for i in range(params.num_units):
+        if not lives(state, i):
+            continue
+        kind = state.type[i]
+        for j in range(i + 1, params.num_units):
+            dx = state.pos[j, 0] - state.pos[i, 0]
+            dy = state.pos[j, 1] - state.pos[i, 1]
+            other = state.type[j]
+            reach = params.separation[kind] + params.separation[other]
+            if (
+                dx * dx + dy * dy < reach * reach
+                and lives(state, j)
+                and params.flies[kind] == params.flies[other]
+            ):
+                push_apart(state, params, i, j, reach)

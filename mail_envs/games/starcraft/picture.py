@@ -1,0 +1,125 @@
+"""The picture of a battle: the ground, units by type, their health and shields, shots and explosions.
+
+Agents are blue, enemies red. A unit's letter says its type; the bars above it are its shield and its health. Lines
+are shots of the last round, dots are missiles in flight, green lines heal, orange discs are where banelings went off.
+Around an agent that acts next, a thin circle shows how far its weapon reaches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mail_envs.games.starcraft.units import (
+    BANELING,
+    COLOSSUS,
+    LOOPS_PER_STEP,
+    MEDIVAC,
+    TYPES,
+    UNITS,
+)
+from mail_envs.games.starcraft.weapons import BEAM_LENGTH, BLAST
+
+LETTERS = {
+    "baneling": "B", "colossus": "C", "hydralisk": "H", "marauder": "D", "marine": "M",
+    "medivac": "+", "stalker": "S", "zealot": "Z", "zergling": "L", "spine_crawler": "K",
+}  # fmt: skip
+AGENT, ENEMY = "blue", "red"
+WALL, GROUND, CLIFF = (196, 200, 206), (250, 249, 245), (222, 206, 180)
+SHIELD_COLOR, HEALTH_COLOR, LOW_COLOR = "teal", "green", "orange"
+MARGIN = 1.5  # around the open ground
+BAR = 0.16  # height
+
+
+def draw(canvas: Any, state: Any, game: Any) -> None:
+    """Draw the record `state` of one environment of `game`."""
+    params = game.params[0]
+    draw_ground(canvas, params)
+    living = np.flatnonzero(state["health"] > 0)
+    for j in np.flatnonzero((state["health"] <= 0) & (state["before"] > 0)):
+        draw_fallen(canvas, state, j)
+    for j in living:
+        draw_reach(canvas, state, params, j)
+    for j in living[np.argsort(params["flies"][state["type"][living]], kind="stable")]:
+        draw_unit(canvas, state, params, j)
+    for j in range(params["num_units"]):
+        draw_shot(canvas, state, params, j)
+
+
+def draw_ground(canvas: Any, params: Any) -> None:
+    """Open cells on a gray map, and cliffs that colossi climb."""
+    walk, climb = params["ground"].astype(bool)
+    x, y = np.nonzero(climb)
+    box = (x.min() - MARGIN, x.max() + 1 + MARGIN, y.min() - MARGIN, y.max() + 1 + MARGIN)
+    half = max(box[1] - box[0], box[3] - box[2]) / 2
+    x, y = (box[0] + box[1]) / 2, (box[2] + box[3]) / 2
+    canvas.begin((x - half, x + half, y - half, y + half), margin=0.02)
+    canvas.rect((x - half, x + half, y - half, y + half), WALL)
+    for row in range(climb.shape[1]):
+        for cells, color in ((climb & ~walk, CLIFF), (walk, GROUND)):
+            for first, last in runs(cells[:, row]):
+                canvas.rect((first, last, row - 0.02, row + 1.02), color)
+
+
+def runs(cells: np.ndarray) -> list[tuple[int, int]]:
+    """Begin and end of the stretches of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], cells.astype(int), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2])]
+
+
+def draw_fallen(canvas: Any, state: Any, j: Any) -> None:
+    """What died in the last round: an explosion, or a mark."""
+    if state["type"][j] == BANELING:
+        canvas.circle(state["pos"][j], float(BLAST), "orange", alpha=0.35)
+    canvas.ring(state["pos"][j], 0.35, "gray", width_pixels=2, alpha=0.6)
+
+
+def draw_reach(canvas: Any, state: Any, params: Any, j: Any) -> None:
+    """How far an agent's weapon reaches, from its center to the edge of a target."""
+    if j < params["num_agents"] and canvas.participates(j):
+        kind = state["type"][j]
+        reach = float(params["range"][kind] + params["radius"][kind])
+        canvas.ring(state["pos"][j], reach, AGENT, width_pixels=1, alpha=0.18)
+
+
+def draw_unit(canvas: Any, state: Any, params: Any, j: Any) -> None:
+    kind, pos = int(state["type"][j]), state["pos"][j]
+    radius, letter = float(params["radius"][kind]), LETTERS[TYPES[kind]]
+    if j < params["num_agents"]:
+        canvas.agent(j, pos, radius, AGENT, label=letter)
+    else:
+        canvas.circle(pos, radius, ENEMY, alpha=0.9, outline="dark")
+        canvas.text(pos, letter, 13, "white")
+    width, top = max(2 * radius, 0.9), float(pos[1]) + radius + 0.2
+    share = float(state["health"][j] / state["max_health"][j])
+    color = HEALTH_COLOR if share > 0.35 else LOW_COLOR
+    canvas.bar((pos[0], top), width, BAR, share, color)
+    if params["max_shield"][kind] > 0:
+        shield = float(state["shield"][j] / params["max_shield"][kind])
+        canvas.bar((pos[0], top + BAR + 0.05), width, BAR, shield, SHIELD_COLOR)
+
+
+def draw_shot(canvas: Any, state: Any, params: Any, j: Any) -> None:
+    """Missiles in flight; shots, beams and healing of the last round."""
+    if state["missile_target"][j] >= 0:
+        canvas.circle(state["missile"][j], 0.12, "dark")
+    target = int(state["target"][j])
+    if target < 0 or state["health"][j] <= 0:
+        return
+    kind, pos, there = int(state["type"][j]), state["pos"][j], state["pos"][target]
+    color = AGENT if j < params["num_agents"] else ENEMY
+    if kind == MEDIVAC:
+        if np.linalg.norm(there - pos) <= heal_reach(params, state["type"][target]):
+            canvas.line(pos, there, "green", width_pixels=3, alpha=0.6)
+    elif state["cooldown"][j] > params["period"][kind] - LOOPS_PER_STEP - 1:
+        canvas.line(pos, there, color, width_pixels=2, alpha=0.55)
+        if kind == COLOSSUS:
+            along = (there - pos) / max(float(np.linalg.norm(there - pos)), 1e-6)
+            across = np.array([-along[1], along[0]]) * float(BEAM_LENGTH)
+            canvas.line(there - across, there + across, "orange", width_pixels=5, alpha=0.7)
+
+
+def heal_reach(params: Any, kind: int) -> float:
+    """Between centers."""
+    return UNITS["medivac"].range + float(params["radius"][MEDIVAC] + params["radius"][kind])

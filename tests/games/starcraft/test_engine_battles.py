@@ -1,0 +1,269 @@
+"""Whole battles: where they begin, how they go, and what is known of the original's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from starcraft_players import at_random, built_in, focus_fire, kite, play
+
+from mail_envs.games.starcraft import paths, terrain
+from mail_envs.games.starcraft.game import StarCraft
+from mail_envs.games.starcraft.maps import SCENARIOS
+from mail_envs.games.starcraft.units import BANELING, MEDIVAC, TYPES, UNITS
+from mail_envs.player_functions import Stochastic, Synchronous
+from mail_envs.vector import VectorGame
+
+STOP, EAST = 1, 4
+
+
+def begin(id, copies=64, player=None, **options):
+    vector = VectorGame(StarCraft(id, **options), player or Synchronous(), copies, autoreset=False)
+    _, info = vector.reset(seed=0)
+    return vector, info
+
+
+# -- where battles begin ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", [id for id, of in SCENARIOS.items() if of.version == 1])
+def test_armies_stand_at_their_points_in_the_order_of_creation(id):
+    of, params = SCENARIOS[id], StarCraft(id).params[0]
+    names = [name for army in (of.allies, of.enemies) for name, n in army for _ in range(n)]
+    assert [TYPES[k] for k in params["start_type"]] == names
+    if len(of.ally_points) == len(of.enemy_points) == 1:
+        starts = params["start"][: of.num_agents], params["start"][of.num_agents :]
+        for start, point in zip(starts, (*of.ally_points, *of.enemy_points)):
+            assert np.abs(start - point).max() < 5
+    gaps = np.linalg.norm(params["start"][:, None] - params["start"][None], axis=-1)
+    np.fill_diagonal(gaps, 9)
+    size = np.array([UNITS[name].separation for name in names])
+    assert (gaps >= size[:, None] + size[None] - 1e-4).all()
+
+
+def test_agents_are_sorted_and_named_by_type():
+    vector, _ = begin("smac_mmm", 2)
+    assert vector.agents[:3] == ["marauder_0", "marauder_1", "marine_0"]
+    assert vector.agents[-1] == "medivac_0"
+    kinds = [TYPES[k] for k in vector.buffers.world["type"][0, :10]]
+    assert kinds == ["marauder"] * 2 + ["marine"] * 7 + ["medivac"]
+    marines = vector.buffers.world["pos"][0, 2:9]
+    assert (np.lexsort((marines[:, 1], marines[:, 0])) == np.arange(7)).all()
+
+
+def test_starts_are_equal_unless_noise_is_asked_for():
+    still, noisy = begin("smac_3m", 8)[0], begin("smac_3m", 8, start_noise=0.1)[0]
+    assert (still.buffers.world["pos"] == still.buffers.world["pos"][0]).all()
+    off = noisy.buffers.world["pos"][:, 3:] - still.buffers.world["pos"][:, 3:]
+    assert 0.02 < np.abs(off).max() <= 0.2 and off.std(axis=0).min() > 0
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return begin("smacv2_zerg_5_vs_5", 2000)[0].buffers.world.copy()
+
+
+def test_drawn_teams_are_equal_and_follow_the_weights(drawn):
+    ours, theirs = drawn["type"][:, :5], drawn["type"][:, 5:]
+    assert (np.sort(ours, axis=1) == np.sort(theirs, axis=1)).all()
+    assert (np.diff(ours, axis=1) >= 0).all(), "agents are sorted by type"
+    assert not (ours == BANELING).all(axis=1).any(), "not of exceptions alone"
+    share = (ours == BANELING).mean()
+    assert share == pytest.approx(0.1, abs=0.02)
+
+
+def test_half_of_the_drawn_battles_are_mirrored(drawn):
+    mirrored = drawn["pos"][:, 5:, 0].mean(axis=1) + drawn["pos"][:, :5, 0].mean(axis=1)
+    surrounded = np.abs(drawn["pos"][:, :5] - 16).max(axis=(1, 2)) < 2
+    assert surrounded.mean() == pytest.approx(0.5, abs=0.05)
+    assert np.allclose(mirrored[~surrounded], 32, atol=1.0)
+    places = drawn["pos"][~surrounded][:, :5]
+    assert places[..., 0].max() < 15.8 and places[..., 1].std() == pytest.approx(
+        32 / 12**0.5, abs=0.5
+    )
+    around = drawn["pos"][surrounded][:, 5:] - 16
+    quadrants = np.sign(around[..., 0]) + 2 * np.sign(around[..., 1])
+    groups = np.array([len(set(q)) for q in quadrants.tolist()])
+    assert set(groups) == {1, 2, 3, 4}
+    assert ((0 <= drawn["pos"]) & (drawn["pos"] <= 32)).all()
+
+
+def test_units_are_not_created_on_top_of_one_another(drawn):
+    size = np.array([u.separation for u in UNITS.values()])[drawn["type"]]
+    gaps = np.linalg.norm(drawn["pos"][:, :, None] - drawn["pos"][:, None], axis=-1)
+    overlap = size[:, :, None] + size[:, None] - gaps
+    overlap[:, np.arange(10), np.arange(10)] = 0
+    assert np.quantile(overlap.max(axis=(1, 2)), 0.99) < 0.1
+
+
+# -- what they are like -----------------------------------------------------------------------------
+
+
+def test_random_play_of_smacv2_is_like_the_originals():
+    """Recorded: 39.6 rounds, 2.43 +- 1.73."""
+    result = play("smacv2_terran_5_vs_5", at_random, 1024)
+    assert result["length"].mean() == pytest.approx(39.6, abs=4.0)
+    assert result["team_return"].mean() == pytest.approx(2.43, abs=0.3)
+    assert result["team_return"].std() == pytest.approx(1.73, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    ("id", "rounds"), [("smac_3m", 22.9), pytest.param("smac_8m", 32.6, marks=pytest.mark.slow)]
+)
+def test_won_marine_battles_last_as_long_as_the_originals_and_pay_twenty(id, rounds):
+    for player in (focus_fire, built_in):
+        result = play(id, player, 96)
+        won = result["battle_won"] > 0
+        assert won.mean() > 0.25
+        assert result["length"][won].mean() == pytest.approx(rounds, abs=5)
+        assert result["team_return"][won] == pytest.approx(20.0, abs=1e-4)
+        assert (result["dead_enemies"][won] == int(id[5])).all()
+        assert (result["team_return"][~won] < 20).all()
+
+
+@pytest.mark.parametrize(
+    ("id", "rounds"),
+    [("smac_3s_vs_5z", 120), pytest.param("smac_3s_vs_4z", 115, marks=pytest.mark.slow)],
+)
+def test_stalkers_that_kite_beat_zealots(id, rounds):
+    result = play(id, kite, 32)
+    assert result["battle_won"].mean() > 0.9
+    assert result["length"].mean() == pytest.approx(rounds, abs=20)
+    assert (result["dead_allies"] < 3).all()
+    assert result["team_return"].min() >= 19.999
+
+
+def test_regenerating_enemies_pay_in_the_faithful_game_only():
+    clean, faithful = (play("smac_3s_vs_5z", kite, 32, faithful=f) for f in (False, True))
+    assert 20 <= clean["team_return"].mean() < faithful["team_return"].mean() < 25
+
+
+def test_armies_of_marines_meet_after_seven_rounds():
+    vector, _ = begin("smac_3m", 8)
+    rounds = 0
+    while (vector.buffers.world["health"][:, :3] == 45).all() and rounds < 12:
+        vector.step(np.full((8, 3), STOP))
+        rounds += 1
+    assert rounds in (7, 8)
+
+
+def test_zerglings_find_their_way_through_the_corridor():
+    game = StarCraft("smac_corridor")
+    game.params["scan"] = -1  # nobody distracts them
+    vector = VectorGame(game, Synchronous(), 2, autoreset=False)
+    vector.reset(seed=0)
+    vector.buffers.world["pos"][:, :6] = (28.5, 20.5)
+    for _ in range(60):
+        vector.step(np.full((2, 6), STOP))
+    goal = SCENARIOS["smac_corridor"].enemy_goal[0]
+    left = np.linalg.norm(vector.buffers.world["pos"][:, 6:] - goal, axis=-1)
+    assert np.quantile(left, 0.9) < 5
+
+
+def test_paths_lead_around_walls_and_are_short():
+    number, bends = paths.ways("corridor")
+    cells = np.argwhere(number >= 0)
+    assert len(cells) == 343 and bends.shape == (343, 343)
+    here, goal = number[28, 19], number[3, 10]  # from room to room
+    steps, length = 0, 0.0
+    while here != goal:
+        bend = bends[here, goal]
+        x, y = bend // terrain.SIZE, bend % terrain.SIZE
+        length += np.linalg.norm(cells[here] - (x, y))
+        here = number[x, y]
+        assert here >= 0
+        steps += 1
+    assert 2 <= steps <= 4
+    assert np.hypot(25, 9) < length < np.hypot(28 - 13, 19 - 13) + np.hypot(13 - 3, 13 - 10) + 3
+    assert paths.ways("flat")[1].shape == (1, 1)
+
+
+def test_nobody_stands_in_walls():
+    vector, info = begin("smac_corridor", 8)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        *_, info = vector.step(at_random(vector, info, rng))
+        x, y = np.clip(vector.buffers.world["pos"].astype(int), 0, 31).transpose(2, 0, 1)
+        alive = vector.buffers.world["health"] > 0
+        assert paths.ground("corridor")[0][x, y][alive].all()
+
+
+# -- asynchronous play --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("null_orders", "goes_on"), [("keep", True), ("stop", False)])
+def test_an_agent_that_does_not_act_keeps_its_order_or_stops(null_orders, goes_on):
+    vector, _ = begin("smac_3m", 1, null_orders=null_orders)
+    start = vector.buffers.world["pos"][0, :3].copy()
+    vector.step(np.full((1, 3), EAST))
+    vector.buffers.participation[...] = 0
+    vector.step(np.full((1, 3), EAST))
+    moved = vector.buffers.world["pos"][0, :3, 0] - start[:, 0]
+    assert np.allclose(moved, 2.0 if goes_on else 1.125, atol=0.05)
+    assert (vector.buffers.world["last_action"][0, :3] == -1).all()
+
+
+def test_agents_of_three_marines_may_act_by_chance():
+    vector, info = begin("smac_3m", 64, Stochastic(0.5))
+    rng = np.random.default_rng(0)
+    paid = np.zeros((64, 3))
+    for _ in range(60):
+        acts = np.asarray(info["participation"]).astype(bool).copy()
+        assert not (acts & ~np.asarray(info["alive"])).any(), "the dead do not act"
+        _, rewards, terminated, truncated, info = vector.step(focus_fire(vector, info, rng))
+        assert not rewards[~acts].any()
+        paid += rewards
+        if (terminated | truncated).all():
+            break
+    assert paid.max() > 5 and (info["metrics"]["dead_enemies"] > 0).any()
+
+
+def test_dead_agents_stay_as_rows_without_life():
+    vector, info = begin("smac_3m", 64)
+    rng = np.random.default_rng(0)
+    for _ in range(18):
+        _, _, _, _, info = vector.step(at_random(vector, info, rng))
+    dead = ~vector.buffers.alive
+    assert 0 < dead.sum() < dead.size
+    assert np.array_equal(dead, vector.buffers.world["health"][:, :3] == 0)
+    own = vector.buffers.action_mask[dead]
+    assert own[:, 0].all() and not own[:, 1:].any()
+    assert not vector.buffers.observations[dead].any()
+
+
+def test_looking_around_leaves_the_order_in_force():
+    vector, _ = begin("smacv2_terran_5_vs_5", 4, variant="conic")
+    world = vector.buffers.world
+    vector.step(np.full((4, 5), EAST))
+    before = world["pos"][:, :5].copy()
+    vector.step(np.full((4, 5), 6 + 3))
+    walkers = (world["type"][:, :5] != MEDIVAC) & (before[..., 0] < 30)
+    assert ((world["pos"][:, :5] - before)[..., 0][walkers] > 0.5).mean() > 0.8
+    assert np.allclose(world["look"][:, :5], (0, 1), atol=1e-6)
+
+
+def test_the_faithful_scale_is_that_of_the_first_battle_until_a_new_seed():
+    vector = VectorGame(StarCraft("smacv2_terran_5_vs_5", faithful=True), Synchronous(), 1)
+    _, info = vector.reset(seed=0)
+    world, rng = vector.buffers.world, np.random.default_rng(0)
+    first, teams = float(world["max_reward"][0]), set()
+    for _ in range(150):
+        *_, info = vector.step(at_random(vector, info, rng))
+        teams.add(tuple(world["type"][0, 5:]))
+        assert world["max_reward"][0] == first
+    assert len(teams) > 1
+    scales = {float(vector.reset(seed=s) and world["max_reward"][0]) for s in range(5)}
+    assert len(scales) > 1
+
+
+@pytest.mark.parametrize(
+    ("id", "options", "error", "match"),
+    [
+        ("smac_3n", {}, ValueError, "smac_3m"),
+        ("smac_3m", {"null_orders": "hold"}, ValueError, "'keep', 'stop'"),
+        ("smac_3m", {"start_noise": -1.0}, ValueError, "start_noise"),
+        ("smac_3m", {"conic_fov": True}, TypeError, "smacv2_"),
+    ],
+)
+def test_what_does_not_exist_is_refused(id, options, error, match):
+    with pytest.raises(error, match=match):
+        StarCraft(id, **options)
