@@ -3,7 +3,11 @@
 A policy is a callable `policy(observations, info, rng) -> actions` over K environments at once:
 observations float32 (K, N, D); info the dictionary of `VectorGame` (`participation`, `action_mask`, `state`,
 `round`, ...); actions int32 (K, N), or float32 (K, N, A). What it returns for agents that do not
-participate does not count. Policies keep no memory between calls.
+participate does not count.
+
+`info["environment"]`, int (K,), says which environments these are; left out: the first K. Recurrent policies
+remember, and so are called once per round of every environment: what their agents remember moves on in rounds
+in which the agent acts, and is forgotten where an episode begins (`info["round"]` is 0).
 """
 
 from __future__ import annotations
@@ -83,6 +87,11 @@ def random_policy(env: Any) -> Policy:
     return uniform_legal
 
 
+def environments(info: Mapping[str, Any]) -> np.ndarray:
+    """Which environments the rows of `info` are, int (K,)."""
+    return np.asarray(info.get("environment", np.arange(len(info["participation"]))))
+
+
 def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
     cumulative = np.cumsum(weights, axis=-1)
@@ -101,6 +110,7 @@ class MLPPolicy:
     Attributes:
         metadata: the file's metadata, decoded: `id, arguments, player_function, agents, groups, learner, steps, ...`.
         greedy: take the most likely action instead of sampling.
+        memory: what the agents of a recurrent policy remember, (environments, N, H); H = 0 of others.
     """
 
     def __init__(
@@ -114,6 +124,7 @@ class MLPPolicy:
         outputs = np.array([self.networks[g].outputs for g in self.groups])
         self.action_dims = outputs - self.null_output  # the game's own actions of every agent
         self.bounds: tuple[np.ndarray, np.ndarray] | None = None
+        self.memory = np.zeros((0, len(self.groups), self.networks[0].memory_size))
 
     @classmethod
     def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> MLPPolicy:
@@ -168,17 +179,41 @@ class MLPPolicy:
         if self.gaussian:
             self.bounds = action_bounds(env)
 
-    def outputs(self, observations: np.ndarray) -> np.ndarray:
-        """Logits, or means of Gaussian policies: float64 (K, N, outputs), zero beyond an agent's own."""
+    def outputs(self, observations: np.ndarray, memory: np.ndarray | None = None) -> np.ndarray:
+        """Logits, or means of Gaussian policies: float64 (K, N, outputs), zero beyond an agent's own.
+
+        `memory`: of recurrent policies, (K, N, H); what is remembered afterwards is written into it.
+        """
         widest = max(network.outputs for network in self.networks)
         out = np.zeros((*observations.shape[:2], widest))
+        if memory is None:
+            memory = np.zeros((*observations.shape[:2], self.memory.shape[2]))
         for g, network in enumerate(self.networks):
             members = np.flatnonzero(self.groups == g)
-            out[:, members, : network.outputs] = network(observations[:, members, : network.inputs])
+            own = observations[:, members, : network.inputs]
+            out[:, members, : network.outputs], memory[:, members] = network(
+                own, memory[:, members]
+            )
+        return out
+
+    def _recall(self, observations: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+        """`outputs`, with what the agents of these environments remember."""
+        rows = environments(info)
+        if len(self.memory) <= rows.max(initial=0):
+            grown = np.zeros((rows.max() + 1, *self.memory.shape[1:]))
+            grown[: len(self.memory)] = self.memory
+            self.memory = grown
+        before = np.where(np.asarray(info["round"])[:, None, None] == 0, 0.0, self.memory[rows])
+        after = before.copy()
+        out = self.outputs(observations, after)
+        acts = np.asarray(info["participation"])[..., None] != 0
+        self.memory[rows] = np.where(acts, after, before)
         return out
 
     def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
-        out = self.outputs(np.asarray(observations))
+        observations = np.asarray(observations)
+        recurrent = self.memory.shape[2] > 0
+        out = self._recall(observations, info) if recurrent else self.outputs(observations)
         if self.gaussian:
             return self._gaussian(out, rng)
         mask = np.asarray(info["action_mask"]) != 0
@@ -206,7 +241,7 @@ class MLPPolicy:
 
 
 class _Network:
-    """One group's multi-layer perceptron."""
+    """One group's multi-layer perceptron, with a GRU after the hidden layers if the file has one."""
 
     def __init__(
         self, tensors: Mapping[str, np.ndarray], group: int, metadata: Mapping[str, Any]
@@ -229,13 +264,21 @@ class _Network:
         self.activate = {"relu": lambda x: np.maximum(x, 0.0, out=x), "tanh": np.tanh}[
             metadata["activation"]
         ]
+        self.gru = [
+            tensors[f"{prefix}gru.{name}"].astype(np.float64).T
+            for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
+            if metadata.get("recurrent")
+        ]
+        self.memory_size = len(self.gru[2]) if self.gru else 0
         self.inputs = self.layers[0][0].shape[0] - self.members * self.agent_id
         self.outputs = self.layers[-1][0].shape[1]
         if metadata["distribution"] == "gaussian" and self.log_std.shape != (self.outputs,):
             raise ValueError(f"group {group} has log_std of shape {self.log_std.shape}")
 
-    def __call__(self, observations: np.ndarray) -> np.ndarray:
-        """Observations (K, members, D) -> float64 (K, members, outputs)."""
+    def __call__(
+        self, observations: np.ndarray, memory: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(K, members, D) and (K, members, H) -> float64 (K, members, outputs), and the memory after."""
         x = observations.astype(np.float64)
         if self.mean is not None and self.std is not None:
             x = (x - self.mean) / self.std
@@ -243,11 +286,27 @@ class _Network:
             identity = np.broadcast_to(np.eye(self.members), (len(x), self.members, self.members))
             x = np.concatenate([x, identity], axis=-1)
         x = x.reshape(-1, x.shape[-1])
-        for k, (weight, bias) in enumerate(self.layers):
-            x = x @ weight + bias
-            if k + 1 < len(self.layers):
-                x = self.activate(x)
-        return x.reshape(len(observations), -1, self.outputs)
+        for weight, bias in self.layers[:-1]:
+            x = self.activate(x @ weight + bias)
+        if self.gru:
+            x = self._remember(x, memory.reshape(len(x), -1))
+            memory = x.reshape(memory.shape)
+        weight, bias = self.layers[-1]
+        return (x @ weight + bias).reshape(len(observations), -1, self.outputs), memory
+
+    def _remember(self, x: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """The gated recurrent unit of torch: (rows, H) and (rows, H) -> (rows, H)."""
+        weight_ih, bias_ih, weight_hh, bias_hh = self.gru
+        given = np.split(x @ weight_ih + bias_ih, 3, axis=1)
+        recalled = np.split(memory @ weight_hh + bias_hh, 3, axis=1)
+        reset, keep = (sigmoid(a + b) for a, b in zip(given[:2], recalled[:2], strict=True))
+        new = np.tanh(given[2] + reset * recalled[2])
+        return new + keep * (memory - new)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
 
 
 def _from_json(text: str) -> Any:

@@ -87,7 +87,7 @@ def _act(
 ) -> np.ndarray:
     """Actions of all environments; those that are done take their first allowed one, or zero."""
     names = ("participation", "action_mask", "alive", "state", "round", "seed")
-    view = {k: info[k][rows] for k in names if k in info}
+    view = {k: info[k][rows] for k in names if k in info} | {"environment": rows}
     chosen = np.asarray(policy(observations[rows], view, KeyedRandom(view["seed"], view["round"])))
     shape = (env.num_envs, env.num_agents) + (() if env.discrete else (env.num_actions,))
     if chosen.shape != (len(rows), *shape[1:]):

@@ -52,7 +52,7 @@ class Args(DemoSettings):
     phi: str = "filter"
     """filter drops entries without participation; as_action learns φ as one more action."""
     share: str = "role"
-    """Which agents share networks: role or none."""
+    """Which agents share networks: role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[int, ...] = (128, 128)

@@ -33,6 +33,7 @@ from demos.policies import EXPERTS, MLPPolicy, load_policy
 from demos.record import rollouts
 from demos.writer import describe
 from learners.lib.evaluation import EVALUATION_SEED, keep_better, normalized
+from learners.lib.outcomes import winning, wins_text
 from learners.lib.sources import Source, find, known_references
 from learners.lib.statistics import mean_interval
 from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
@@ -154,6 +155,7 @@ def summarize(vec: Any, played: dict[str, Any]) -> dict[str, Any]:
         "length": float(played["lengths"].mean()),
         "ended_early": float(played["early"].mean()),
         "metrics": {name: float(np.mean(x)) for name, x in played["metrics"].items()},
+        **winning(played["metrics"]),
         "episodes": len(returns),
         "seed": EVALUATION_SEED,
         "episode_returns": [round(float(x), 4) for x in per_episode],
@@ -252,6 +254,8 @@ def show(result: dict[str, Any], title: str, console: Console) -> None:
     for name, value in result["agent_returns"].items():
         table.add_row(f"return of {name}", f"{value:.2f}")
     table.add_row("rounds", f"{result['length']:.1f}, {result['ended_early']:.1%} ended early")
+    if "win_rate" in result:
+        table.add_row("win rate, 95 % interval", f"{wins_text(result)} (Wilson)")
     for name, value in result["metrics"].items():
         table.add_row(name.replace("_", " "), f"{value:.3f}")
     first = result["seed"]

@@ -59,7 +59,7 @@ class Args(Settings):
     eigen_every: int = 2
     """Updates between eigendecompositions of the Fisher factors."""
     share: str = "role"
-    """Which agents share networks: role or none."""
+    """Which agents share networks: role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[int, ...] = (128, 128)

@@ -5,7 +5,8 @@
 
 Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation.json) and writes
 - `report.md`: everything below in one page; cells that were not run say so;
-- `curves_TASK.png`, `returns_TASK.png`: returns in training and evaluated;
+- `curves_TASK.png`, `returns_TASK.png`: returns in training and evaluated; `wins_TASK.png`: win rates in
+  training, of games that say who won;
 - `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell;
 - `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
   stratified bootstrap intervals; each number of demonstrations by itself, and all together (`all`);
@@ -201,6 +202,9 @@ def write(report: Report, out: Path) -> list[Path]:
         if any(len(r.steps) for r in here):
             written.append(out / f"curves_{slug(task)}.png")
             plots.curves(written[-1], task, here, known, color)
+        if any(np.isfinite(r.wins).any() for r in here):
+            written.append(out / f"wins_{slug(task)}.png")
+            plots.curves(written[-1], task, here, {}, color, "win_rate")
         part = {k: v for k, v in report.table.items() if k[0] == task}
         written.append(out / f"returns_{slug(task)}.png")
         plots.finals(written[-1], task, part, known, color)
@@ -236,6 +240,13 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
+def wins(cell: Figures) -> str:
+    """`97.5 % [96.3, 98.3]`; nothing where the game does not say who won."""
+    if cell.win_rate is None or cell.win_low is None or cell.win_high is None:
+        return ""
+    return f"{100 * cell.win_rate:.1f} % [{100 * cell.win_low:.1f}, {100 * cell.win_high:.1f}]"
+
+
 def cell_text(cell: Figures | None) -> str:
     """A cell of the Markdown table."""
     if cell is None:
@@ -247,6 +258,8 @@ def cell_text(cell: Figures | None) -> str:
         text += "ᵉ"
     if cell.normalized is not None:
         text += f", normalized {cell.normalized:.3f}"
+    if cell.win_rate is not None:
+        text += f", wins {wins(cell)}"
     seeds = cell.state or f"{cell.seeds} seed{'s' * (cell.seeds > 1)}"
     return f"{text}, {seeds}"
 
@@ -257,7 +270,7 @@ def markdown(report: Report, files: set[str]) -> str:
         "# Results", "",
         "Mean evaluated return **±** standard deviation over episodes, [95 % interval of the mean]: the wider "
         "one of Student's t over seeds (three or more) and, marked ᵉ, over episodes. Normalized: 0 is "
-        "random play, 1 the expert. –: not planned.", "",
+        "random play, 1 the expert. Wins: share of the episodes, with its interval. –: not planned.", "",
     ]  # fmt: skip
     for task in report.tasks:
         known = ", ".join(
@@ -273,7 +286,7 @@ def markdown(report: Report, files: set[str]) -> str:
         for name in report.algorithms:
             texts = [cell_text(report.table.get((task, name, n))) for n in numbers]
             lines.append(f"| {name} | {' | '.join(texts)} |")
-        names = [f"{kind}_{slug(task)}.png" for kind in ("returns", "curves")]
+        names = [f"{kind}_{slug(task)}.png" for kind in ("returns", "curves", "wins")]
         lines += ["", *(f"![{n.split('_')[0]}]({n})" for n in names if n in files), ""]
     lines += _aggregate_page(report) + _cross_play_page(report)
     if report.remarks:
@@ -359,7 +372,9 @@ def _metrics(values: Sequence[float], references: Mapping[str, float]) -> dict[s
 def show(report: Report, console: Console) -> None:
     """Print the tables."""
     for task in report.tasks:
-        columns = ("algorithm", "demos", "return ± sd", "95 % interval", "norm.", "seeds")
+        columns = ["algorithm", "demos", "return ± sd", "95 % interval", "norm.", "seeds"]
+        won = any(c.win_rate is not None for key, c in report.table.items() if key[0] == task)
+        columns += ["wins, 95 % interval"] * won
         table = Table(*columns, title=task, title_justify="left")
         for (t, algorithm, number), c in sorted(report.table.items(), key=order):
             if t != task:
@@ -376,6 +391,7 @@ def show(report: Report, console: Console) -> None:
                 f"{c.low:.2f} to {c.high:.2f}{mark}",
                 "" if c.normalized is None else f"{c.normalized:.3f}",
                 c.state.removesuffix(" seeds") or str(c.seeds),
+                *[wins(c)] * won,
             )
         console.print(table)
     if any(c.interval == "episodes" for c in report.table.values()):

@@ -12,6 +12,7 @@ import torch
 from learners.lib.files import write_json
 from learners.lib.game import make_game
 from learners.lib.networks import Policy
+from learners.lib.outcomes import winning
 from learners.lib.rollout import bounds_of, within
 from learners.lib.settings import Settings
 
@@ -31,7 +32,8 @@ def evaluate(
 
     Returns:
         `return`: undiscounted true return averaged over the agents that the game counts, its `sd` over episodes and its 95 %
-        `confidence_interval`; `agent_returns`, mean per agent; `length`, mean rounds.
+        `confidence_interval`; `agent_returns`, mean per agent; `length`, mean rounds; `metrics`, means of the
+        game's own figures, and `win_rate` with `win_interval` where the game says who won.
     """
     episodes = episodes or args.eval_episodes
     device = torch.device(device)
@@ -40,22 +42,32 @@ def evaluate(
     observations, info = vec.reset(seed=EVALUATION_SEED)
     returns = torch.zeros(episodes, vec.num_agents)
     lengths = torch.zeros(episodes)
+    metrics = {name: torch.zeros(episodes) for name in vec.metrics}
+    memory = torch.zeros(episodes, vec.num_agents, policy.memory_size, device=device)
     bounds = bounds_of(vec, device)
     running = torch.ones(episodes, dtype=torch.bool)
     while bool(running.any()):
         mask = torch.as_tensor(info["action_mask"]) if vec.discrete else None
-        actions = policy.act(torch.as_tensor(observations), mask, rng)
+        recalled = (
+            (memory, torch.as_tensor(info["participation"]).bool()) if policy.memory_size else ()
+        )
+        actions = policy.act(torch.as_tensor(observations), mask, rng, *recalled)
         observations, _, terminated, truncated, info = vec.step(within(bounds, actions))
         ended = torch.as_tensor(terminated).cpu() | torch.as_tensor(truncated).cpu()
         first = ended & running
         if bool(first.any()):
             returns[first] = torch.as_tensor(info["episode_return"]).cpu()[first]
             lengths[first] = torch.as_tensor(info["episode_length"]).cpu()[first].float()
+            for name, values in metrics.items():
+                values[first] = torch.as_tensor(info["metrics"][name]).cpu()[first]
             running &= ~ended
     vec.close()
     counted = vec.metadata.get("return_agents")
-    return summary(returns, lengths, vec.agents, counted) | {
-        "mode": "greedy" if greedy else "sample"
+    return {
+        **summary(returns, lengths, vec.agents, counted),
+        "metrics": {name: float(values.mean()) for name, values in metrics.items()},
+        **winning(metrics),
+        "mode": "greedy" if greedy else "sample",
     }
 
 

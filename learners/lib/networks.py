@@ -1,8 +1,9 @@
 """Small networks, policies that share them between like agents, and the policy file.
 
 Agents with the same role and the same spaces form a *group* and share one network (`share="role"`), or every
-agent has its own (`share="none"`). A policy maps observations (E, N, D) to actions (E, N) for discrete
-games or (E, N, A) for continuous ones, with one batched forward per group.
+agent has its own (`share="none"`), or there is one for all (`share="all"`). A policy maps observations
+(E, N, D) to actions (E, N) for discrete games or (E, N, A) for continuous ones, with one batched forward per
+group.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from learners.lib.recurrent import GRU
+
 FORMAT = "mail_envs policy 1"
 FORBIDDEN = (
     -1e10
@@ -25,10 +28,18 @@ FORBIDDEN = (
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input."""
+    """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input.
+
+    With `recurrent`, a GRU follows the hidden layers, as wide as the last of them.
+    """
 
     def __init__(
-        self, sizes: list[int], gain: float = 1.0, activation: str = "relu", log_std: int = 0
+        self,
+        sizes: list[int],
+        gain: float = 1.0,
+        activation: str = "relu",
+        log_std: int = 0,
+        recurrent: bool = False,
     ):
         super().__init__()
         self.layers: Any = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -38,6 +49,7 @@ class MLP(nn.Module):
             nn.init.orthogonal_(layer.weight, hidden if k < len(self.layers) - 1 else gain)
             nn.init.zeros_(layer.bias)
         self.log_std = nn.Parameter(torch.zeros(log_std)) if log_std else None
+        self.gru = GRU(sizes[-2]) if recurrent else None
         self.limit: float | None = None
         self.register_buffer("mean", None)
         self.register_buffer("std", None)
@@ -56,21 +68,46 @@ class MLP(nn.Module):
         self.std = torch.cat([std, std.new_ones(tail)]).to(device)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Outputs (B, outputs) of inputs (B, D), without a memory."""
+        if self.gru is not None:
+            raise TypeError("a recurrent network needs its memory: use `sequence`")
+        return self.layers[-1](self._features(x))
+
+    def sequence(
+        self, x: Tensor, memory: Tensor, acts: Tensor, fresh: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs (L, B, outputs) of L rounds (L, B, D), and the memories (L, B, H) after them.
+
+        `memory`, `acts` and `fresh` are those of `GRU`; networks without one have H = 0.
+        """
+        x, memories = self._features(x), memory.expand(len(x), *memory.shape)
+        if self.gru is not None:
+            x, memories = self.gru(x, memory, acts, fresh)
+        return self.layers[-1](x), memories
+
+    def _features(self, x: Tensor) -> Tensor:
         if self.mean is not None:
             x = (x - self.mean) / self.std
             if self.limit is not None:
                 x = x.clamp(-self.limit, self.limit)
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
-        return self.layers[-1](x)
+        return x
 
 
 def group_agents(agents: list[str], spaces: list, share: str) -> list[int]:
-    """Number of each agent's group: agents of one role whose spaces (any comparable) are equal share one."""
+    """Number of each agent's group: agents of one role whose spaces (any comparable) are equal share one.
+
+    `share`: "role"; "none", every agent is a group of its own; "all", there is one group.
+    """
     if share == "none":
         return list(range(len(agents)))
+    if share == "all":
+        if any(space != spaces[0] for space in spaces):
+            raise ValueError("share='all' needs agents with equal spaces; choose role")
+        return [0] * len(agents)
     if share != "role":
-        raise ValueError(f"share={share!r} is unknown; choose role or none")
+        raise ValueError(f"share={share!r} is unknown; choose role, none or all")
     kinds: list = []
     for agent, space in zip(agents, spaces, strict=True):
         kind = (agent.rsplit("_", 1)[0], space)
@@ -88,6 +125,8 @@ class Policy(nn.Module):
         action_dims: every agent's number of discrete actions, or of components of continuous ones, (N,);
             alike within a group. Actions are padded to A, the largest, with zeros.
         agent_id: append the one-hot index of the agent inside its group to the observation.
+        recurrent: agents remember; `memory_size` is the width H of what they do, 0 otherwise.
+        gain: scale of the initial weights of the last layer; None: 1 for logits, 0.01 for means.
     """
 
     def __init__(
@@ -99,8 +138,13 @@ class Policy(nn.Module):
         hidden: tuple[int, ...] = (128, 128),
         activation: str = "relu",
         agent_id: bool = False,
+        recurrent: bool = False,
+        gain: float | None = None,
     ):
         super().__init__()
+        self.memory_size = hidden[-1] if recurrent else 0
+        if gain is None:
+            gain = 1.0 if discrete else 0.01
         self.groups, self.observation_dims = list(groups), list(observation_dims)
         self.action_dims, self.num_actions = list(action_dims), max(action_dims)
         self.discrete, self.activation, self.agent_id = discrete, activation, agent_id
@@ -110,9 +154,10 @@ class Policy(nn.Module):
         self.networks: Any = nn.ModuleList(
             MLP(
                 [d + len(m) * agent_id, *hidden, n],
-                gain=1.0 if discrete else 0.01,
+                gain=gain,
                 activation=activation,
                 log_std=0 if discrete else n,
+                recurrent=recurrent,
             )
             for d, m, n in zip(self.dims, self.members, self.outputs, strict=True)
         )
@@ -141,11 +186,25 @@ class Policy(nn.Module):
             network.normalize_with(rows, tail=len(self.members[g]) * self.agent_id)
 
     # ---------------------------------------------------------------------------------------- acting
-    def act(self, observations: Tensor, mask: Tensor | None, rng: torch.Generator | None) -> Tensor:
-        """Sampled actions (E, N[, A]) of observations (E, N, D); rng=None takes the most likely ones."""
+    def act(
+        self,
+        observations: Tensor,
+        mask: Tensor | None,
+        rng: torch.Generator | None,
+        memory: Tensor | None = None,
+        acts: Tensor | None = None,
+    ) -> Tensor:
+        """Sampled actions (E, N[, A]) of observations (E, N, D); rng=None takes the most likely ones.
+
+        Recurrent policies are given what agents remember, (E, N, H), zeros when an episode begins, and who
+        acts, bool (E, N): their memories move on, in place.
+        """
         parts = []
         for g, network in enumerate(self.networks):
-            out = network(self.inputs(g, observations))
+            if memory is None or acts is None:
+                out = network(self.inputs(g, observations))
+            else:
+                out = self._recall(g, observations, memory, acts)
             if self.discrete:
                 out = masked(out, None if mask is None else self.rows(g, mask))
                 if (
@@ -164,12 +223,25 @@ class Policy(nn.Module):
         order = [i for members in self.members for i in members]
         return torch.cat(parts, 1)[:, [order.index(i) for i in range(len(order))]]
 
+    def _recall(self, g: int, observations: Tensor, memory: Tensor, acts: Tensor) -> Tensor:
+        """Outputs of group g's network for one round; moves the group's part of `memory` on."""
+        inputs, before = self.inputs(g, observations), self.rows(g, memory)
+        acting = self.rows(g, acts).unsqueeze(0)
+        out, after = self.networks[g].sequence(inputs.unsqueeze(0), before, acting)
+        memory[:, self.members[g]] = after[0].view(len(memory), -1, memory.shape[2])
+        return out[0]
+
     # ------------------------------------------------------------------------- likelihoods, per group
     def log_prob(
         self, g: int, inputs: Tensor, actions: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Log-likelihood and entropy per row of group g, both (rows,)."""
-        out = self.networks[g](inputs)
+        return self.likelihood(g, self.networks[g](inputs), actions, mask)
+
+    def likelihood(
+        self, g: int, out: Tensor, actions: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """`log_prob` from the network's outputs (rows, outputs)."""
         if self.discrete:
             logs = torch.log_softmax(masked(out, mask), -1)
             return logs.gather(1, actions.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(1)
@@ -222,6 +294,9 @@ def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
             tensors[f"group{g}.std"] = network.std[: policy.dims[g]].cpu().contiguous()
         if network.log_std is not None:
             tensors[f"group{g}.log_std"] = network.log_std.detach().cpu()
+        if network.gru is not None:
+            for name, parameter in network.gru.named_parameters():
+                tensors[f"group{g}.gru.{name}"] = parameter.detach().cpu().contiguous()
     fields = {
         "format": FORMAT,
         "groups": policy.groups,
@@ -229,6 +304,7 @@ def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
         "distribution": "categorical" if policy.discrete else "gaussian",
         "agent_id": policy.agent_id,
         "observation_dims": policy.observation_dims,
+        "recurrent": True if policy.memory_size else None,
         **metadata,
     }
     text = {
@@ -257,7 +333,9 @@ def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
     hidden = tuple(tensors[f"group0.{k}.weight"].shape[0] for k in range(depth - 1))
     action_dims = [tensors[f"group{g}.{depth - 1}.weight"].shape[0] for g in groups]
     discrete = fields["distribution"] == "categorical"
-    policy = Policy(groups, dims, action_dims, discrete, hidden, fields["activation"], agent_id)
+    recurrent = fields.get("recurrent", False)
+    activation = fields["activation"]
+    policy = Policy(groups, dims, action_dims, discrete, hidden, activation, agent_id, recurrent)
     with torch.no_grad():
         for g, network in enumerate(policy.networks):
             for k, layer in enumerate(network.layers):
@@ -269,6 +347,9 @@ def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
                 network.std = torch.cat([std, std.new_ones(sizes[g])])
             if network.log_std is not None:
                 network.log_std.copy_(tensors[f"group{g}.log_std"])
+            if network.gru is not None:
+                for name, parameter in network.gru.named_parameters():
+                    parameter.copy_(tensors[f"group{g}.gru.{name}"])
     return policy, fields
 
 

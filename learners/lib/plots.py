@@ -33,39 +33,42 @@ def curves(
     records: Sequence[RunRecord],
     references: Mapping[str, float],
     color: Mapping[str, str],
+    figure: str = "return",
 ) -> None:
-    """Training return against environment steps: a panel per number of demonstrations.
+    """Training return, or `figure` "win_rate", against environment steps: a panel per number of demonstrations.
 
     A line is the mean over seeds, its band from the lowest to the highest seed. Algorithms without such a
-    curve (behavioral cloning does not play while it trains) are level lines at their evaluated return.
+    curve (behavioral cloning does not play while it trains) are level lines at what was evaluated.
     """
     numbers = sorted({r.key[2] for r in records}, key=lambda n: -1 if n is None else n)
-    figure, panels = _panels(len(numbers))
+    picture, panels = _panels(len(numbers))
     for axes, number in zip(panels, numbers):
         here = [r for r in records if r.key[2] == number]
         last = max((r.steps[-1] for r in here if len(r.steps)), default=1.0)
         for algorithm in color:
             runs = [r for r in here if r.algorithm == algorithm]
-            _draw_runs(axes, runs, last, color[algorithm])
+            _draw_runs(axes, runs, last, color[algorithm], figure)
         _draw_references(axes, references)
         axes.set(title=demos_text(number), xlabel="environment steps")
-    panels[0].set_ylabel("return")
-    _save(figure, path, f"{task}: return in training")
+    name = figure.replace("_", " ")
+    panels[0].set_ylabel(name)
+    _save(picture, path, f"{task}: {name} in training")
 
 
-def _draw_runs(axes, runs: Sequence[RunRecord], last: float, color: str) -> None:
+def _draw_runs(axes, runs: Sequence[RunRecord], last: float, color: str, figure: str) -> None:
     if not runs:
         return
     label = runs[0].algorithm
     with_curve = [r for r in runs if len(r.steps)]
     if not with_curve:
-        finals = [r.evaluation["return"] for r in runs if r.evaluation]
+        finals = [r.evaluation[figure] for r in runs if r.evaluation and figure in r.evaluation]
         if finals:
             axes.axhline(np.mean(finals), color=color, linewidth=1.5, label=label + ", evaluated")
         return
     count = min(BINS, max(len(r.steps) for r in with_curve))
     edges = np.linspace(0, last, count + 1)
-    lines = np.array([binned(r.steps, r.returns, edges) for r in with_curve])
+    curves = [r.wins if figure == "win_rate" else r.returns for r in with_curve]
+    lines = np.array([binned(r.steps, y, edges) for r, y in zip(with_curve, curves)])
     seen = ~np.isnan(lines).any(axis=0)
     x, lines = (edges[:-1] + edges[1:])[seen] / 2, lines[:, seen]
     axes.plot(x, lines.mean(axis=0), color=color, linewidth=1.5, label=label)

@@ -22,7 +22,7 @@ from learners.lib.evaluation import normalized
 from learners.lib.game import game_arguments
 from learners.lib.settings import read_config
 from learners.lib.sources import known_references, sweep_name
-from learners.lib.statistics import mean_interval
+from learners.lib.statistics import mean_interval, wilson_interval
 
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds says nothing
 INCIDENTAL = {
@@ -35,7 +35,10 @@ Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end."""
+    """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end.
+
+    `wins`: the win rates that go with the returns, NaN where the game does not say who won.
+    """
 
     folder: Path
     config: dict[str, Any]
@@ -43,6 +46,7 @@ class RunRecord:
     steps: np.ndarray
     returns: np.ndarray
     algorithm: str = ""
+    wins: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     @property
     def task(self) -> str:
@@ -65,7 +69,8 @@ class Figures:
 
     `sd_seeds` is that of the runs' means, `sd_episodes` that within a run. The 95 % interval `low` to `high`
     of the mean is the wider one of two, and `interval` says which: over `seeds` (Student's t, three or more)
-    or over `episodes` (normal; runs are evaluated on the same starts, so more seeds do not narrow it).
+    or over `episodes` (normal; runs are evaluated on the same starts, so more seeds do not narrow it). So is
+    that of the win rate, where Wilson's interval is the one over episodes.
     """
 
     seeds: int
@@ -78,6 +83,9 @@ class Figures:
     high: float | None = None
     interval: str = ""
     normalized: float | None = None
+    win_rate: float | None = None
+    win_low: float | None = None
+    win_high: float | None = None
 
     @property
     def state(self) -> str:
@@ -125,9 +133,9 @@ def read_run(folder: Path) -> RunRecord:
         except json.JSONDecodeError:
             continue
         if "return" in record:
-            points.append((record["step"], record["return"]))
-    steps, returns = np.array(points, np.float64).reshape(-1, 2).T
-    return RunRecord(folder, read_config(folder), evaluation, steps, returns)
+            points.append((record["step"], record["return"], record.get("win_rate", np.nan)))
+    steps, returns, wins = np.array(points, np.float64).reshape(-1, 3).T
+    return RunRecord(folder, read_config(folder), evaluation, steps, returns, wins=wins)
 
 
 def with_names(records: list[RunRecord]) -> list[RunRecord]:
@@ -233,7 +241,20 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
         high=high,
         interval=kind,
         normalized=normalized(mean, references),
+        **win_figures(results),
     )
+
+
+def win_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Win rate of a cell's evaluations and its interval; {} where the game does not say who won."""
+    rates = [float(e["win_rate"]) for e in results if e.get("win_rate") is not None]
+    if not rates:
+        return {}
+    mean, _, over_seeds = mean_interval(rates)
+    low, high = wilson_interval(mean, max(int(e.get("episodes") or 1) for e in results))
+    if over_seeds and len(rates) >= ENOUGH_SEEDS and over_seeds[1] - over_seeds[0] > high - low:
+        low, high = max(over_seeds[0], 0.0), min(over_seeds[1], 1.0)
+    return {"win_rate": mean, "win_low": low, "win_high": high}
 
 
 def normalized_scores(
@@ -252,6 +273,7 @@ def normalized_scores(
 
 def binned(steps: np.ndarray, returns: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Mean return between each two edges (B+1,) of steps; NaN where there is none. float64 (B,)."""
+    steps, returns = steps[~np.isnan(returns)], returns[~np.isnan(returns)]
     place = np.searchsorted(edges, steps, side="left") - 1
     inside = (place >= 0) & (place < len(edges) - 1)
     counts = np.bincount(place[inside], minlength=len(edges) - 1)

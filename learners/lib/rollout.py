@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from demos.actions import action_bounds, own_actions
+from learners.lib.outcomes import WON
 
 
 class Rollout:
@@ -14,10 +17,19 @@ class Rollout:
     observations (T+1, E, N, D) float32, participation (T+1, E, N) bool, action_mask (T+1, E, N, A) int8 or
     None, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N), terminated and truncated
     (T, E) bool; valid where an episode ended: final_observations (T, E, N, D), episode_return (T, E, N),
-    episode_length (T, E).
+    episode_length (T, E), metrics (T, E) by name. For learners that ask for it: what the agents of a recurrent
+    policy remember before each round, memory (T+1, E, N, H); states (T+1, E, S) and final_states (T, E, S),
+    where S = 0 unless `state`.
     """
 
-    def __init__(self, vec, rounds: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        vec,
+        rounds: int,
+        device: torch.device | str = "cpu",
+        memory: int = 0,
+        state: bool = False,
+    ):
         E, N, D = vec.num_envs, vec.num_agents, max(vec.observation_dims)
         self.own = torch.as_tensor(own_actions(vec.action_dims), device=device).bool()
         self.bounds = bounds_of(vec, device)
@@ -42,6 +54,10 @@ class Rollout:
         self.final_observations = empty(rounds, E, N, D)
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
+        self.metrics = {name: empty(rounds, E) for name in vec.metrics}
+        self.memory = empty(rounds + 1, E, N, memory)
+        S = math.prod(vec.state_space.shape) if state else 0
+        self.states, self.final_states = empty(rounds + 1, E, S), empty(rounds, E, S)
         self.counted = [
             vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents
         ]
@@ -55,22 +71,29 @@ class Rollout:
         """Start the copies with seeds seed ... seed + E - 1."""
         observations, info = self.vec.reset(seed=seed)
         self._enter(self.rounds, observations, info)
+        self.memory[self.rounds] = 0.0
 
     def _enter(self, t: int, observations, info) -> None:
         self.observations[t].copy_(torch.as_tensor(observations))
         self.participation[t].copy_(torch.as_tensor(info["participation"]))
         if self.action_mask is not None:
             self.action_mask[t].copy_(torch.as_tensor(info["action_mask"]))
+        if self.states.numel():
+            self.states[t].copy_(torch.as_tensor(info["state"]))
 
     @torch.inference_mode()
     def collect(self, policy, rng: torch.Generator) -> Rollout:
         """Play T rounds with sampled actions, going on where the previous fragment stopped."""
-        for x in (self.observations, self.participation, self.action_mask):
-            if x is not None:
-                x[0].copy_(x[self.rounds])
+        for x in self._rows().values():
+            x[0].copy_(x[self.rounds])
         for t in range(self.rounds):
             mask = None if self.action_mask is None else self.action_mask[t]
-            actions = policy.act(self.observations[t], mask, rng)
+            if self.memory.numel():
+                self.memory[t + 1].copy_(self.memory[t])
+                memory = (self.memory[t + 1], self.participation[t])
+            else:
+                memory = ()
+            actions = policy.act(self.observations[t], mask, rng, *memory)
             observations, rewards, terminated, truncated, info = self.vec.step(
                 within(self.bounds, actions)
             )
@@ -81,6 +104,12 @@ class Rollout:
             self.final_observations[t].copy_(torch.as_tensor(info["final_observation"]))
             self.episode_return[t].copy_(torch.as_tensor(info["episode_return"]))
             self.episode_length[t].copy_(torch.as_tensor(info["episode_length"]))
+            for name, values in self.metrics.items():
+                values[t].copy_(torch.as_tensor(info["metrics"][name]))
+            if self.states.numel():
+                self.final_states[t].copy_(torch.as_tensor(info["final_state"]))
+            if self.memory.numel():
+                self.memory[t + 1][self.terminated[t] | self.truncated[t]] = 0.0
             self._enter(t + 1, observations, info)
         return self
 
@@ -97,12 +126,16 @@ class Rollout:
         return self.action_mask[:-1].flatten(0, 1)
 
     def episodes(self) -> dict[str, float]:
-        """Number, mean true return (averaged over agents) and mean length of the episodes that ended."""
+        """Of the episodes that ended: number, mean true return (over agents), length, metrics and win rate."""
         ended = self.terminated | self.truncated
         count = int(ended.sum())
         if not count:
             return {"episodes": 0}
+        metrics = {name: float(x[ended].mean()) for name, x in self.metrics.items()}
+        wins = [metrics[name] for name in WON if name in metrics]
         return {
+            **metrics,
+            **({"win_rate": wins[0]} if wins else {}),
             "episodes": count,
             "return": float(self.episode_return[ended][:, self.counted].mean()),
             "length": float(self.episode_length[ended].float().mean()),
@@ -110,9 +143,14 @@ class Rollout:
 
     def state_dict(self) -> dict:
         """The row where the next fragment begins, and the state of the game."""
-        names = ("observations", "participation", "action_mask")
-        rows = {n: getattr(self, n)[self.rounds] for n in names if getattr(self, n) is not None}
+        rows = {name: x[self.rounds] for name, x in self._rows().items()}
         return {"rows": rows, "game": self.vec.get_state()}
+
+    def _rows(self) -> dict[str, Tensor]:
+        """The tensors whose last row is where the next fragment begins."""
+        names = ("observations", "participation", "action_mask", "memory", "states")
+        found = {n: getattr(self, n) for n in names}
+        return {n: x for n, x in found.items() if x is not None and x.numel()}
 
     def load_state_dict(self, state: dict) -> None:
         for name, row in state["rows"].items():

@@ -27,6 +27,7 @@ from learners.lib.evaluation import evaluate, keep_better, normalized
 from learners.lib.files import write_text
 from learners.lib.game import game_arguments
 from learners.lib.networks import Policy, save_policy
+from learners.lib.outcomes import wins_text
 from learners.lib.settings import check_changes, parse
 from mail_envs.commands.arguments import game_id
 from mail_envs.commands.errors import exit_status
@@ -173,6 +174,7 @@ class Run:
         shown = {
             "return": "return",
             "norm": "normalized_return",
+            "wins": "win_rate",
             "loss": "loss",
             "disc": "disc_loss",
         }
@@ -233,6 +235,8 @@ class Run:
             text += f", {result['cloned_return']:.2f} by cloning alone"
         if result["normalized_return"] is not None:
             text += f", normalized {result['normalized_return']:.3f}"
+        if "win_rate" in result:
+            text += f", wins {wins_text(result)}"
         self.say(f"{text} over {result['episodes']} episodes; {self.folder}")
         if kept:
             self.say(kept)

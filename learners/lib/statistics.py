@@ -37,6 +37,16 @@ def mean_interval(
     return mean, sd, (mean - half, mean + half)
 
 
+def wilson_interval(rate: float, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of a share `rate` of `count` trials; it is inside [0, 1] and never empty."""
+    from scipy.stats import norm
+
+    z2 = float(norm.ppf((1 + confidence) / 2)) ** 2 / count
+    center = (rate + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * rate * (1 - rate) + z2 * z2 / 4) / (1 + z2)
+    return max(center - half, 0.0), min(center + half, 1.0)
+
+
 def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
     """Interquartile mean: the mean without the lowest and the highest quarter of the scores."""
     ordered = np.sort(np.asarray(scores, np.float64), axis=axis)

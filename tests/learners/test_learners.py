@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import mail_envs
-from learners import amagail, bc, evaluate, mack, magail
+from learners import amagail, bc, evaluate, ippo, mack, magail
 from learners.lib.checkpoints import checkpoints
 from learners.lib.networks import read_policy
 from learners.lib.results import read_run
@@ -36,6 +36,7 @@ TINY = {
 IMITATION = {"num_demos": 5, "warm_start": 20}
 LEARNERS = {
     "mack": (mack, TINY),
+    "ippo": (ippo, TINY),
     "bc": (
         bc,
         {k: v for k, v in TINY.items() if k not in ("num_envs", "rounds")}
@@ -44,6 +45,7 @@ LEARNERS = {
     "magail": (magail, {**TINY, **IMITATION, "disc_first": 2}),
     "amagail": (amagail, {**TINY, **IMITATION, "disc_first": 2}),
 }
+FROM_REWARDS = ("mack", "ippo")  # they need no demonstrations
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def demonstrations(tmp_path_factory) -> str:
 
 def arguments(name: str, demonstrations: str, folder: Path, **changes):
     module, settings = LEARNERS[name]
-    extra = {} if name == "mack" else {"demos": demonstrations}
+    extra = {} if name in FROM_REWARDS else {"demos": demonstrations}
     return module.Args(**{**settings, **extra, "run_dir": str(folder), **changes})
 
 
@@ -82,13 +84,15 @@ def test_a_run_leaves_a_whole_folder(name, demonstrations, tmp_path):
     }
 
 
-@pytest.mark.parametrize("optimizer", ["kfac", "adam"])
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [*((n, o) for n in LEARNERS if n != "ippo" for o in ("kfac", "adam")), ("ippo", None)],
+)
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
     name, optimizer, demonstrations, tmp_path, monkeypatch
 ):
     module = LEARNERS[name][0]
-    changes = {"eval_episodes": 0, "optimizer": optimizer}
+    changes = {"eval_episodes": 0, **({"optimizer": optimizer} if optimizer else {})}
     module.train(arguments(name, demonstrations, tmp_path / "whole", **changes))
 
     from learners.lib import run as runs
@@ -177,7 +181,7 @@ def test_agents_may_have_unlike_actions(name, env, set, tmp_path):
     """And the torch policy of a run and the NumPy policy of its file are the same policy."""
     module, settings = LEARNERS[name]
     changes = {"steps": min(settings["steps"], 300), "env": env, "set": set, "eval_episodes": 400}
-    if name != "mack":
+    if name not in FROM_REWARDS:
         changes["demos"] = "random"
     args = module.Args(**{**settings, **changes, "run_dir": str(tmp_path / "run")})
     result = module.train(args)
@@ -230,7 +234,7 @@ def test_command_line(name, tmp_path):
         "5",
     ]
     words += ["--steps", "20" if name == "bc" else "2000"]
-    words += [] if name == "mack" else ["--demos", "random", "--num-demos", "4"]
+    words += [] if name in FROM_REWARDS else ["--demos", "random", "--num-demos", "4"]
     done = subprocess.run(
         [sys.executable, "-m", f"learners.{name}", *words], cwd=ROOT, capture_output=True, text=True
     )

@@ -100,8 +100,11 @@ def test_agents_of_one_role_and_equal_spaces_share_a_network():
     assert group_agents(agents, [14, 16, 16, 16], "role") == [0, 1, 1, 1]
     assert group_agents(agents, [14, 16, 16, 18], "role") == [0, 1, 1, 2]
     assert group_agents(agents, [14, 16, 16, 16], "none") == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="share"):
-        group_agents(agents, [1, 1, 1, 1], "all")
+    assert group_agents(agents, [16, 16, 16, 16], "all") == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match="equal spaces"):
+        group_agents(agents, [14, 16, 16, 16], "all")
+    with pytest.raises(ValueError, match="share='some' is unknown"):
+        group_agents(agents, [1, 1, 1, 1], "some")
 
 
 @pytest.mark.parametrize("discrete", [True, False])

@@ -17,6 +17,7 @@ from learners.lib.statistics import (
     mean_interval,
     probability_of_improvement,
     stratified_bootstrap,
+    wilson_interval,
 )
 from learners.report import Args, build, main, write
 
@@ -61,6 +62,12 @@ def test_the_interval_of_a_mean_is_students():
     assert (mean, sd) == (2.0, 1.0)
     assert interval == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), rel=1e-6)
     assert mean_interval([7.0]) == (7.0, 0.0, None)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    assert wilson_interval(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson_interval(0.0, 20) == pytest.approx((0.0, 0.1611252), abs=1e-6)
+    assert wilson_interval(1.0, 1000)[1] == 1.0
 
 
 def test_iqm_drops_a_quarter_on_both_sides():
@@ -111,6 +118,28 @@ def test_bins_average_what_lies_in_them():
 
 
 # --------------------------------------------------------------------------------------------- reports
+def test_win_rates_are_reported_where_a_game_has_them(runs, tmp_path, capsys):
+    for seed, rate in enumerate((0.9, 0.96, 0.99)):
+        folder = runs / f"ippo_{seed}"
+        make_run(folder, "ippo", seed=seed, value=20.0, env="coop_nav", num_demos=None)
+        lines = (folder / "metrics.jsonl").read_text().splitlines()[:-1]
+        lines = [json.dumps({**json.loads(x), "win_rate": k / 30}) for k, x in enumerate(lines)]
+        (folder / "metrics.jsonl").write_text("\n".join(lines))
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        (folder / "evaluation.json").write_text(json.dumps({**evaluation, "win_rate": rate}))
+    assert main(Args((runs,), out=tmp_path / "out", resamples=200)) == 0
+    table = {r["algorithm"]: r for r in rows(tmp_path / "out" / "results.csv") if r["mean"]}
+    assert float(table["ippo"]["win_rate"]) == pytest.approx(0.95)
+    spread = 4.302653 * np.std([0.9, 0.96, 0.99], ddof=1) / 3**0.5
+    assert float(table["ippo"]["win_low"]) == pytest.approx(0.95 - spread, abs=1e-5)
+    assert float(table["ippo"]["win_high"]) == 1.0
+    assert table["amagail"]["win_rate"] == ""
+    page, printed = (tmp_path / "out" / "report.md").read_text(), capsys.readouterr().out
+    assert page.count("wins 95.0 % [") == 1 and "wins" in printed
+    assert "wins_coop_nav.png" in page and f"wins_{GAME}.png" not in page
+    assert (tmp_path / "out" / "wins_coop_nav.png").stat().st_size > 5000
+
+
 def test_tables_hold_means_intervals_and_gaps(runs, tmp_path):
     write(build(Args((runs,), resamples=200)), tmp_path / "out")
     table = {(r["algorithm"], r["num_demos"]): r for r in rows(tmp_path / "out" / "results.csv")}

@@ -1,0 +1,30 @@
+"""How often the agents won, in games that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from learners.lib.statistics import wilson_interval
+
+WON = ("battle_won", "won")  # metrics of games that are 1 when the agents won the episode, else 0
+
+
+def winning(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """`win_rate` and its 95 % `win_interval` (Wilson), of a metric's values per episode; {} without wins."""
+    for name in WON:
+        if name in metrics:
+            won = np.asarray(metrics[name], np.float64)
+            return {
+                "win_rate": float(won.mean()),
+                "win_interval": list(wilson_interval(won.mean(), len(won))),
+            }
+    return {}
+
+
+def wins_text(result: Mapping[str, Any]) -> str:
+    """`97.5 % (96.3 to 98.3)`."""
+    low, high = result["win_interval"]
+    return f"{result['win_rate']:.1%} ({low:.1%} to {high:.1%})"
