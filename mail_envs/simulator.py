@@ -183,6 +183,10 @@ def look(game: SimulatorGame, row: Row) -> None:
 
 def replay(game: SimulatorGame, row: Row) -> None:
     """Play the copy's episode again up to its present round; the buffers stay as they are."""
+    if not game.replayable:
+        raise RuntimeError(
+            f"{type(game).__name__} cannot go back to a saved state: its episodes do not follow from their seeds"
+        )
     record, rewards, metrics = row.record[0], np.zeros_like(row.rewards), np.zeros_like(row.metrics)
     game.reset(int(row.clock["seed"][0]))
     for t in range(int(row.clock["rounds"][0])):

@@ -52,6 +52,15 @@ def test_phi_as_an_action_and_history_dependent_players():
     assert_equal_rounds(kernel, twin, 60)
 
 
+def test_a_simulator_whose_seeds_do_not_decide_cannot_go_back():
+    game = Twin()
+    game.replayable = False
+    vector = VectorGame(game, mail_envs.Synchronous(), 1)
+    vector.reset(seed=0)
+    with pytest.raises(RuntimeError, match="Twin cannot go back"):
+        vector.set_state(vector.get_state())
+
+
 @pytest.mark.parametrize("name", ["coop_nav", "coop_nav continuous"])
 def test_a_saved_simulator_goes_on_where_it_was(name):
     kernel, twin = pair(name, 2)

@@ -107,4 +107,5 @@ for _id, _scenario in SCENARIOS.items():
         arguments={"battle": _id},
         family=_id.partition("_")[0],
         summary=_scenario.summary,
+        backends={"starcraft2": "mail_envs.adapters.starcraft2:StarCraft2"},
     )

@@ -1,0 +1,241 @@
+"""SMAC and SMACv2 in StarCraft II itself: `make("smac_3m", backend="starcraft2")`.
+
+```python
+env = mail_envs.make("smac_mmm", backend="starcraft2", player_function=mail_envs.Stochastic(0.5))
+vec = mail_envs.make_vec("smacv2_terran_5_vs_5", 8, backend="starcraft2", variant="epo", worker_timeout=300)
+```
+
+The battles of the packages `smac` and `smacv2` (github.com/oxwhirl), with the agents, spaces, masks, states, metrics and
+options of our own `smac_*` and `smacv2_*` games with `faithful=True`: from equal units both compute equal numbers.
+`docs/starcraft2.md` says how to install the packages and the game.
+
+**φ**: no order is sent, so that the unit goes on with its last one; with `null_orders="stop"` it is told to stop. In
+the state and in `obs_last_action` an agent that did not participate has no last action.
+
+**The limit** truncates, where the original says terminated. **Seeds**: StarCraft takes a seed only when it is started,
+and keeps drawing from it. The first episode's seed starts the game; later episodes go on from there, so that an episode
+can be had again neither from its seed nor from a saved state (`replayable` is False). SMACv2's teams, places and orders
+of looking do follow from each episode's seed.
+
+**If the game dies** during an episode, `step` raises `GameLost`, and the next reset starts another game. A worker
+process (`num_workers=1` or more) does so by itself: the episode ends with `info["worker_restarted"]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+from typing import Any
+
+import numpy as np
+
+from mail_envs.adapters.starcraft2_original import GameLost, import_colors, open_original, reseed
+from mail_envs.games.starcraft.game import StarCraft
+from mail_envs.games.starcraft.layout import NO_OP, STOP
+from mail_envs.simulator import SimulatorGame
+
+log = logging.getLogger(__name__)
+
+
+class StarCraft2(SimulatorGame):
+    """One battle of SMAC or SMACv2, played by StarCraft II.
+
+    Args:
+        battle, variant, null_orders: as for our own `StarCraft`.
+        start_noise: only 0: the maps decide where units start.
+        settings: arguments of the original's that our own game has not: `starcraft2_original.SETTINGS`.
+        **options: of `games.starcraft.options.Options`; `faithful=False` is our own game's.
+
+    Raises:
+        ImportError: without the packages, or with a protobuf that they cannot use. RuntimeError, from `reset`: without
+            the game or its maps. GameLost, from `step`: the game has died.
+    """
+
+    has_action_mask = True
+    replayable = False
+    key_actions = StarCraft.key_actions
+
+    def __init__(
+        self,
+        battle: str = "smac_3m",
+        variant: str = "standard",
+        null_orders: str = "keep",
+        start_noise: float = 0.0,
+        settings: dict[str, Any] | None = None,
+        **options: Any,
+    ):
+        _refuse_our_own(start_noise, options.pop("faithful", None))
+        ours = StarCraft(battle, variant, null_orders, faithful=True, **options)
+        self.scenario, self.options = ours.scenario, ours.options
+        self.agents, self.max_rounds = ours.agents, ours.max_rounds
+        self.observation_spaces, self.action_spaces = ours.observation_spaces, ours.action_spaces
+        self.state_space, self.metric_names = ours.state_space, ours.metric_names
+        self.metadata = {**ours.metadata, "backend": "starcraft2"}
+        self.settings = dict(settings or {})
+        self.env = open_original(self.scenario, self.options, self.settings)
+        self.core: Any = self.env.env if self.scenario.version == 2 else self.env
+        self.core.get_agent_action = self._order_of(self.core.get_agent_action)
+        self.core.episode_limit = self.max_rounds
+        self.absent_order = STOP if null_orders == "stop" else NO_OP
+        self.num_actions = self.core.n_actions
+        self.silent = np.zeros(len(self.agents), np.bool_)
+        self.running = False
+        self.bare_reward = self.core.max_reward  # without the enemies' health
+        self.max_reward: float | None = None
+        self.team_return = 0.0
+        self.chance = Chance(0)
+
+    def _order_of(self, original):
+        """The original's orders, but none for agents that are to keep their last one.
+
+        The original skips agents without an order, and has no action that means this: its no-op is for the dead.
+        """
+
+        def order(agent: int, action: int):
+            return None if self.silent[agent] else original(agent, action)
+
+        return order
+
+    def reset(self, seed):
+        try:
+            self._begin(seed)
+        except GameLost:
+            log.warning("StarCraft II has died since the last round; it is started again")
+            self._begin(seed)
+
+    def _begin(self, seed: int) -> None:
+        """A battle, in a new game if none is running."""
+        core = self.core
+        if not self.running:
+            core._episode_count = 0  # the original then launches a game
+            core._seed = self.settings.get("seed", seed % 2**31)
+        self.chance = Chance(seed)
+        if self.scenario.version == 2:
+            reseed(self.env.env_key_to_distribution_map, seed)
+        try:
+            with self.chance:
+                self.env.reset()  # SMACv2's may return None: `observe` asks for everything itself
+        except BaseException:
+            self.close()
+            raise
+        self.running = True
+        # Until the first battle has ended, the original would launch another game in every reset.
+        core._episode_count = max(core._episode_count, 1)
+        self._keep_scale()
+        self.team_return = 0.0
+
+    def _keep_scale(self) -> None:
+        """Scale rewards by the first battle's enemies, as the original does.
+
+        It adds their health whenever it looks at them during its first reset: again in every loop that it waits for
+        the last unit, and after every attempt that SMACv2 gives up.
+        """
+        if self.max_reward is None:
+            units = self.core.enemies.values()
+            self.max_reward = self.bare_reward + sum(u.health_max + u.shield_max for u in units)
+        self.core.max_reward = self.max_reward
+
+    def step(self, actions, acts, rewards, metrics):
+        orders, forget = self._orders(actions, acts)
+        try:
+            reward, over, info = self.env.step(orders)
+        except GameLost:
+            self.close()
+            raise
+        self.core.last_action[forget] = 0
+        self.team_return += reward
+        rewards[:] = reward
+        metrics[:] = *(float(info[name]) for name in self.metric_names[:3]), self.team_return
+        # The original calls its limit an end. Here the view truncates there, or later if it was told so.
+        return bool(over) and not info.get("episode_limit", False), False
+
+    def _orders(self, actions: np.ndarray, acts: np.ndarray) -> tuple[list[int], np.ndarray]:
+        """An action for every agent, and whose last action is none: bool (N,)."""
+        alive = self._alive()
+        forget = alive & (acts == 0)
+        self.silent = forget & (self.absent_order == NO_OP)
+        orders = np.where(alive, np.where(acts != 0, actions, self.absent_order), NO_OP)
+        return orders.tolist(), forget
+
+    def _alive(self) -> np.ndarray:
+        return np.array([self.core.agents[i].health > 0 for i in range(len(self.agents))])
+
+    def observe(self, observations, action_mask, alive, state):
+        with self.chance:  # to look is to tag enemies, in SMACv2: once per round
+            seen = self.env.get_obs()
+        observations[:] = seen
+        action_mask[:, : self.num_actions] = self.env.get_avail_actions()
+        alive[:] = self._alive()
+        together = self.options.obs_instead_of_state
+        state[:] = np.concatenate(seen) if together else self.env.get_state()
+
+    def picture(self):
+        if not self.running:
+            raise RuntimeError("there is no battle to be drawn: reset first")
+        try:
+            import_colors()
+            image = self.env.render(mode="rgb_array")
+        except Exception as error:
+            raise RuntimeError(
+                f"the renderer of the original failed ({type(error).__name__}: {error}); it needs pygame"
+            ) from error
+        return np.ascontiguousarray(image, np.uint8)
+
+    def close(self):
+        """End the game's process. A reset starts another one."""
+        self.running = False
+        self.core.renderer = None  # its `close` would end pygame for everybody in this process
+        self.core.close()
+
+
+class Chance:
+    """The global generators of Python and NumPy, as one episode finds them wherever the original may draw.
+
+    SMACv2 shuffles teams and the order of looks with the one, and shares sightings with the other. What others draw
+    from them is not disturbed.
+    """
+
+    def __init__(self, seed: int):
+        numbers = np.random.RandomState(seed % 2**32).get_state()
+        self.state = (random.Random(seed).getstate(), numbers)
+
+    def __enter__(self):
+        self._swap()
+
+    def __exit__(self, *error):
+        self._swap()
+
+    def _swap(self) -> None:
+        theirs = (random.getstate(), np.random.get_state())
+        random.setstate(self.state[0])
+        np.random.set_state(self.state[1])
+        self.state = theirs
+
+
+def _refuse_our_own(start_noise: float, faithful: bool | None) -> None:
+    if start_noise != 0:
+        raise ValueError(
+            f"start_noise={start_noise!r}: with backend='starcraft2' the maps say where units start; "
+            "only our own game moves them"
+        )
+    if faithful is not None and not faithful:
+        raise ValueError(
+            "faithful=False: backend='starcraft2' is the original, oddities included; leave it out"
+        )
+
+
+def _signature() -> inspect.Signature:
+    """The arguments of our own class, `settings` among them."""
+    ours = inspect.signature(StarCraft).parameters
+    own = inspect.signature(StarCraft2.__init__).parameters
+    places = [p for p in own.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+    options = [
+        p.replace(default=True) if p.name == "faithful" else p
+        for p in ours.values()
+        if p.kind is p.KEYWORD_ONLY
+    ]
+    return inspect.Signature([*places, *options])
+
+
+StarCraft2.__signature__ = _signature()  # pyright: ignore[reportAttributeAccessIssue]
