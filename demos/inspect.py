@@ -72,13 +72,15 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
     console.print(about)
     if not len(demonstrations):
         return
-    agents = Table("agent", "return", "participation", "actions taken")
+    discrete = "actions" in s
+    agents = Table("agent", "return", "participation", *["actions taken"] * discrete)
     for name in demonstrations.metadata["agents"]:
-        counts = np.array(s.get("actions", {}).get(name, []))
-        shares = "  ".join(f"{k}: {c / max(counts.sum(), 1):.0%}" for k, c in enumerate(counts))
-        agents.add_row(
-            name, f"{s['agent_return_mean'][name]:.2f}", f"{s['participation'][name]:.1%}", shares
-        )
+        row = [name, f"{s['agent_return_mean'][name]:.2f}", f"{s['participation'][name]:.1%}"]
+        if discrete:
+            counts = np.array(s["actions"][name])
+            taken = (f"{k}: {c / max(counts.sum(), 1):.0%}" for k, c in enumerate(counts) if c)
+            row.append("  ".join(taken))
+        agents.add_row(*row)
     console.print(agents)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mail_envs.games.starcraft.maps import SCENARIOS
 from mail_envs.markov_game import KernelGame
 
 PUSHES = 5  # none, left, right, down, up
@@ -30,6 +31,7 @@ SCRIPTED = {
     "gold_miner_easy_2_vs_2": "gold_miner:gold_miner",
     "gold_miner_medium_2_vs_2": "gold_miner:gold_miner",
     "gold_miner_hard_2_vs_2": "gold_miner:gold_miner",
+    **dict.fromkeys(SCENARIOS, "starcraft:starcraft"),
 }
 
 
@@ -40,7 +42,8 @@ def scripted_expert(env: Any, style: str = ""):
     """
     if env.id not in SCRIPTED:
         raise ValueError(
-            f"there is no scripted demonstrator for {env.id!r}; there is one for {', '.join(SCRIPTED)}"
+            f"there is no scripted demonstrator for {env.id!r}; there is one for "
+            f"{', '.join(id for id in SCRIPTED if id not in SCENARIOS)}, and all smac_ and smacv2_ ids"
         )
     if not isinstance(env.game, KernelGame):
         raise ValueError(

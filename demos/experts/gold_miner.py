@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from demos.policies import environments
 from mail_envs.games.gold_miner.advice import Advice
 from mail_envs.games.gold_miner.bots import NAMES
 
@@ -26,18 +27,6 @@ def gold_miner(env: Any, style: str = "black_panther"):
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         seeds = np.asarray(info["seed"])
         keys = rng.integers(0, 2**53, (len(seeds), 1))[:, 0].astype(np.uint64)
-        return advice(environments_of(env, seeds), np.asarray(info["participation"]), keys)
+        return advice(environments(info), np.asarray(info["participation"]), keys)
 
     return scripted
-
-
-def environments_of(env: Any, seeds: np.ndarray) -> np.ndarray:
-    """Which environments of `env` play the episodes with these seeds: int64 (K,)."""
-    playing = env.buffers.clock["seed"]
-    if len(seeds) == len(playing):
-        return np.arange(len(playing))
-    order = np.argsort(playing, kind="stable")
-    found = order[np.searchsorted(playing, seeds, sorter=order).clip(max=len(playing) - 1)]
-    if not np.array_equal(playing[found], seeds):
-        raise ValueError("the scripted demonstrator was made for another environment than it plays")
-    return found

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import mail_envs
-from demos.experts.gold_miner import environments_of
 from demos.policies import load_policy
 from demos.record import record, rollouts
 from mail_envs.games.gold_miner import bots
@@ -52,11 +51,3 @@ def test_unknown_styles_are_refused_by_name():
         load_policy("scripted:clever", mail_envs.make_vec(EASY))
     with pytest.raises(ValueError, match="there is only one"):
         load_policy("scripted:greedy", mail_envs.make_vec("coop_nav"))
-
-
-def test_a_demonstrator_finds_its_environments_by_their_seeds():
-    env = mail_envs.make_vec(EASY, 5)
-    env.reset_to(np.array([40, 10, 30, 20, 50]))
-    assert environments_of(env, np.array([20, 40])).tolist() == [3, 0]
-    with pytest.raises(ValueError, match="another environment"):
-        environments_of(env, np.array([99]))

@@ -70,8 +70,9 @@ places. **Metrics**: `battle_won`, `dead_allies`, `dead_enemies`, `team_return`:
 agent's return if it lives and acts to the end (a dead agent is paid no more).
 
 What is not known of the game, and inferred: formations; how long an enemy follows who hits it from afar (3 s) and who
-of its friends does, too (within 5); turning takes no time, and medivacs stop at once; a colossus' beams burn 0.6 s
-after the shot; units that are created on top of one another are spread at once. Terrain has no effect on sight.
+of its friends does, too (within 5); melee units go around a crowd, shooters only step aside; turning takes no time,
+and medivacs stop at once; a colossus' beams burn 0.6 s after the shot; units that are created on top of one another
+are spread at once. Terrain has no effect on sight. How the fights compare with the real game's: docs/starcraft.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """How units move: speed, walls, ways around them, and keeping apart.
 
 A unit that walks takes a step of its speed in every loop and slides along walls. Then units that overlap are pushed
-apart, in the air and on the ground by themselves: those that fight stand fast, those that idle give way to friends.
+apart, in the air and on the ground by themselves: those that fight stand fast, those that idle give way to friends,
+nobody who stands gives way to a foe. How units get past others is inferred: those that must touch their target
+go around a crowd, as zerglings do; those that shoot only step aside, which gives battles of marines their known length.
 """
 
 import math
@@ -19,6 +21,10 @@ from mail_envs.kernels import device_function
 STANCES = IDLE, WALKING, FIGHTING = 0, 1, 2
 HALF = np.float32(0.5)
 DETOUR = 16  # loops for which a unit keeps to one side
+CROWD = np.float32(4.0)  # how far around it a unit looks for the end of a crowd
+TURNS = 4  # of a way, at most: around so many units at once
+TOUCH = np.float32(0.1)  # the gap at which units are as good as in contact
+AHEAD = np.float32(0.05)  # cosine from which somebody is in the way
 NEAR = np.float32(1e-3)  # as good as there
 MAP_END = np.float32(SIZE)
 
@@ -85,8 +91,11 @@ def walk(state, params, j, x, y):
         return True
     state.stance[j] = WALKING
     share = min(pace(state, params, j) / distance, ONE)
-    if state.blocker[j] >= 0 and share < ONE:
-        dx, dy = around(state, j, dx, dy)
+    if share < ONE:
+        if params.range[state.type[j]] >= ONE:
+            dx, dy = sidestep(state, j, dx, dy)
+        elif state.blocker[j] >= 0 or state.detour[j] > 0:
+            dx, dy = around(state, params, j, dx, dy, distance)
     state.blocker[j] = -1
     state.detour[j] = max(state.detour[j] - 1, 0)
     slide(state, params, j, dx * share, dy * share)
@@ -94,11 +103,13 @@ def walk(state, params, j, x, y):
 
 
 @device_function
-def around(state, j, dx, dy):
-    """A way (dx, dy) turned aside if it leads into the unit that stood in the last step's way.
+def sidestep(state, j, dx, dy):
+    """A way (dx, dy) turned aside if it leads into the unit that stood in the last step's way; of those who shoot.
 
     To the nearer side, and to that side as long as others are in the way soon after.
     """
+    if state.blocker[j] < 0:
+        return dx, dy
     x = state.pos[state.blocker[j], 0] - state.pos[j, 0]
     y = state.pos[state.blocker[j], 1] - state.pos[j, 1]
     if dx * x + dy * y <= ZERO:
@@ -108,6 +119,58 @@ def around(state, j, dx, dy):
     state.detour[j] = DETOUR
     scale = state.turn[j] * math.sqrt((dx * dx + dy * dy) / (x * x + y * y))
     return -y * scale, x * scale
+
+
+@shared_function
+def around(state, params, j, dx, dy, length):
+    """A way (dx, dy) turned aside until nobody who stands is in it: along the edge of a crowd.
+
+    To the side where fewer units are, and to that side as long as others are in the way soon after.
+    """
+    if state.detour[j] == 0:
+        state.turn[j] = emptier_side(state, params, j, dx, dy)
+    for _ in range(TURNS):
+        k = in_the_way(state, params, j, dx, dy)
+        if k < 0:
+            break
+        x = state.pos[k, 0] - state.pos[j, 0]
+        y = state.pos[k, 1] - state.pos[j, 1]
+        scale = state.turn[j] * length / math.sqrt(x * x + y * y)
+        dx, dy = -y * scale, x * scale
+        state.detour[j] = DETOUR
+    return dx, dy
+
+
+@device_function
+def emptier_side(state, params, j, dx, dy):
+    """1: left of the way (dx, dy), where fewer units are near unit j; -1: right."""
+    left = ZERO
+    for k in range(params.num_units):
+        x = state.pos[k, 0] - state.pos[j, 0]
+        y = state.pos[k, 1] - state.pos[j, 1]
+        square = x * x + y * y
+        if square < CROWD * CROWD and k != j and lives(state, k):
+            left += (dx * y - dy * x) / math.sqrt(max(square, NEAR))
+    return -ONE if left > ZERO else ONE
+
+
+@device_function
+def in_the_way(state, params, j, dx, dy):
+    """Row of the unit that stands closest to straight ahead of unit j and touches it, or nearly; -1: none."""
+    kind = state.type[j]
+    best = -1
+    most = AHEAD * math.sqrt(dx * dx + dy * dy)
+    for k in range(params.num_units):
+        x = state.pos[k, 0] - state.pos[j, 0]
+        y = state.pos[k, 1] - state.pos[j, 1]
+        other = state.type[k]
+        reach = params.separation[kind] + params.separation[other] + TOUCH
+        square = x * x + y * y
+        if square < reach * reach and k != j and state.stance[k] != WALKING and lives(state, k):
+            ahead = (dx * x + dy * y) / math.sqrt(max(square, NEAR))
+            if ahead > most and params.flies[kind] == params.flies[other]:
+                best, most = k, ahead
+    return best
 
 
 @shared_function
@@ -147,6 +210,8 @@ def push_apart(state, params, i, j, reach):
     else:
         overlap = reach - distance
     friends = (i < params.num_agents) == (j < params.num_agents)
+    if not friends and state.stance[i] != WALKING and state.stance[j] != WALKING:
+        return  # foes never push each other
     mine = yielding(state, i, j, friends)
     x = dx / distance * overlap
     y = dy / distance * overlap

@@ -7,6 +7,7 @@ Around an agent that acts next, a thin circle shows how far its weapon reaches.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from mail_envs.games.starcraft.units import (
 )
 from mail_envs.games.starcraft.weapons import BEAM_LENGTH, BLAST
 
+Box = tuple[float, float, float, float]  # left, right, bottom, top
+
 LETTERS = {
     "baneling": "B", "colossus": "C", "hydralisk": "H", "marauder": "D", "marine": "M",
     "medivac": "+", "stalker": "S", "zealot": "Z", "zergling": "L", "spine_crawler": "K",
@@ -30,12 +33,17 @@ WALL, GROUND, CLIFF = (196, 200, 206), (250, 249, 245), (222, 206, 180)
 SHIELD_COLOR, HEALTH_COLOR, LOW_COLOR = "teal", "green", "orange"
 MARGIN = 1.5  # around the open ground
 BAR = 0.16  # height
+AROUND, STEP, LEAST_VIEW = (
+    3.0,
+    2.0,
+    8.0,
+)  # of the view: beyond the living, its steps, half its least width
 
 
 def draw(canvas: Any, state: Any, game: Any) -> None:
     """Draw the record `state` of one environment of `game`."""
     params = game.params[0]
-    draw_ground(canvas, params)
+    draw_ground(canvas, params, view_of(state, params))
     living = np.flatnonzero(state["health"] > 0)
     for j in np.flatnonzero((state["health"] <= 0) & (state["before"] > 0)):
         draw_fallen(canvas, state, j)
@@ -47,19 +55,41 @@ def draw(canvas: Any, state: Any, game: Any) -> None:
         draw_shot(canvas, state, params, j)
 
 
-def draw_ground(canvas: Any, params: Any) -> None:
-    """Open cells on a gray map, and cliffs that colossi climb."""
+def draw_ground(canvas: Any, params: Any, view: Box) -> None:
+    """Open cells on a gray map, and cliffs that colossi climb; what of them is in view."""
     walk, climb = params["ground"].astype(bool)
-    x, y = np.nonzero(climb)
-    box = (x.min() - MARGIN, x.max() + 1 + MARGIN, y.min() - MARGIN, y.max() + 1 + MARGIN)
-    half = max(box[1] - box[0], box[3] - box[2]) / 2
-    x, y = (box[0] + box[1]) / 2, (box[2] + box[3]) / 2
-    canvas.begin((x - half, x + half, y - half, y + half), margin=0.02)
-    canvas.rect((x - half, x + half, y - half, y + half), WALL)
+    canvas.begin(view, margin=0.02)
+    canvas.rect(view, WALL)
+    left, right, bottom, top = view
     for row in range(climb.shape[1]):
+        low, high = max(row - 0.02, bottom), min(row + 1.02, top)
         for cells, color in ((climb & ~walk, CLIFF), (walk, GROUND)):
             for first, last in runs(cells[:, row]):
-                canvas.rect((first, last, row - 0.02, row + 1.02), color)
+                first, last = max(first, left), min(last, right)
+                if first < last and low < high:
+                    canvas.rect((first, last, low, high), color)
+
+
+def view_of(state: Any, params: Any) -> Box:
+    """A square around the living, in steps of whole units so that it does not tremble; within the ground's."""
+    climb = params["ground"][1].astype(bool)
+    ground = [(c.min() - MARGIN, c.max() + 1 + MARGIN) for c in np.nonzero(climb)]
+    whole = max(high - low for low, high in ground) / 2
+    places = state["pos"][state["health"] > 0]
+    if len(places) == 0:
+        places = state["pos"]
+    spread = (places.max(0) - places.min(0)).max() / 2 + AROUND
+    half = min(max(math.ceil(spread / STEP) * STEP, LEAST_VIEW), whole)
+    view: list[float] = []
+    for axis, (low, high) in enumerate(ground):
+        middle = (places[:, axis].max() + places[:, axis].min()) / 2
+        middle = round(float(middle) / STEP) * STEP
+        if high - low > 2 * half:
+            middle = min(max(middle, low + half), high - half)
+        else:
+            middle = (low + high) / 2
+        view += [middle - half, middle + half]
+    return view[0], view[1], view[2], view[3]
 
 
 def runs(cells: np.ndarray) -> list[tuple[int, int]]:

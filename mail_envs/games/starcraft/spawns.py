@@ -19,7 +19,7 @@ from mail_envs.games.starcraft.maps import (
     Point,
     Scenario,
 )
-from mail_envs.games.starcraft.movement import IDLE, separate
+from mail_envs.games.starcraft.movement import WALKING, separate
 from mail_envs.games.starcraft.orders import MARCH
 from mail_envs.games.starcraft.sight import ZERO
 from mail_envs.games.starcraft.units import MEDIVAC, START_ENERGY, TYPES, UNITS
@@ -145,7 +145,7 @@ def make_new(state, params, j):
     state.target[j] = state.missile_target[j] = state.blocker[j] = -1
     state.detour[j] = 0
     state.walks[j] = state.bound[j] = state.alert[j] = state.calm[j] = state.bursts[j] = 0
-    state.stance[j] = IDLE
+    state.stance[j] = WALKING  # makes way, also for foes
     state.marked[j] = NOBODY
 
 

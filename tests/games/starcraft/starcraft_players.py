@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from demos.experts.starcraft import starcraft
 from mail_envs.games.starcraft.game import StarCraft
 from mail_envs.games.starcraft.units import MEDIVAC
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
-
-STOP, NORTH, SOUTH, EAST, WEST, FIRST = 1, 2, 3, 4, 5, 6
-MOVES = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]])
 
 
 def at_random(vector, info, rng) -> np.ndarray:
@@ -19,65 +17,16 @@ def at_random(vector, info, rng) -> np.ndarray:
     return (rng.random(mask.shape, dtype=np.float32) * mask).argmax(axis=-1)
 
 
-def offsets(world, num_agents) -> np.ndarray:
-    """From agents to enemies, (E, N, M, 2)."""
-    pos = world["pos"]
-    return pos[:, None, num_agents:] - pos[:, :num_agents, None]
+def scripted(style: str):
+    """The scripted demonstrator of a style, as a player."""
+
+    def player(vector, info, rng) -> np.ndarray:
+        return starcraft(vector, style)(None, info, rng)
+
+    return player
 
 
-def nearest_first(vector, info, rng) -> np.ndarray:
-    """Attack the nearest enemy in reach, else walk toward the nearest one."""
-    return _attack_or_approach(vector, info, lambda distance, strength: distance)
-
-
-def focus_fire(vector, info, rng) -> np.ndarray:
-    """Attack the weakest enemy in reach, else walk toward the nearest one."""
-    return _attack_or_approach(vector, info, lambda distance, strength: strength + 0.01 * distance)
-
-
-def _attack_or_approach(vector, info, cost) -> np.ndarray:
-    world, mask, n = vector.buffers.world, np.asarray(info["action_mask"]), vector.num_agents
-    away = offsets(world, n)
-    m = away.shape[2]
-    distance = np.linalg.norm(away, axis=-1)
-    strength = (world["health"] + world["shield"])[:, None, n:]
-    reachable = mask[:, :, FIRST : FIRST + m] > 0
-    best = np.where(reachable, cost(distance, strength), np.inf).argmin(axis=-1)
-    alive = (world["health"] > 0)[:, n:]
-    nearest = np.where(alive[:, None], distance, np.inf).argmin(axis=-1)
-    to = np.take_along_axis(away, nearest[..., None, None], axis=2)[:, :, 0]
-    actions = np.where(reachable.any(-1), FIRST + best, _along(to))
-    return _allowed(actions, mask)
-
-
-def _along(to: np.ndarray) -> np.ndarray:
-    """The move along the axis with the larger offset, of (..., 2)."""
-    x, y = to[..., 0], to[..., 1]
-    return np.where(
-        np.abs(x) >= np.abs(y), np.where(x > 0, EAST, WEST), np.where(y > 0, NORTH, SOUTH)
-    )
-
-
-def _allowed(actions: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Stop instead of what is not allowed; nothing for the dead."""
-    fine = np.take_along_axis(mask, actions[..., None], axis=-1)[..., 0] > 0
-    return np.where(fine, actions, np.where(mask[..., STOP] > 0, STOP, 0))
-
-
-def kite(vector, info, rng) -> np.ndarray:
-    """Whoever is chased runs, away from enemies and walls; the others shoot the weakest enemy in reach."""
-    world, mask, n = vector.buffers.world, np.asarray(info["action_mask"]), vector.num_agents
-    alive = (world["health"] > 0)[:, None, n:]
-    away = offsets(world, n)
-    distance = np.where(alive, np.linalg.norm(away, axis=-1), np.inf)
-    chased = world["target"][:, None, n:] == np.arange(n)[None, :, None]
-    close = (np.where(chased, distance, np.inf).min(-1) < 2.4) | (distance.min(-1) < 1.8)
-    after = world["pos"][:, :n, None] + 1.5 * MOVES  # (E, N, 4, 2)
-    gaps = world["pos"][:, None, None, n:] - after[:, :, :, None]
-    fear = np.where(alive[:, :, None], 1 / (np.linalg.norm(gaps, axis=-1) ** 2 + 0.1), 0).sum(-1)
-    wall = (np.maximum(np.abs(after - 16) - 10, 0) ** 2).sum(-1) * 0.02
-    flee = NORTH + (fear + wall + 9 * (mask[:, :, 2:6] == 0)).argmin(-1)
-    return np.where(close & (mask[..., STOP] > 0), flee, focus_fire(vector, info, rng))
+focus_fire, kite = scripted("focus_fire"), scripted("kite")
 
 
 def built_in(vector, info, rng) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""Scripted demonstrators of StarCraft battles: simple rules of micromanagement, on the true positions.
+
+`scripted` is focus fire; `scripted:nearest` and `scripted:kite` name the others. They keep to the action mask, walk
+straight, know nothing of walls, and read the game's record: they see everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from demos.policies import environments
+from mail_envs.games.starcraft.layout import FIRST_LOOK, NO_OP, NORTH, STOP
+from mail_envs.games.starcraft.units import MEDIVAC
+
+STYLES = ("focus_fire", "nearest", "kite")
+STEPS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # north, south, east, west
+FAR = np.float32(1e6)
+CHASED, CLOSE = 2.8, 2.0  # at which distance one runs from a pursuer, and from any enemy
+LOOKAHEAD = 2.5  # how far a step is thought to lead
+HOME = 10.0  # beyond this from the middle of the map, along an axis, walls are feared
+
+
+def starcraft(env: Any, style: str = "focus_fire"):
+    """The demonstrator for `env`.
+
+    focus_fire: attack the weakest enemy in reach, else walk toward the nearest one. nearest: attack that instead.
+    kite: whoever is chased runs, away from enemies and walls; the others focus their fire. Medivacs heal
+    whoever has lost the largest share of its health, and stay with the nearest friend.
+    """
+
+    def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
+        battle = Battle(env, env.buffers.world[environments(info)], np.asarray(info["action_mask"]))
+        actions = battle.attack(nearest=style == "nearest")
+        if style == "kite":
+            actions = np.where(battle.in_danger(), battle.retreat(), actions)
+        return battle.allowed(actions)
+
+    return scripted
+
+
+class Battle:
+    """What the rules look at, for K copies: N agents, T targets, which are enemies or a medivac's friends.
+
+    Attributes:
+        mask: (K, N, A). rows: (K, N, T) of targets in the record. away: float32 (K, N, T, 2), from agents to targets.
+        distance: (K, N, T); FAR to targets that are dead or do not exist.
+    """
+
+    def __init__(self, env: Any, world: np.ndarray, mask: np.ndarray):
+        self.world, self.params, n = world, env.game.params[0], env.num_agents
+        self.n, self.first = n, int(self.params["first_target"])
+        self.mask = mask[..., : int(self.params["num_actions"])]
+        targets, units = self.mask.shape[2] - self.first, world["health"].shape[1]
+        self.heals = (world["type"][:, :n] == MEDIVAC) & (self.params["medics"] != 0)
+        ids = np.arange(targets)
+        rows = np.where(self.heals[..., None], ids, n + ids)
+        last = np.where(self.heals, n, units)[..., None]
+        exists = rows < last
+        self.rows = np.where(exists, rows, 0)
+        copies = np.arange(len(world))[:, None, None]
+        self.away = world["pos"][copies, self.rows] - world["pos"][:, :n, None]
+        mortal = np.linalg.norm(self.away, axis=-1)
+        self.health = world["health"][copies, self.rows]
+        self.share = self.health / np.maximum(world["max_health"][copies, self.rows], 1)
+        self.strength = self.health + world["shield"][copies, self.rows]
+        kinds = world["type"][copies, self.rows]
+        can_hit = self.params["damage"][world["type"][:, :n, None], kinds] > 0
+        can_heal = self.params["biological"][kinds] != 0
+        useful = np.where(self.heals[..., None], can_heal, can_hit)
+        fits = exists & useful & (self.health > 0) & (mortal > 0)
+        self.distance = np.where(fits, mortal, FAR)
+        reach = self.params["reach"][world["type"][:, :n]][..., None]
+        self.in_reach = fits & (mortal <= reach)
+
+    def attack(self, nearest: bool) -> np.ndarray:
+        """Orders to targets in reach, else moves toward the nearest target; int (K, N)."""
+        cost = self.distance if nearest else self.strength + 0.01 * self.distance
+        cost = np.where(self.heals[..., None], self.share + FAR * (self.share >= 1), cost)
+        may = self.in_reach & (self.mask[..., self.first :] > 0)
+        best = np.where(may, cost, 2 * FAR).argmin(-1)
+        hits = may.any(-1) & (np.take_along_axis(cost, best[..., None], -1)[..., 0] < FAR)
+        nearest_target = self.distance.argmin(-1)[..., None]
+        to = np.take_along_axis(self.away, nearest_target[..., None], 2)[:, :, 0]
+        there = np.take_along_axis(self.in_reach, nearest_target, -1)[..., 0]
+        approach = np.where(there, self.turn_toward(to), along(to))
+        return np.where(hits, self.first + best, approach)
+
+    def turn_toward(self, to: np.ndarray) -> np.ndarray:
+        """What agents do whose nearest target is in reach, but may not be attacked: with cones, they turn."""
+        if self.first == FIRST_LOOK:
+            return np.full(to.shape[:2], STOP)
+        return FIRST_LOOK + (to @ self.params["looks"].T).argmax(-1)
+
+    def in_danger(self) -> np.ndarray:
+        """Whether agents are chased or beset, bool (K, N)."""
+        pos, n = self.world["pos"], self.n
+        distance = np.linalg.norm(pos[:, None, n:] - pos[:, :n, None], axis=-1)
+        distance[np.broadcast_to(self.world["health"][:, None, n:] <= 0, distance.shape)] = FAR
+        pursues = self.world["target"][:, None, n:] == np.arange(n)[:, None]
+        return (np.where(pursues, distance, FAR).min(-1) < CHASED) | (distance.min(-1) < CLOSE)
+
+    def retreat(self) -> np.ndarray:
+        """The step after which enemies and walls are least to be feared, int (K, N)."""
+        world, n = self.world, self.n
+        after = world["pos"][:, :n, None] + LOOKAHEAD * STEPS
+        gaps = np.linalg.norm(world["pos"][:, None, None, n:] - after[:, :, :, None], axis=-1)
+        alive = (world["health"] > 0)[:, None, None, n:]
+        fear = np.where(alive, 1 / (gaps**2 + 0.1), 0).sum(-1)
+        wall = 0.02 * (np.maximum(np.abs(after - 16) - HOME, 0) ** 2).sum(-1)
+        closed = self.mask[..., NORTH : NORTH + 4] == 0
+        return NORTH + (fear + wall + 9 * closed).argmin(-1)
+
+    def allowed(self, actions: np.ndarray) -> np.ndarray:
+        """Stop instead of what the mask forbids; nothing for the dead. int32 (K, N)."""
+        fine = np.take_along_axis(self.mask, actions[..., None], -1)[..., 0] > 0
+        other = np.where(self.mask[..., STOP] > 0, STOP, NO_OP)
+        return np.where(fine, actions, other).astype(np.int32)
+
+
+def along(to: np.ndarray) -> np.ndarray:
+    """The move along the axis with the larger offset, of (..., 2)."""
+    east, north = to[..., 0], to[..., 1]
+    sideways = np.where(east > 0, NORTH + 2, NORTH + 3)
+    return np.where(np.abs(east) >= np.abs(north), sideways, np.where(north > 0, NORTH, NORTH + 1))
