@@ -445,6 +445,7 @@ class VectorGame:
 
     def close(self) -> None:
         self.launches.close()
+        self._started = False  # to step on would be a mistake, whatever the game
         if self._canvas is not None:
             self._canvas.close()
             self._canvas = None

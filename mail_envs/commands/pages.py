@@ -216,6 +216,8 @@ def looks(spec: EnvSpec) -> tuple:
     """What a picture shows: the game and its arguments, less those that cannot be seen."""
     seen = dict(spec.arguments)
     seen.pop("difficulty", None)
+    if seen.get("battle", "").startswith("smacv2"):  # a film for each race
+        seen["battle"] = seen["battle"].split("_")[1]
     if "Segment" not in seen.get("scenario", ""):  # else `conf` says how many there are
         seen.pop("conf", None)
     return spec.entry_point, sorted(seen.items())
