@@ -16,6 +16,7 @@ from sample_games import LastStanding
 
 import mail_envs
 from mail_envs.__main__ import COMMANDS, main
+from mail_envs.commands import bench
 from mail_envs.commands.arguments import (
     best_policy,
     merge_sets,
@@ -358,7 +359,9 @@ def test_bench_measures_everything_it_prints(capsys, monkeypatch):
     monkeypatch.setattr("mail_envs.commands.bench.MANY", 256)
     assert main(["bench", "coop_nav", "--against", "none", "--seconds", "0.05", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["results"]["coop_nav"]
-    assert set(results) == {"vector 1", "vector 16", "aec", "import", "start", "memory"}
+    whats = {"vector 1", "vector 16", "aec", "import", "start", "compile", "memory"}
+    assert set(results) == whats
+    assert results["memory"]["num_envs"] == 256
     assert results["vector 16"]["cpu"] > results["vector 1"]["cpu"] > 0
     assert 0 < results["import"] < results["start"]
 
@@ -370,6 +373,66 @@ def test_bench_prints_a_table_with_ratios(capsys, monkeypatch):
     assert main(["bench", "coop_nav", "--against", "mpe2", "--seconds", "0.05"]) == 0
     shown = capsys.readouterr().out
     assert "coop_nav / mpe2" in shown and "×" in shown and "AEC turns" in shown
+
+
+def test_bench_plays_random_actions_that_are_allowed():
+    vector = mail_envs.make_vec("gold_miner_easy_2_vs_2", 32, seed=0)
+    step, mask = bench.masked_steps(vector), vector.buffers.action_mask
+    seen = np.zeros(mask.shape[-1], int)
+    for k in range(60):
+        allowed = mask.copy()
+        step(k)
+        assert np.take_along_axis(allowed, vector.buffers.actions[..., None], -1).all()
+        np.add.at(seen, vector.buffers.actions.ravel(), 1)
+    assert (seen > 0).all() and vector.clock["illegal_actions"].sum() == 0
+
+
+def test_bench_draws_uniformly_and_nothing_where_nothing_is_allowed():
+    mask = np.array([[[0, 1, 0, 1, 1], [0, 0, 0, 0, 0]]], np.int8).repeat(3000, axis=0)
+    actions = np.full(mask.shape[:2], -1, np.int32)
+    bench.compiled_draw()(mask, 7, actions)
+    assert not actions[:, 1].any()
+    assert np.bincount(actions[:, 0], minlength=5) == pytest.approx(
+        [0, 1000, 0, 1000, 1000], abs=99
+    )
+
+
+def test_bench_measures_the_memory_of_fewer_copies_of_large_games(monkeypatch):
+    monkeypatch.setattr(bench, "run_python", lambda code, *arguments: float(arguments[1]))
+    assert bench.memory("coop_nav") == {"bytes": 65_536.0, "num_envs": 65_536}
+    monkeypatch.setattr(bench, "MEMORY_LIMIT", 2**20)
+    assert bench.memory("coop_nav") == {"bytes": 4_096.0, "num_envs": 4_096}
+
+
+@pytest.mark.parametrize(
+    ("id", "names"),
+    [
+        ("smac_3m", ["jaxmarl smax_3m", "smaclite 3m"]),
+        ("smac_mmm2", ["jaxmarl smax_MMM2_without_medivacs", "smaclite MMM2"]),
+        ("smac_corridor", ["smaclite corridor"]),
+        ("smac_2m_vs_1z", []),
+        ("smacv2_terran_5_vs_5", []),
+        ("mpe_simple_spread", ["mpe2 simple_spread", "jaxmarl simple_spread"]),
+    ],
+)
+def test_bench_compares_with_the_same_battle(id, names):
+    assert [r.name for r in bench.rivals((id,), ["mpe2", "jaxmarl", "smaclite"])[id]] == names
+
+
+def test_a_peer_with_fewer_copies_is_compared_at_its_best():
+    ours = {"vector 64": {"cpu": 100.0}, "aec": {"cpu": 7.0}}
+    theirs = {"vector 1": {"cpu": 5.0}, "vector 8": {"cpu": 20.0}, "vector 64": None}
+    assert bench.ratio(ours, theirs, "vector 64") == "5.00×"
+    assert bench.ratio(ours, theirs, "aec") == "–"
+
+
+@pytest.mark.parametrize("id", ["smac_3m", "smac_6h_vs_8z", "smac_mmm2"])
+@pytest.mark.parametrize("peer", ["smaclite", "jaxmarl"])
+def test_battles_of_peers_run(id, peer):
+    pytest.importorskip(peer)
+    (rival,) = bench.rivals((id,), [peer])[id]
+    jobs = {what: measurement for _, what, measurement in bench.rival_jobs(rival, 0.01)}
+    assert jobs["vector 1"]()["cpu"] > 0
 
 
 # -- check ----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import platform
 import subprocess
@@ -17,7 +19,9 @@ from mail_envs.commands import CommandError
 
 SIZES = (1, 64, 1024, 8192)
 SIMULATOR_SIZES = (1, 64)
-MANY = 65_536  # number of environments whose memory is measured, of games that are ours
+# Numbers of environments whose memory is measured, of games that are ours: the largest that fits.
+MANY, FEWER = 65_536, 4_096
+MEMORY_LIMIT = 2**30  # bytes
 
 # Run in processes of their own, with a warm cache: what a user waits for at the start.
 IMPORT = """
@@ -32,6 +36,18 @@ import mail_envs
 begin = time.perf_counter()
 mail_envs.make(sys.argv[1]).reset(seed=0)
 print(time.perf_counter() - begin)
+"""
+# Processor time: what is compiled is compiled in one thread. An empty folder is what nobody has compiled for.
+COMPILE = """
+import os, sys, tempfile, time
+import numpy as np
+import mail_envs
+with tempfile.TemporaryDirectory() as folder:
+    os.environ["MAIL_ENVS_CACHE"] = folder
+    begin = time.process_time()
+    vector = mail_envs.make_vec(sys.argv[1], 1, seed=0)
+    vector.step(np.zeros_like(vector.buffers.actions))
+    print(time.process_time() - begin)
 """
 MEMORY = """
 import os, resource, sys
@@ -73,7 +89,7 @@ def bench(
         against: peers to measure with them, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
             measured on the same scenario as the game, right after it.
         seconds: CPU time for each rate.
-        start: measure start-up times and memory, too.
+        start: measure start-up times, compilation and memory, too.
         json_output: print JSON instead of tables.
     """
     peers = choose_peers(against)
@@ -133,7 +149,7 @@ def rivals(ids: tuple[str, ...], peers: list[str]) -> dict[str, list[Rival]]:
 
 def choose_peers(against: str) -> list[str]:
     """Names of the peers to measure; an unknown or absent one is an error."""
-    from mail_envs.commands.peers import PEERS, installed
+    from mail_envs.commands.peers import PEERS, SOURCES, installed
 
     if against in ("none", ""):
         return []
@@ -144,7 +160,8 @@ def choose_peers(against: str) -> list[str]:
         if name not in PEERS:
             raise CommandError(f"--against {name}: not one of {', '.join(PEERS)}")
         if name not in installed():
-            raise CommandError(f"--against {name} is not installed here: pip install {name}")
+            source = SOURCES.get(name, name)
+            raise CommandError(f"--against {name} is not installed here: pip install {source}")
     return chosen
 
 
@@ -153,17 +170,15 @@ Job = tuple[str, str, Callable[[], Any]]  # who, what, measurement
 
 def game_jobs(id: str, seconds: float, start: bool) -> Iterator[Job]:
     """All measurements of one of our games."""
-    import mail_envs
-    from mail_envs.commands.peers import aec_turns
-
     for size in sizes_of(id):
         yield id, f"vector {size}", lambda size=size: vector_steps(id, size, seconds)
-    yield id, "aec", lambda: vars(aec_turns(mail_envs.make(id), seconds))
+    yield id, "aec", lambda: agent_turns(id, seconds)
     if start:
         yield id, "import", lambda: best_of(3, IMPORT)
         yield id, "start", lambda: best_of(3, START, id)
         if sizes_of(id) == SIZES:
-            yield id, "memory", lambda: run_python(MEMORY, id, str(MANY))
+            yield id, "compile", lambda: run_python(COMPILE, id)
+            yield id, "memory", lambda: memory(id)
 
 
 def sizes_of(id: str) -> tuple[int, ...]:
@@ -190,12 +205,99 @@ def _rate(rate: Any) -> dict[str, float] | None:
     return None if rate is None else vars(rate)
 
 
+def memory(id: str) -> dict[str, float]:
+    """Bytes of as many environments as are measured of this game."""
+    import mail_envs
+
+    arrays = vars(mail_envs.make_vec(id, 1).buffers).values()
+    num_envs = MANY if MANY * sum(a.nbytes for a in arrays) < MEMORY_LIMIT else FEWER
+    return {"bytes": run_python(MEMORY, id, str(num_envs)), "num_envs": num_envs}
+
+
 def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
-    """Environment steps a second of `make_vec(id, num_envs)`, everything included."""
+    """Environment steps a second of `make_vec(id, num_envs)`, everything included.
+
+    Actions are random. Where a mask says which are allowed they are drawn from those, step by step and in
+    the measured time; elsewhere beforehand.
+    """
     import mail_envs
     from mail_envs.commands.peers import measure
 
     vector = mail_envs.make_vec(id, num_envs, seed=0)
+    masked = vector.discrete and vector.game.has_action_mask
+    step = masked_steps(vector) if masked else drawn_steps(vector)
+
+    def run(calls: int) -> int:
+        for k in range(calls):
+            step(k)
+        return calls * num_envs
+
+    return vars(measure(run, seconds))
+
+
+def masked_steps(vector: Any) -> Callable[[int], Any]:
+    """Step number k, with random allowed actions."""
+    draw, calls = compiled_draw(), itertools.count()
+    actions, mask = np.zeros_like(vector.buffers.actions), vector.buffers.action_mask
+
+    def step(k: int) -> Any:
+        draw(mask, next(calls) * actions.size, actions)
+        return vector.step(actions)
+
+    return step
+
+
+@functools.cache
+def compiled_draw() -> Callable[..., None]:
+    """A function (mask, number of the first draw, actions) that fills in random allowed actions.
+
+    It is a loop without arrays of its own: NumPy would take as long as some of the games.
+    """
+    from numba import njit
+
+    from mail_envs.random import uniform_at
+
+    @njit
+    def draw_allowed(mask, counter, actions):
+        for e in range(actions.shape[0]):
+            for i in range(actions.shape[1]):
+                allowed = 0
+                for a in range(mask.shape[2]):
+                    allowed += mask[e, i, a] != 0
+                number = uniform_at(np.uint64(0), counter + e * actions.shape[1] + i)
+                actions[e, i] = kth_allowed(mask[e, i], np.int64(number * np.float32(allowed)))
+
+    @njit
+    def kth_allowed(mask, k):
+        for a in range(mask.size):
+            if mask[a] != 0:
+                if k == 0:
+                    return a
+                k -= 1
+        return 0
+
+    return draw_allowed
+
+
+def agent_turns(id: str, seconds: float) -> dict[str, float]:
+    """Agent turns a second of `make(id)`, with random allowed actions."""
+    import mail_envs
+    from mail_envs.commands.peers import aec_turns
+
+    env = mail_envs.make(id)
+    if not (env.vector.discrete and env.vector.game.has_action_mask):
+        return vars(aec_turns(env, seconds))
+    draw, calls, action = compiled_draw(), itertools.count(), np.zeros((1, 1), np.int32)
+
+    def choose(agent: str, turn: int, info: dict[str, Any]) -> int:
+        draw(info["action_mask"][None, None], next(calls), action)
+        return int(action[0, 0])
+
+    return vars(aec_turns(env, seconds, choose))
+
+
+def drawn_steps(vector: Any) -> Callable[[int], Any]:
+    """Step number k, with one of sixteen random arrays of actions."""
     rng = np.random.default_rng(0)
     shape = (16, *vector.buffers.actions.shape)
     if vector.discrete:
@@ -206,13 +308,7 @@ def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
         for i, agent in enumerate(vector.agents):
             space, own = vector.action_spaces[agent], vector.action_dims[i]
             actions[:, :, i, :own] = rng.uniform(space.low, space.high, (*shape[:2], own))
-
-    def run(calls: int) -> int:
-        for k in range(calls):
-            vector.step(actions[k % 16])
-        return calls * num_envs
-
-    return vars(measure(run, seconds))
+    return lambda k: vector.step(actions[k % 16])
 
 
 def run_python(code: str, *arguments: str) -> float:
@@ -298,10 +394,11 @@ def print_tables(
 
 
 def ratio(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> str:
-    """How many times faster we are; a peer with one copy only is compared with all our sizes."""
+    """How many times faster we are; where a peer has not as many copies, its best rate counts."""
     rate = theirs.get(what)
     if rate is None and what != "aec":
-        rate = theirs.get("vector 1")
+        rates = [r for other, r in theirs.items() if r is not None and other != "aec"]
+        rate = max(rates, key=lambda r: r["cpu"], default=None)
     if rate is None or what not in ours:
         return "–"
     times = ours[what]["cpu"] / rate["cpu"]
@@ -312,11 +409,15 @@ def print_starts(console: Any, results: dict[str, dict[str, Any]]) -> None:
     from rich.table import Table
 
     starts = Table(title="\nStart and memory", box=None, title_justify="left")
-    for head in ("", "import mail_envs", "make + reset, warm", f"E = {MANY:,}"):
-        starts.add_column(head, justify="right" if head else "left", style=None if head else "bold")
+    heads = ("import\nmail_envs", "make + reset,\nwarm", "first use:\ncompiles", "memory")
+    for head in ("", *heads):
+        justify = "right" if head else "left"
+        starts.add_column(head, justify=justify, style=None if head else "bold", no_wrap=True)
     for id, row in results.items():
-        memory = f"{row['memory'] / 2**20:.0f} MB" if "memory" in row else "–"
-        starts.add_row(id, f"{row['import']:.2f} s", f"{row['start']:.2f} s", memory)
+        compiles = f"{row['compile']:.1f} CPU-s" if "compile" in row else "–"
+        size = row.get("memory")
+        bytes = f"{size['bytes'] / 2**20:.0f} MB (E = {size['num_envs']:,})" if size else "–"
+        starts.add_row(id, f"{row['import']:.2f} s", f"{row['start']:.2f} s", compiles, bytes)
     console.print(starts)
 
 

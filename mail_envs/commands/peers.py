@@ -2,7 +2,8 @@
 
 Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 has all
 scenarios, in one copy; VMAS and JaxMARL are measured on simple_spread (cooperative navigation, N = 3). Those
-of Multi-Agent MuJoCo are in `mail_envs.commands.mamujoco_peers`.
+of Multi-Agent MuJoCo are in `mail_envs.commands.mamujoco_peers`, those of StarCraft, SMAX of JaxMARL among them,
+in `mail_envs.commands.starcraft_peers`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def measure(run: Callable[[int], int], seconds: float) -> Rate:
 
     The best one is what the machine can do; on a shared machine the others measure the neighbors.
     """
+    run(2)  # compiles; JAX may compile once more for what the first call returned
     calls, spent = 1, 0.0
     while spent < seconds / 20:  # find out how many calls fill a trial
         calls *= 2
@@ -96,17 +98,30 @@ def drawn_actions(env) -> dict[str, list]:
     return drawn
 
 
-def aec_turns(env, seconds: float) -> Rate:
-    """Agent turns of an AEC environment, `last` and `step` included."""
+def drawn_choices(env) -> Callable:
+    """A function (agent, turn, info) of random actions drawn beforehand."""
     actions = drawn_actions(env)
+
+    def choose(agent, turn, info):
+        return actions[agent][turn % DRAWN]
+
+    return choose
+
+
+def aec_turns(env, seconds: float, choose: Callable | None = None) -> Rate:
+    """Agent turns of an AEC environment, `last` and `step` included.
+
+    `choose(agent, turn, info)` gives the actions; without it they are random ones drawn beforehand.
+    """
+    choose = choose or drawn_choices(env)
     env.reset(seed=0)
 
     def run(calls: int) -> int:
         turns = 0
         while turns < calls:
             for agent in env.agent_iter():
-                _, _, terminated, truncated, _ = env.last()
-                env.step(None if terminated or truncated else actions[agent][turns % DRAWN])
+                _, _, terminated, truncated, info = env.last()
+                env.step(None if terminated or truncated else choose(agent, turns, info))
                 turns += 1
             env.reset()
         return turns
@@ -142,12 +157,18 @@ def vmas(scenario: str, num_envs: int, seconds: float) -> Rate:
     return measure(run, seconds)
 
 
-def jaxmarl(scenario: str, num_envs: int, seconds: float) -> Rate:
+def jaxmarl(scenario: str, num_envs: int, seconds: float) -> Rate | None:
     """JaxMARL on the CPU: vmap over environments, jit over one step with autoreset."""
-    import jax
-    import jaxmarl as package
+    from mail_envs.commands import starcraft_peers
 
-    env = package.make(f"MPE_{scenario}_v3", num_agents=AGENTS, action_type="Discrete")
+    if scenario.startswith(starcraft_peers.SMAX):
+        return starcraft_peers.smax(scenario, num_envs, seconds)
+    import jax
+
+    with starcraft_peers.without_greetings():
+        import jaxmarl as package
+
+        env = package.make(f"MPE_{scenario}_v3", num_agents=AGENTS, action_type="Discrete")
     key = jax.random.PRNGKey(0)
     keys = jax.random.split(key, num_envs)
     _, state = jax.vmap(env.reset)(keys)
@@ -173,20 +194,33 @@ def mamujoco_peer(name: str, scenario: str, num_envs: int, seconds: float) -> Ra
     return getattr(mamujoco_peers, name)(scenario, num_envs, seconds)
 
 
+def smaclite(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+    from mail_envs.commands import starcraft_peers
+
+    return starcraft_peers.smaclite(scenario, num_envs, seconds)
+
+
 PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
     "mpe2": mpe2_parallel,
     "vmas": vmas,
     "jaxmarl": jaxmarl,
+    "smaclite": smaclite,
     "gymnasium_robotics": partial(mamujoco_peer, "mamujoco_v1"),
     "envpool": partial(mamujoco_peer, "envpool"),
 }
 MAMUJOCO_PEERS = ("gymnasium_robotics", "envpool")
+SOURCES = {"smaclite": "git+https://github.com/uoe-agents/smaclite"}  # of those that PyPI lacks
+STARCRAFT = ("smac", "smacv2")  # families
 
 
 def scenario_of(peer: str, id: str, family: str) -> str | None:
     """The peer's scenario that a game of ours is compared with; None when it has none."""
     if family == "mamujoco" or peer in MAMUJOCO_PEERS:
         return id if family == "mamujoco" and peer in MAMUJOCO_PEERS else None
+    if family in STARCRAFT or peer == "smaclite":
+        from mail_envs.commands import starcraft_peers
+
+        return starcraft_peers.scenario_of(peer, id) if family in STARCRAFT else None
     if family == "mpe":
         scenario = id.removeprefix("mpe_")
         return scenario if peer == "mpe2" or scenario == SPREAD else None
