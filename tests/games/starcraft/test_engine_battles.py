@@ -9,6 +9,7 @@ from starcraft_players import at_random, built_in, focus_fire, kite, play
 from mail_envs.games.starcraft import paths, terrain
 from mail_envs.games.starcraft.game import StarCraft
 from mail_envs.games.starcraft.maps import SCENARIOS
+from mail_envs.games.starcraft.movement import FIGHTING
 from mail_envs.games.starcraft.units import BANELING, MEDIVAC, TYPES, UNITS
 from mail_envs.player_functions import Stochastic, Synchronous
 from mail_envs.vector import VectorGame
@@ -162,6 +163,16 @@ def test_zerglings_find_their_way_through_the_corridor():
     goal = SCENARIOS["smac_corridor"].enemy_goal[0]
     left = np.linalg.norm(vector.buffers.world["pos"][:, 6:] - goal, axis=-1)
     assert np.quantile(left, 0.9) < 5
+
+
+def test_zerglings_surround_whom_they_attack():
+    vector, _ = begin("smac_corridor", 8)
+    world = vector.buffers.world
+    world["health"][:, :6] = 1e4
+    for _ in range(13):  # six after the first contact
+        vector.step(np.full((8, 6), STOP))
+    assert (world["stance"][:, 6:] == FIGHTING).sum(axis=1).mean() > 10
+    assert np.allclose(world["pos"][:, :6].mean(axis=1), SCENARIOS["smac_corridor"].ally_points)
 
 
 def test_paths_lead_around_walls_and_are_short():

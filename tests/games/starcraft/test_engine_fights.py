@@ -294,3 +294,13 @@ def test_enemy_medivacs_heal_whoever_needs_it_most():
     battle.put(4, "marine", 12, 10, health=30).put(5, "marauder", 8, 10, health=20)
     battle.play(STOP)
     assert battle.strength(5) == pytest.approx(24.5, abs=0.6) and battle.strength(4) == 30
+
+
+def test_foes_do_not_push_who_stands():
+    battle = Skirmish().put(0, "colossus", 10, 10).put(1, "marine", 2, 2)
+    for row, y in ((3, 9.6), (4, 10), (5, 10.4)):  # closer than they can get by themselves
+        battle.put(row, "zergling", 10.6, y, health=1e4)
+    before = battle.strength(0).copy()
+    battle.play(STOP, rounds=6)
+    assert (battle.strength(0) < before).all(), "they fight"
+    assert np.allclose(battle.world["pos"][:, 0], 10)
