@@ -60,8 +60,9 @@ class Args(Settings):
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     reward: str = "auto"
-    """own: what the agent itself is paid, nothing once it is dead. team: the mean of what those that act
-    are paid, to everybody until the episode ends. auto: team where the game reports a team_return, else own."""
+    """own: what the agent itself is paid, nothing once it is dead. team: what the game's team_return grows by,
+    to everybody until the episode ends; where there is none, the mean of what those that act are paid.
+    auto: team where the game reports a team_return, else own."""
     critic: str = "own"
     """What critics see: own, the agent's observation (IPPO); state, the global state as well (MAPPO)."""
     recurrent: bool = False
@@ -182,6 +183,13 @@ def rewards_of(rollout: Rollout, kind: str) -> Tensor:
         kind = "team" if TEAM_RETURN in rollout.metrics else "own"
     if kind == "own":
         return rollout.rewards
+    if TEAM_RETURN in rollout.metrics:  # also pays in rounds in which nobody acts
+        sums = rollout.metrics[TEAM_RETURN]
+        ended = rollout.terminated | rollout.truncated
+        before = torch.cat(
+            [rollout.before[TEAM_RETURN][None], sums[:-1].masked_fill(ended[:-1], 0.0)]
+        )
+        return (sums - before).unsqueeze(2).expand_as(rollout.rewards)
     acts = rollout.participation[:-1]
     paid = (rollout.rewards * acts).sum(2, keepdim=True) / acts.sum(2, keepdim=True).clamp(min=1)
     return paid.expand_as(rollout.rewards)

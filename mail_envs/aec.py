@@ -201,7 +201,7 @@ class AECGame(AECEnv):
         self.infos = {a: dict(outcome) for a in self.agents}
         if self._discrete and not self.mask_in_observation:
             for agent, info in self.infos.items():
-                info["action_mask"] = np.ones(self._own[agent], np.int8)
+                info["action_mask"] = self._masks[agent].copy()
         self._queue = []
         self.agent_selection = self.agents[0]
 

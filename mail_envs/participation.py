@@ -198,16 +198,20 @@ def remember(e, clock, actions, participation, alive, action_mask, past_actions)
 def restrict_masks(e, members, own, flags, alive, participation, action_mask):
     """Narrow masks to the action set. Agents that wait may send anything, or only φ.
 
-    What the game wrote for the dead stays. `own`: (N,) numbers of actions without φ. `flags`: [whether
+    What the game wrote for the dead stays, and for agents whose action set it leaves nothing of. `own`: (N,) numbers of actions without φ. `flags`: [whether
     the game wrote a mask, whether φ is the last action].
     """
     for i in range(participation.shape[1]):
         m = participation[e, i]
+        open_actions = 0
+        for a in range(own[i]):
+            if m != 0 and flags[0] != 0:
+                open_actions += action_mask[e, i, a] * members[min(m, members.shape[0]) - 1, a]
         for a in range(own[i]):
             if m == 0:
                 if flags[0] == 0 or flags[1] != 0 or alive[e, i]:
                     action_mask[e, i, a] = 1 - flags[1]
-            else:
+            elif flags[0] == 0 or open_actions > 0:
                 free = action_mask[e, i, a] if flags[0] != 0 else 1
                 action_mask[e, i, a] = free * members[min(m, members.shape[0]) - 1, a]
         if flags[1] != 0:

@@ -38,12 +38,13 @@ class EnvSpec:
 
     def load(self, backend: str | None = None) -> Any:
         """The game's class, or that of another backend."""
-        if backend is not None and backend not in self.backends:
+        if backend in (None, "own"):
+            entry_point = self.entry_point
+        elif backend in self.backends:
+            entry_point = self.backends[backend]
+        else:
             known = ", ".join(map(repr, self.backends)) or "there are none"
-            raise ValueError(
-                f"{self.id} has no backend={backend!r} beside its own (None); others: {known}"
-            )
-        entry_point = self.entry_point if backend is None else self.backends[backend]
+            raise ValueError(f"{self.id} has no backend={backend!r} beside 'own'; others: {known}")
         if not isinstance(entry_point, str):
             return entry_point
         module, _, name = entry_point.partition(":")
@@ -118,10 +119,17 @@ def spec(id: str | EnvSpec) -> EnvSpec:
 
         id = import_game(id)
     if id not in _SPECS:
-        near = difflib.get_close_matches(id, _SPECS, n=3, cutoff=0.5)
+        near = _near(id)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see mail_envs.specs()"
         raise ValueError(f"unknown id {id!r}; {hint}")
     return _SPECS[id]
+
+
+def _near(id: str) -> list[str]:
+    """Ids like `id`, which may lack its family (`3m`) or be written in capitals."""
+    name = id.lower()
+    same = [known for known in _SPECS if known == name or known.partition("_")[2] == name]
+    return same or difflib.get_close_matches(name, _SPECS, n=3, cutoff=0.5)
 
 
 PETTINGZOO = "pettingzoo:"

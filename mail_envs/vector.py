@@ -84,6 +84,8 @@ class VectorGame:
         self.null_action, self.fixed_horizon = null_action, fixed_horizon
         self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
         at_least(1, max_rounds=self.max_rounds)
+        if "max_rounds" in (getattr(game, "params", np.zeros(1)).dtype.names or ()):
+            game.params["max_rounds"] = self.max_rounds  # its agents see how much time is left
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
         if isinstance(game, KernelGame):

@@ -10,11 +10,13 @@ import sample_players
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
+from sample_games import LastStanding
 from sample_players import ALL, COMPILED, PLAIN
 
 import mail_envs
 from mail_envs.conformance.subject import random_actions
 from mail_envs.player_functions import from_config
+from mail_envs.vector import VectorGame
 
 ROUNDS = 24
 QUICK = settings(max_examples=25, deadline=None)
@@ -481,3 +483,12 @@ def test_functions_without_a_module_say_that_they_cannot_be_found_again():
     config = mail_envs.HistoryDependent(lambda history, rounds: None).to_config()
     with pytest.raises(ValueError, match="pass player_function= yourself"):
         from_config(config)
+
+
+def test_a_set_of_which_the_mask_leaves_nothing_gives_way_to_the_mask():
+    sets = mail_envs.ActionSets(lambda h, t: np.tile([0.0, 1.0], (len(h), 2, 1)), [[0, 2], [1]])
+    vector = VectorGame(LastStanding(num_agents=2), sets)
+    _, info = vector.reset(seed=0)
+    assert info["action_mask"][0].tolist() == [[0, 1, 0], [0, 1, 0]]
+    *_, info = vector.step(np.ones((1, 2), np.int32))  # both hit, and must not hit again
+    assert info["action_mask"][0].tolist() == [[1, 0, 1], [1, 0, 1]]

@@ -55,6 +55,9 @@ class Rollout:
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
         self.metrics = {name: empty(rounds, E) for name in vec.metrics}
+        # The metrics of the running episodes before the fragment and after it; 0 where one begins.
+        self.before = {name: empty(E) for name in vec.metrics}
+        self.after = {name: empty(E) for name in vec.metrics}
         self.memory = empty(rounds + 1, E, N, memory)
         S = math.prod(vec.state_space.shape) if state else 0
         self.states, self.final_states = empty(rounds + 1, E, S), empty(rounds, E, S)
@@ -72,6 +75,8 @@ class Rollout:
         observations, info = self.vec.reset(seed=seed)
         self._enter(self.rounds, observations, info)
         self.memory[self.rounds] = 0.0
+        for x in self.after.values():
+            x.zero_()
 
     def _enter(self, t: int, observations, info) -> None:
         self.observations[t].copy_(torch.as_tensor(observations))
@@ -86,6 +91,8 @@ class Rollout:
         """Play T rounds with sampled actions, going on where the previous fragment stopped."""
         for x in self._rows().values():
             x[0].copy_(x[self.rounds])
+        for name, x in self.before.items():
+            x.copy_(self.after[name])
         for t in range(self.rounds):
             mask = None if self.action_mask is None else self.action_mask[t]
             if self.memory.numel():
@@ -111,6 +118,9 @@ class Rollout:
             if self.memory.numel():
                 self.memory[t + 1][self.terminated[t] | self.truncated[t]] = 0.0
             self._enter(t + 1, observations, info)
+        ended = self.terminated[-1] | self.truncated[-1]
+        for name, x in self.after.items():
+            x.copy_(self.metrics[name][-1].masked_fill(ended, 0.0))
         return self
 
     def played(self) -> Tensor:
@@ -144,7 +154,7 @@ class Rollout:
     def state_dict(self) -> dict:
         """The row where the next fragment begins, and the state of the game."""
         rows = {name: x[self.rounds] for name, x in self._rows().items()}
-        return {"rows": rows, "game": self.vec.get_state()}
+        return {"rows": rows, "metrics": dict(self.after), "game": self.vec.get_state()}
 
     def _rows(self) -> dict[str, Tensor]:
         """The tensors whose last row is where the next fragment begins."""
@@ -155,6 +165,8 @@ class Rollout:
     def load_state_dict(self, state: dict) -> None:
         for name, row in state["rows"].items():
             getattr(self, name)[self.rounds].copy_(torch.as_tensor(row))
+        for name, x in state["metrics"].items():
+            self.after[name].copy_(torch.as_tensor(x))
         self.vec.set_state(state["game"])
 
 

@@ -171,8 +171,9 @@ class Run:
         if self._board:
             for key, value in record.items():
                 self._board.add_scalar(key, value, self.steps)
+        whose = "team_return" if "team_return" in line else "return"
         shown = {
-            "return": "return",
+            "return": whose,
             "norm": "normalized_return",
             "wins": "win_rate",
             "loss": "loss",
@@ -231,6 +232,8 @@ class Run:
         kept = keep_better(self.folder / "evaluation.json", result)
         low, high = result["confidence_interval"]
         text = f"{self.learner} on {self.args.env}: return {result['return']:.2f} (95% CI {low:.2f} to {high:.2f})"
+        if "team_return" in result["metrics"]:
+            text += f", of the team {result['metrics']['team_return']:.2f}"
         if "cloned_return" in result:
             text += f", {result['cloned_return']:.2f} by cloning alone"
         if result["normalized_return"] is not None:

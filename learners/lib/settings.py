@@ -18,9 +18,17 @@ from mail_envs.commands.arguments import (
     parse_player_function,
     parse_settings,
 )
+from mail_envs.counts import at_least
 
 # What does not change what is learned: it may differ when a run is resumed.
 OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")
+
+
+# Settings of one or more learners that count something.
+COUNTS = (
+    "num_envs", "rounds", "epochs", "minibatches", "chunk", "threads", "checkpoint_every", "log_every",
+    "fisher_rows", "eigen_every",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +68,18 @@ class Settings:
     """Show a progress bar."""
     preset: str = "default"
     """Named group of settings that the command line then changes: default, paper or quick."""
+
+    def __post_init__(self):
+        """ValueError for numbers that cannot be."""
+        at_least(0, steps=self.steps, eval_episodes=self.eval_episodes)
+        for name in COUNTS:
+            if hasattr(self, name):
+                at_least(1, **{name: getattr(self, name)})
+        widths = getattr(self, "hidden", (1,))
+        if not widths:
+            raise ValueError("hidden=() must name the width of one layer at least")
+        for width in widths:
+            at_least(1, hidden=width)
 
 
 Kind = TypeVar("Kind", bound=Settings)

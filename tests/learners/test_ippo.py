@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,8 +126,6 @@ def test_a_team_is_paid_what_those_that_act_are_paid():
     assert team[0, 0].tolist() == [2.0, 2.0, 2.0] and team[1, 0].tolist() == [0.0, 0.0, 0.0]
     assert torch.equal(ippo.rewards_of(rollout, "own"), rollout.rewards)
     assert torch.equal(ippo.rewards_of(rollout, "auto"), rollout.rewards)
-    rollout.metrics["team_return"] = torch.zeros(())
-    assert torch.equal(ippo.rewards_of(rollout, "auto"), team)
 
 
 @pytest.mark.parametrize("critic", ["own", "state"])
@@ -335,3 +334,46 @@ def test_battles_are_counted_as_won(tmp_path):
     assert beaten["win_rate"] == 0 and beaten["win_interval"] == pytest.approx(
         [0, 0.1611], abs=1e-4
     )
+
+
+def test_the_team_is_paid_in_rounds_in_which_nobody_acts():
+    sums = torch.tensor([[3.0, 1.0], [5.0, 4.0], [2.0, 4.0]])  # (T, E); copy 0 ends after round 1
+    ended = torch.tensor([[False, False], [True, False], [False, False]])
+    rollout = SimpleNamespace(
+        metrics={ippo.TEAM_RETURN: sums}, before={ippo.TEAM_RETURN: torch.tensor([1.0, 0.0])},
+        terminated=ended, truncated=torch.zeros_like(ended), rewards=torch.zeros(3, 2, 4),
+    )  # fmt: skip
+    paid = ippo.rewards_of(rollout, "auto")
+    assert paid.shape == (3, 2, 4)
+    assert paid[..., 0].tolist() == [[2.0, 1.0], [2.0, 3.0], [2.0, 0.0]]
+
+
+def test_what_the_team_was_paid_goes_on_over_fragments_and_checkpoints():
+    vec = mail_envs.make_vec("smac_3m", 2, player_function=mail_envs.Stochastic(0.5))
+    rollout, rng = Rollout(vec, 20), torch.Generator().manual_seed(0)
+    rollout.reset(0)
+
+    def act(observations, mask, rng):
+        return torch.multinomial(mask.flatten(0, 1).float(), 1, generator=rng).view(2, 3)
+
+    policy = SimpleNamespace(act=act)
+    total = torch.zeros(2)
+    for _ in range(2):
+        rollout.collect(policy, rng)
+        total += ippo.rewards_of(rollout, "team")[..., 0].sum(0)
+    other = Rollout(vec, 20)
+    other.load_state_dict(rollout.state_dict())
+    assert torch.equal(other.after["team_return"], rollout.after["team_return"])
+    assert total.max() > 0
+    now = torch.as_tensor(np.array(vec.buffers.world["team_return"]))
+    finished = torch.as_tensor(np.array(vec.clock["last_length"])) > 0
+    assert torch.allclose(total[~finished], now[~finished], atol=1e-5)
+    assert (total >= now - 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"chunk": 0}, {"minibatches": 0}, {"rounds": 0}, {"log_every": 0}, {"hidden": ()}]
+)
+def test_numbers_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ippo.Args(**wrong)

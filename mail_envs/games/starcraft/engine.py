@@ -53,6 +53,7 @@ def combat_fields(num_units: int) -> list[tuple]:
         ("target", "i4", (u,)),  # row of the unit to attack or heal, -1: none
         ("bound", "i4", (u,)),  # to its target, until that is dead
         ("alert", "i4", (u,)),  # loops for which it follows a target that is far off
+        ("shot", "i4", (u,)),  # row that it has fired at in this round, -1: none
         ("stance", "i4", (u,)),  # of `movement.STANCES`, in this loop
         ("speed", "f4", (u,)),  # now, per loop
         ("blocker", "i4", (u,)),  # row of the unit that stood in the way, -1: nobody
@@ -129,6 +130,8 @@ def combat_params(of: Scenario) -> dict[str, np.ndarray]:
 @device_function
 def fight(state, rng, params):
     """One round: eight loops."""
+    for j in range(params.num_units):
+        state.shot[j] = -1
     for loop in range(LOOPS_PER_STEP):
         called = params.called_always != 0 or loop == state.phase
         for j in range(params.num_agents, params.num_units):

@@ -1,14 +1,15 @@
-"""StarCraft battles: SMAC and SMACv2 on an engine of our own, with the original's observations, masks and rewards.
+"""StarCraft battles: what SMAC and SMACv2 show, allow and pay, on an engine of our own.
 
 | | |
 |---|---|
 | agents | one per allied unit, sorted by type (alphabetically), x and y at the start: `marine_0`, ..., in SMACv2 `agent_0`, ...; enemies' ids are in order of creation |
 | actions | `Discrete(6 + M)`: 0 no-op (the dead, and only they), 1 stop, 2 to 5 move north, south, east, west, 6 + k attack enemy k; a medivac heals ally k instead |
-| φ | the unit goes on with its last order (`null_orders="stop"`: it stops) |
+| φ | the unit goes on with its last order (`null_orders="stop"`: it stops); so it does after an action that the mask forbids, which `illegal_actions` counts |
 | variants | SMACv2: `variant="epo"`, `variant="conic"` |
 
 **Action mask.** A move is allowed if the cell one unit ahead is open; a target if it lives and its center is
-at most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs cannot heal medivacs, and may waste heals.
+at most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs cannot heal medivacs, and may waste heals. As
+in all games, the mask of an agent that lives but does not act allows everything.
 
 **Observation** of an agent, zeros when dead (N agents, M enemies, b type bits):
 
@@ -23,11 +24,12 @@ at most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs can
 Distances are over the observer's sight: 9, in SMACv2 that of its type. Health and shield are over their maxima, x and
 y over 32. **State**: each ally's health, cooldown (a medivac's energy), x, y, shield, direction of the cone, type; each
 enemy's health, x, y, shield, type; the last actions, one-hot; `state_timestep_number`. x and y are relative to
-the center, over 32.
+the center, over 32. `mail_envs.games.starcraft.observation_names(id, **options)` and `state_names` name every number.
 
 **Reward**, the same for all: health and shield that enemies lost, 10 for each killed, 200 for the victory, scaled so
 that the sum is 20 when nobody regenerates. `reward_only_positive=False` subtracts half of the same for allies;
-`reward_sparse` leaves 1 and -1, which `reward_scale` still divides.
+`reward_sparse` leaves 1 and -1, which `reward_scale` still divides. Who is dead or does not act in a round is
+paid nothing, where SMAC pays everybody to the end: that sum is the metric `team_return`, from which `learners.ippo` learns.
 
 **End**: a side without units has lost, both without is a draw. Where there are medivacs, a side of nothing else has
 lost, the allies first. At the limit the battle is truncated.
@@ -162,6 +164,7 @@ from mail_envs.markov_game import KernelGame
 from mail_envs.random import next_seed
 
 NULL_ORDERS = ("keep", "stop")
+MOST_NOISE = 4.0  # armies stay apart
 
 
 class StarCraft(KernelGame):
@@ -187,8 +190,8 @@ class StarCraft(KernelGame):
     ):
         of = scenario(battle)
         chosen = make_options(of, variant, **options)
-        if start_noise < 0:
-            raise ValueError(f"start_noise={start_noise!r} must not be negative")
+        if not 0 <= start_noise <= MOST_NOISE:
+            raise ValueError(f"start_noise={start_noise!r} must be between 0 and {MOST_NOISE}")
         self.scenario, self.options = of, chosen
         self.agents = agent_names(of)
         self.max_rounds = chosen.max_rounds or of.max_rounds

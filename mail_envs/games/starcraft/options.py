@@ -10,6 +10,8 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 
+import numpy as np
+
 from mail_envs.games.particle.world import choice
 from mail_envs.games.starcraft.maps import Scenario
 
@@ -125,7 +127,29 @@ def make_options(scenario: Scenario, variant: str | None = "standard", **options
     return made
 
 
+def _check_kind(name: str, value: object, kind: str) -> None:
+    """TypeError or ValueError for a value that is none of a field's kind."""
+    if kind == "bool":
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name}={value!r} must be True or False")
+    elif kind == "int | None" and value is None:
+        return
+    elif isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, np.integer) if kind.startswith("int") else (int, float, np.number)
+    ):
+        wanted = "a whole number" if kind.startswith("int") else "a number"
+        raise TypeError(f"{name}={value!r} must be {wanted}")
+    elif not np.isfinite(value):
+        raise ValueError(f"{name}={value!r} must be finite")
+
+
 def _check(options: Options) -> None:
+    for field in dataclasses.fields(options):
+        _check_kind(field.name, getattr(options, field.name), str(field.type))
+    if not 0 < options.move_amount <= 8:
+        raise ValueError(f"move_amount={options.move_amount!r} must be more than 0, and at most 8")
+    if options.reward_scale_rate <= 0:
+        raise ValueError(f"reward_scale_rate={options.reward_scale_rate!r} must be more than 0")
     if not 0.0 <= options.prob_obs_enemy <= 1.0:
         raise ValueError(f"prob_obs_enemy={options.prob_obs_enemy!r} is not in [0, 1]")
     if options.conic_fov and options.num_fov_actions < 3:

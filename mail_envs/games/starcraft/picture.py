@@ -2,7 +2,7 @@
 
 Agents are blue, enemies red. A unit's letter says its type; the bars above it are its shield and its health. Lines
 are shots of the last round, dots are missiles in flight, green lines heal, orange discs are where banelings went off.
-Around an agent that acts next, a thin circle shows how far its weapon reaches.
+Around an agent that acts next, a thin circle shows how far its weapon reaches; with cones, lines bound what it sees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from mail_envs.games.starcraft.units import (
     BANELING,
     COLOSSUS,
-    LOOPS_PER_STEP,
     MEDIVAC,
     TYPES,
     UNITS,
@@ -111,6 +110,12 @@ def draw_reach(canvas: Any, state: Any, params: Any, j: Any) -> None:
         kind = state["type"][j]
         reach = float(params["range"][kind] + params["radius"][kind])
         canvas.ring(state["pos"][j], reach, AGENT, width_pixels=1, alpha=0.18)
+    if j < params["num_agents"] and params["conic_fov"]:
+        look, half = state["look"][j], float(params["half_angle"])
+        for turn in (-half, half):
+            c, s = math.cos(turn), math.sin(turn)
+            edge = np.array([c * look[0] - s * look[1], s * look[0] + c * look[1]])
+            canvas.line(state["pos"][j], state["pos"][j] + 6 * edge, AGENT, alpha=0.35)
 
 
 def draw_unit(canvas: Any, state: Any, params: Any, j: Any) -> None:
@@ -134,15 +139,14 @@ def draw_shot(canvas: Any, state: Any, params: Any, j: Any) -> None:
     """Missiles in flight; shots, beams and healing of the last round."""
     if state["missile_target"][j] >= 0:
         canvas.circle(state["missile"][j], 0.12, "dark")
-    target = int(state["target"][j])
-    if target < 0 or state["health"][j] <= 0:
-        return
-    kind, pos, there = int(state["type"][j]), state["pos"][j], state["pos"][target]
-    color = AGENT if j < params["num_agents"] else ENEMY
-    if kind == MEDIVAC:
+    kind, pos = int(state["type"][j]), state["pos"][j]
+    target, shot = int(state["target"][j]), int(state["shot"][j])
+    if kind == MEDIVAC and target >= 0 and state["health"][j] > 0:
+        there = state["pos"][target]
         if np.linalg.norm(there - pos) <= heal_reach(params, state["type"][target]):
             canvas.line(pos, there, "green", width_pixels=3, alpha=0.6)
-    elif state["cooldown"][j] > params["period"][kind] - LOOPS_PER_STEP - 1:
+    if shot >= 0 and kind != BANELING:
+        there, color = state["pos"][shot], AGENT if j < params["num_agents"] else ENEMY
         canvas.line(pos, there, color, width_pixels=2, alpha=0.55)
         if kind == COLOSSUS:
             along = (there - pos) / max(float(np.linalg.norm(there - pos)), 1e-6)

@@ -142,7 +142,7 @@ def make_new(state, params, j):
     state.energy[j] = ENERGY if kind == MEDIVAC else ZERO
     state.cooldown[j] = state.speed[j] = state.late[j] = ZERO
     state.windup[j] = NOT_AIMING
-    state.target[j] = state.missile_target[j] = state.blocker[j] = -1
+    state.target[j] = state.missile_target[j] = state.blocker[j] = state.shot[j] = -1
     state.detour[j] = 0
     state.walks[j] = state.bound[j] = state.alert[j] = state.calm[j] = state.bursts[j] = 0
     state.stance[j] = WALKING  # makes way, also for foes

@@ -113,6 +113,7 @@ def engage(state, rng, params, j):
 def fire(state, rng, params, j, target):
     kind = state.type[j]
     state.windup[j] = NOT_AIMING
+    state.shot[j] = target
     state.cooldown[j] += params.period[kind] + JITTER_FROM + JITTER_SPAN * uniform(rng)
     if kind == BANELING:
         state.health[j] = ZERO

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from starcraft_players import at_random, built_in, focus_fire, kite, play
 
+import mail_envs
 from mail_envs.games.starcraft import paths, terrain
 from mail_envs.games.starcraft.game import StarCraft
 from mail_envs.games.starcraft.maps import SCENARIOS
@@ -246,6 +247,26 @@ def test_dead_agents_stay_as_rows_without_life():
     assert not vector.buffers.observations[dead].any()
 
 
+def test_a_longer_limit_is_what_agents_see_of_it():
+    vector = mail_envs.make_vec("smac_3m", 2, obs_timestep_number=True, max_rounds=100)
+    observations = vector.reset(seed=0)[0]
+    for _ in range(10):
+        observations = vector.step(np.full((2, 3), STOP))[0]
+    assert np.allclose(observations[..., -1], 0.1)
+
+
+def test_a_shot_is_remembered_for_the_picture_though_it_killed():
+    vector, info = begin("smac_3m", 32)
+    world, rng, killers = vector.buffers.world, np.random.default_rng(0), 0
+    for _ in range(20):
+        *_, info = vector.step(focus_fire(vector, info, rng))
+        shot = np.take_along_axis(world["health"], world["shot"], 1)
+        killers += ((world["shot"] >= 0) & (shot == 0)).sum()
+        if np.asarray(vector.buffers.terminated).any():
+            break
+    assert killers > 0
+
+
 def test_looking_around_leaves_the_order_in_force():
     vector, _ = begin("smacv2_terran_5_vs_5", 4, variant="conic")
     world = vector.buffers.world
@@ -277,6 +298,11 @@ def test_the_faithful_scale_is_that_of_the_first_battle_until_a_new_seed():
         ("smac_3n", {}, ValueError, "smac_3m"),
         ("smac_3m", {"null_orders": "hold"}, ValueError, "'keep', 'stop'"),
         ("smac_3m", {"start_noise": -1.0}, ValueError, "start_noise"),
+        ("smac_3m", {"start_noise": float("nan")}, ValueError, "start_noise=nan"),
+        ("smac_3m", {"faithful": 2}, TypeError, "faithful=2 must be True or False"),
+        ("smac_3m", {"obs_last_action": "yes"}, TypeError, "obs_last_action='yes'"),
+        ("smac_3m", {"move_amount": "two"}, TypeError, "move_amount='two' must be a number"),
+        ("smac_3m", {"reward_scale_rate": 0}, ValueError, "reward_scale_rate=0"),
         ("smac_3m", {"conic_fov": True}, TypeError, "smacv2_"),
     ],
 )
