@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import time
 from collections import deque
 from pathlib import Path
@@ -33,8 +34,9 @@ def play(
 ) -> None:
     """Play a game with discrete actions. The game waits when it is your agent's turn.
 
-    Arrows or WASD move, digits choose an action by number, SPACE does nothing, TAB steers the
-    next agent, ESC ends.
+    Arrows move (in games of five actions WASD, too); digits, and from action 10 on the letters from A,
+    choose an action by number; SPACE does nothing (in StarCraft: stop); TAB steers the next agent,
+    ESC ends.
 
     Args:
         game: the game.
@@ -203,11 +205,11 @@ class Session:
 
 
 def key_actions(vector: Any) -> dict[str, int]:
-    """Which key means which action: the digits, and the game's own keys."""
+    """Which key means which action: digits, then letters, and the game's own keys."""
     actions = (
         vector.num_actions
     )  # of the agent that has most; the mask refuses what another has not
-    keys = {str(k): k for k in range(min(10, actions))}
+    keys = {key: k for k, key in enumerate((string.digits + string.ascii_lowercase)[:actions])}
     own = getattr(vector.game, "key_actions", None)
     if own is not None:
         return {**keys, **own}

@@ -1,6 +1,6 @@
 """The picture of a battle: the ground, units by type, their health and shields, shots and explosions.
 
-Agents are blue, enemies red. A unit's letter says its type; the bars above it are its shield and its health. Lines
+Agents are blue, enemies red. A unit's letter says its type, an enemy's number its id; the bars above it are its shield and its health. Lines
 are shots of the last round, dots are missiles in flight, green lines heal, orange discs are where banelings went off.
 Around an agent that acts next, a thin circle shows how far its weapon reaches; with cones, lines bound what it sees.
 """
@@ -125,7 +125,7 @@ def draw_unit(canvas: Any, state: Any, params: Any, j: Any) -> None:
         canvas.agent(j, pos, radius, AGENT, label=letter)
     else:
         canvas.circle(pos, radius, ENEMY, alpha=0.9, outline="dark")
-        canvas.text(pos, letter, 13, "white")
+        canvas.text(pos, f"{letter}{j - params['num_agents']}", 11, "white")
     width, top = max(2 * radius, 0.9), float(pos[1]) + radius + 0.2
     share = float(state["health"][j] / state["max_health"][j])
     color = HEALTH_COLOR if share > 0.35 else LOW_COLOR
