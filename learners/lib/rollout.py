@@ -165,7 +165,7 @@ class Rollout:
     def load_state_dict(self, state: dict) -> None:
         for name, row in state["rows"].items():
             getattr(self, name)[self.rounds].copy_(torch.as_tensor(row))
-        for name, x in state["metrics"].items():
+        for name, x in state.get("metrics", {}).items():  # older checkpoints have none
             self.after[name].copy_(torch.as_tensor(x))
         self.vec.set_state(state["game"])
 
