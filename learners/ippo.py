@@ -243,24 +243,40 @@ def sequences(x: Tensor, length: int) -> Tensor:
     return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
 
 
+def batch_of(
+    agent: ActorCritic,
+    g: int,
+    rollout: Rollout,
+    length: int,
+    inputs: Tensor,
+    memory: Tensor,
+    **more: Tensor,
+) -> dict[str, Tensor]:
+    """All rounds of group g in sequences, (length, B, ...); of memories (T, E, N, H) those before the first rounds.
+
+    `inputs` are the group's, (T, E * members, D); `more` are those of all agents, (T, E, N, ...).
+    """
+    whole = {"acts": rollout.participation[:-1], "memory": memory, **more}
+    batch = {
+        "inputs": inputs,
+        "fresh": beginnings(rollout)[:-1].repeat_interleave(len(agent.policy.members[g]), 1),
+        **{k: agent.lines(g, x) for k, x in whole.items()},
+    }
+    batch = {k: sequences(x, length) for k, x in batch.items()}
+    batch["memory"] = batch["memory"][:1]
+    return batch
+
+
 def actor_batch(
     agent: ActorCritic, g: int, rollout: Rollout, gains: Tensor, length: int
 ) -> dict[str, Tensor]:
     """What group g's actor learns from: (length, B, ...), B sequences in which its agent acts at all."""
-    members = len(agent.policy.members[g])
-    batch = {
-        "inputs": agent.actor_inputs(g, rollout.observations[:-1]),
-        "fresh": beginnings(rollout)[:-1].repeat_interleave(members, 1),
-        "acts": agent.lines(g, rollout.participation[:-1]),
-        "memory": agent.lines(g, rollout.memory[:-1]),
-        "actions": agent.lines(g, rollout.actions),
-        "gains": agent.lines(g, gains),
-    }
+    more = {"actions": rollout.actions, "gains": gains}
     masks = rollout.mask_rows()
     if masks is not None:
-        batch["mask"] = agent.lines(g, masks.unflatten(0, (rollout.rounds, -1)))
-    batch = {k: sequences(x, length) for k, x in batch.items()}
-    batch["memory"] = batch["memory"][:1]
+        more["mask"] = masks.unflatten(0, (rollout.rounds, -1))
+    inputs = agent.actor_inputs(g, rollout.observations[:-1])
+    batch = batch_of(agent, g, rollout, length, inputs, rollout.memory[:-1], **more)
     columns = batch["acts"].any(0).nonzero().squeeze(1)
     return {k: x[:, columns] for k, x in batch.items()}
 
@@ -269,16 +285,8 @@ def critic_batch(
     agent: ActorCritic, g: int, rollout: Rollout, targets: Tensor, memory: Tensor, length: int
 ) -> dict[str, Tensor]:
     """What group g's critic learns from: all rounds, (length, B, ...)."""
-    batch = {
-        "inputs": agent.critic_inputs(g, rollout.observations[:-1], rollout.states[:-1]),
-        "fresh": beginnings(rollout)[:-1].repeat_interleave(len(agent.policy.members[g]), 1),
-        "acts": agent.lines(g, rollout.participation[:-1]),
-        "memory": agent.lines(g, memory),
-        "targets": agent.lines(g, targets),
-    }
-    batch = {k: sequences(x, length) for k, x in batch.items()}
-    batch["memory"] = batch["memory"][:1]
-    return batch
+    inputs = agent.critic_inputs(g, rollout.observations[:-1], rollout.states[:-1])
+    return batch_of(agent, g, rollout, length, inputs, memory, targets=targets)
 
 
 def minibatches(

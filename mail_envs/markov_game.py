@@ -58,7 +58,8 @@ class KernelGame(MarkovGame):
     where agents die, global_state float32 (S,). `step_env` returns whether the game has ended by itself.
     Rewards of agents that do not participate are set to 0 by the launch.
 
-    Additional attributes: `state_dtype` and `params`, a structured array of one record.
+    Additional attributes: `state_dtype` and `params`, a structured array of one record. A view writes its
+    time limit into the field `max_rounds` of `params`, where there is one: for games that show how much is left.
     """
 
     state_dtype: np.dtype

@@ -84,8 +84,6 @@ class VectorGame:
         self.null_action, self.fixed_horizon = null_action, fixed_horizon
         self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
         at_least(1, max_rounds=self.max_rounds)
-        if "max_rounds" in (getattr(game, "params", np.zeros(1)).dtype.names or ()):
-            game.params["max_rounds"] = self.max_rounds  # its agents see how much time is left
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
         if isinstance(game, KernelGame):
@@ -94,6 +92,8 @@ class VectorGame:
                     f"num_workers={num_workers!r} is for simulators; {type(game).__name__} is compiled: "
                     "use num_threads"
                 )
+            if "max_rounds" in (game.params.dtype.names or ()):
+                game.params["max_rounds"] = self.max_rounds
             self._device = make_device(device, num_envs, num_threads)
             self._allocate(game.state_dtype)
             name = _snake(type(game).__name__)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from demos.actions import action_bounds, own_actions
-from learners.lib.outcomes import WON
+from learners.lib.outcomes import won
 
 
 class Rollout:
@@ -142,10 +142,10 @@ class Rollout:
         if not count:
             return {"episodes": 0}
         metrics = {name: float(x[ended].mean()) for name, x in self.metrics.items()}
-        wins = [metrics[name] for name in WON if name in metrics]
+        wins = won(metrics)
         return {
             **metrics,
-            **({"win_rate": wins[0]} if wins else {}),
+            **({} if wins is None else {"win_rate": wins}),
             "episodes": count,
             "return": float(self.episode_return[ended][:, self.counted].mean()),
             "length": float(self.episode_length[ended].float().mean()),

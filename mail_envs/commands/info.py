@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mail_envs.commands.arguments import GameArguments
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mail_envs.registry import EnvSpec
+
+
+REQUIRED = "required"
 
 
 def info(game: GameArguments) -> None:
@@ -32,7 +36,7 @@ def info(game: GameArguments) -> None:
     console.print(Rule(f"[bold]{vector.id}"))
     if spec.summary:
         console.print(spec.summary, style="italic")
-    page = inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or "")
+    page = game_page(spec)
     if page:
         console.print()
         console.print(Markdown(page))
@@ -43,6 +47,20 @@ def info(game: GameArguments) -> None:
     console.print()
     console.print(_arguments(spec, vector.arguments))
     console.print(f'\n[dim]env = mail_envs.make("{game.id}")')
+
+
+def game_page(spec: EnvSpec) -> str:
+    """What the game's module says of it, Markdown."""
+    return inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or "")
+
+
+def argument_rows(spec: EnvSpec, given: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, type and default of the game's own arguments, as this id, or the user, gives them."""
+    for name, parameter in inspect.signature(spec.load()).parameters.items():
+        kind = parameter.annotation
+        shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
+        default = {**spec.arguments, **given}.get(name, parameter.default)
+        yield name, shown, REQUIRED if default is inspect.Parameter.empty else repr(default)
 
 
 def _facts(vector: Any) -> Table:
@@ -77,16 +95,11 @@ def _agents(vector: Any) -> Table:
 
 
 def _arguments(spec: EnvSpec, given: dict[str, Any]) -> Table:
-    """The game's own arguments with the defaults that this id, or the user, gives them."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("argument", "type", "default"):
         table.add_column(column)
-    for name, parameter in inspect.signature(spec.load()).parameters.items():
-        kind = parameter.annotation
-        shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
-        default = {**spec.arguments, **given}.get(name, parameter.default)
-        text = "required" if default is inspect.Parameter.empty else repr(default)
-        table.add_row(name, shown, text.replace("[", r"\["))
+    for name, kind, default in argument_rows(spec, given):
+        table.add_row(name, kind, default.replace("[", r"\["))
     return table

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
+
+from mail_envs.commands.info import REQUIRED, argument_rows, game_page
 
 if TYPE_CHECKING:
     from mail_envs.registry import EnvSpec
@@ -95,7 +95,7 @@ def page(spec: EnvSpec, folder: Path) -> str:
     if (folder / picture).exists():
         parts.append(f"![{spec.id}]({picture})")
     parts.append(f'```python\nenv = mail_envs.make("{spec.id}")\n```')
-    parts.append(inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or ""))
+    parts.append(game_page(spec))
     game, player_function, _ = made(spec.id)
     if game is not None:
         parts += ["## Spaces", spaces_table(game), "## Facts", facts_table(game, player_function)]
@@ -125,13 +125,10 @@ def facts_table(game: Any, player_function: Any) -> str:
 
 def arguments_table(spec: EnvSpec) -> str:
     """The game's own arguments with the defaults that this id gives them."""
-    rows = []
-    for name, parameter in inspect.signature(spec.load()).parameters.items():
-        default = spec.arguments.get(name, parameter.default)
-        text = "required" if default is inspect.Parameter.empty else f"`{default!r}`"
-        kind = parameter.annotation
-        shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
-        rows.append((f"`{name}`", shown, text))
+    rows = [
+        (f"`{name}`", kind, default if default == REQUIRED else f"`{default}`")
+        for name, kind, default in argument_rows(spec, {})
+    ]
     if spec.backends:
         rows.append(("`backend`", "str", f"own, or {', '.join(map(repr, spec.backends))}"))
     return table(("argument", "type", "default"), rows)

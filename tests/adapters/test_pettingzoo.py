@@ -205,6 +205,15 @@ def player_of(id):
     return mail_envs.make_game(id)[1]
 
 
+def assert_equal_rounds(vec, other, info, rounds):
+    for _ in range(rounds):
+        actions = random_actions(vec, info)
+        observations, rewards, *_, info = vec.step(actions)
+        theirs, their_rewards, *_ = other.step(actions)
+        np.testing.assert_array_equal(observations, theirs)
+        np.testing.assert_array_equal(rewards, their_rewards)
+
+
 @pytest.mark.parametrize("name", ["butterfly/knights_archers_zombies-v11", "deaths"])
 def test_a_saved_game_goes_on_where_it_was(name):
     player = mail_envs.Stochastic(0.7)
@@ -214,12 +223,7 @@ def test_a_saved_game_goes_on_where_it_was(name):
     for _ in range(5):
         info = vec.step(random_actions(vec, info))[4]
     other.set_state(vec.get_state())
-    for _ in range(15):
-        actions = random_actions(vec, info)
-        observations, rewards, *_, info = vec.step(actions)
-        theirs, their_rewards, *_ = other.step(actions)
-        np.testing.assert_array_equal(observations, theirs)
-        np.testing.assert_array_equal(rewards, their_rewards)
+    assert_equal_rounds(vec, other, info, 15)
 
 
 # -- who acts, and φ -------------------------------------------------------------------------------
@@ -555,12 +559,7 @@ def test_a_saved_match_goes_on():
     for _ in range(10):
         info = first.step(random_actions(first, info))[4]
     second.set_state(first.get_state())
-    for _ in range(40):
-        actions = random_actions(first, info)
-        observations, rewards, *_, info = first.step(actions)
-        theirs, their_rewards, *_ = second.step(actions)
-        np.testing.assert_array_equal(observations, theirs)
-        np.testing.assert_array_equal(rewards, their_rewards)
+    assert_equal_rounds(first, second, info, 40)
 
 
 # -- making ----------------------------------------------------------------------------------------

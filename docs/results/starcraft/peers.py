@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import tyro
 
+from demos.experts.starcraft import STEPS, along
 from mail_envs.commands import starcraft_peers
 from mail_envs.games.starcraft.maps import SCENARIOS
 
 STOP, NORTH, SOUTH, EAST, WEST, FIRST = 1, 2, 3, 4, 5, 6
-STEPS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]])
 LIMITS = {of.name: of.max_rounds for of in SCENARIOS.values() if of.version == 1}
 IDS = {of.name: id for id, of in SCENARIOS.items() if of.version == 1}
 ENDLESS = 1e5  # health of units that nobody kills
@@ -96,9 +96,7 @@ def attack_or_approach(view: View, away, distance, cost) -> np.ndarray:
     may = view.mask[:, :, FIRST : FIRST + distance.shape[2]] > 0
     price = np.where(may & np.isfinite(distance), cost, np.inf)
     nearest = distance.argmin(-1)[..., None, None]
-    x, y = np.moveaxis(np.take_along_axis(away, nearest, 2)[:, :, 0], -1, 0)
-    sideways = np.where(x > 0, EAST, WEST)
-    step = np.where(np.abs(x) >= np.abs(y), sideways, np.where(y > 0, NORTH, SOUTH))
+    step = along(np.take_along_axis(away, nearest, 2)[:, :, 0])
     return np.where(np.isfinite(price).any(-1), FIRST + price.argmin(-1), step)
 
 

@@ -14,11 +14,8 @@ from mail_envs.games.starcraft.units import ENERGY_PER_LIFE, HEAL, LOOPS_PER_SEC
 from mail_envs.games.starcraft.weapons import NOT_AIMING, aim_at, can_hit
 from mail_envs.kernels import device_function
 
-MARCH, PURSUE, GUARD = (
-    0,
-    1,
-    2,
-)  # enemies go to a point; after the nearest agent; stay where they are
+# Enemies go to a point; after the nearest agent; stay where they are.
+MARCH, PURSUE, GUARD = 0, 1, 2
 HEAL_SCAN = np.float32(6.0)  # how far off medivacs look for patients by themselves
 HEAL_ENERGY = np.float32(5.0)  # which they need to begin
 HEAL_PER_LOOP = np.float32(HEAL / LOOPS_PER_SECOND)
