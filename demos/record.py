@@ -30,10 +30,10 @@ from demos.policies import MLPPolicy, Policy, load_policy
 from demos.writer import DemonstrationWriter, describe
 from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.commands.errors import exit_status
+from mail_envs.streams import stream_seed
 
 NUM_ENVS = 256
 REFERENCE_EPISODES = 500
-REFERENCE_SEED = 1_000_000_000  # far from the seeds that people choose
 IDENTITY = (
     "id", "arguments", "player_function", "null_action", "max_rounds", "fixed_horizon", "agents",
     "observation_dims", "demonstrator",
@@ -163,7 +163,7 @@ class _Tape:
 def mean_return(env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES) -> float:
     """Mean return over fixed seeds, for references; of the agents that count in this game."""
     counted = [env.agents.index(a) for a in describe(env)["return_agents"]]
-    seeds = REFERENCE_SEED + np.arange(episodes)
+    seeds = stream_seed(0, "references") + np.arange(episodes)
     return float(np.mean([e.returns[counted].mean() for e in rollouts(env, policy, seeds)]))
 
 

@@ -3,8 +3,9 @@
     python -m learners.evaluate runs/amagail_stochastic_coop_nav_0
     python -m learners.evaluate expert --env stochastic_predator_prey --against RUN --roles adversary
 
-Episode e has seed 1,000,000 + e for every policy, and the policies' own draws are keyed by seed and round, so
-results repeat exactly and two policies meet the same starts. The interval of the mean is Student's t over
+Episodes come from the evaluation stream of the run's seed (`--seed`: of another one), which no training and no
+demonstration shares, and the policies' own draws are keyed by episode and round: results repeat exactly, and
+policies that are evaluated with equal seeds meet the same starts. The interval of the mean is Student's t over
 episodes. The return is that of the agents that the game counts (predator-prey: the prey); normalized
 returns are 0 at random play and 1 at the expert's.
 
@@ -32,12 +33,13 @@ import mail_envs
 from demos.policies import EXPERTS, MLPPolicy, load_policy
 from demos.record import rollouts
 from demos.writer import describe
-from learners.lib.evaluation import EVALUATION_SEED, keep_better, normalized
+from learners.lib.evaluation import keep_better, normalized
 from learners.lib.outcomes import winning, wins_text
 from learners.lib.sources import Source, find, known_references
 from learners.lib.statistics import mean_interval
 from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.commands.errors import exit_status
+from mail_envs.streams import stream_seed
 
 NUM_ENVS = 256  # environments side by side; results do not depend on it
 NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
@@ -58,6 +60,8 @@ class Args:
     """Who acts when, e.g. `Stochastic(0.3)`; None: as in training."""
     episodes: int = 1000
     """Number of episodes."""
+    seed: int | None = None
+    """Seed of the episodes; None: that of the run, else 0."""
     greedy: bool = False
     """Take the most likely action instead of sampling."""
     against: str | None = None
@@ -120,16 +124,22 @@ def joint(first, second, agents: np.ndarray):
     return policy
 
 
-def play(vec: Any, policy, episodes: int) -> dict[str, Any]:
-    """Play the episodes of the fixed seeds: returns (K, N), length (K,), ended_early (K,), metric (K,) ..."""
+def play(vec: Any, policy, seeds: np.ndarray) -> dict[str, Any]:
+    """Play the episodes of these seeds: returns (K, N), length (K,), ended_early (K,), metric (K,) ..."""
     rows: list[tuple] = []
     metrics: dict[str, list[float]] = {}
-    for episode in rollouts(vec, policy, EVALUATION_SEED + np.arange(episodes)):
+    for episode in rollouts(vec, policy, seeds):
         rows.append((episode.returns, len(episode), episode.terminated))
         for name, value in episode.metrics.items():
             metrics.setdefault(name, []).append(value)
     returns, lengths, early = (np.array(column) for column in zip(*rows))
-    return {"returns": returns, "lengths": lengths, "early": early, "metrics": metrics}
+    return {
+        "returns": returns,
+        "lengths": lengths,
+        "early": early,
+        "metrics": metrics,
+        "seed": int(seeds[0]),
+    }
 
 
 def counted_agents(vec: Any) -> list[int]:
@@ -157,17 +167,17 @@ def summarize(vec: Any, played: dict[str, Any]) -> dict[str, Any]:
         "metrics": {name: float(np.mean(x)) for name, x in played["metrics"].items()},
         **winning(played["metrics"]),
         "episodes": len(returns),
-        "seed": EVALUATION_SEED,
+        "seed": played["seed"],
         "episode_returns": [round(float(x), 4) for x in per_episode],
     }
 
 
-def measure_references(vec: Any, episodes: int) -> dict[str, float]:
+def measure_references(vec: Any, seeds: np.ndarray) -> dict[str, float]:
     """Mean return of random play and of the shipped expert (else the scripted one)."""
     expert = "expert" if (EXPERTS / f"{vec.id}.safetensors").is_file() else "scripted"
     result = {}
     for key, spec in (("random", "random"), ("expert", expert)):
-        played = play(vec, load_policy(spec, vec), episodes)
+        played = play(vec, load_policy(spec, vec), seeds)
         result[key] = float(played["returns"][:, counted_agents(vec)].mean())
     return result
 
@@ -193,12 +203,13 @@ def evaluate(args: Args) -> dict[str, Any]:
         theirs = others(vec, args.roles)
         policy = joint(policy, load_policy(opponent.spec, vec, args.greedy), theirs)
         result |= {"against": opponent.identity, "against_plays": [vec.agents[i] for i in theirs]}
-    result |= summarize(vec, play(vec, policy, args.episodes))
+    seeds = evaluation_seeds(args, source)
+    result |= summarize(vec, play(vec, policy, seeds))
     result["mode"] = "greedy" if args.greedy else "sample"
     same_game = id == source.env and arguments == source.arguments
     references = known_references(source.folder) if same_game else {}
     if args.references:
-        references = measure_references(vec, args.episodes)
+        references = measure_references(vec, seeds)
     result["references"] = references
     result["normalized_return"] = normalized(result["return"], references)
     if source.folder is not None:
@@ -208,6 +219,12 @@ def evaluate(args: Args) -> dict[str, Any]:
     if path is not None and not args.json:
         result["file"] = keep_better(path, result) or str(path)
     return result
+
+
+def evaluation_seeds(args: Args, source: Source) -> np.ndarray:
+    """Seeds of the episodes, int64 (episodes,): the evaluation stream of --seed, the run's seed, or 0."""
+    seed = source.identity.get("seed") if args.seed is None else args.seed
+    return stream_seed(seed or 0, "evaluation") + np.arange(args.episodes)
 
 
 def _training(folder: Path) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def show(result: dict[str, Any], title: str, console: Console) -> None:
     for name, value in result["metrics"].items():
         table.add_row(name.replace("_", " "), f"{value:.3f}")
     first = result["seed"]
-    seeds = f"{result['episodes']} ({result['mode']}), seeds {first:,} to {first + result['episodes'] - 1:,}"
+    seeds = f"{result['episodes']} ({result['mode']}), seeds from {first} on"
     table.add_row("episodes", seeds)
     if "file" in result:
         table.add_row("written to", result["file"])

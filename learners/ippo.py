@@ -27,6 +27,7 @@ from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
 from learners.lib.value_norm import ValueNorm
+from mail_envs.streams import stream_seed
 
 TEAM_RETURN = "team_return"  # metric of games in which one reward is paid to the whole team
 
@@ -410,7 +411,7 @@ def train(args: Args) -> dict:
         rollout = Rollout(
             vec, args.rounds, run.device, agent.policy.memory_size, args.critic == "state"
         )
-        rollout.reset(args.seed)
+        rollout.reset(stream_seed(args.seed, "games"))
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
         run.say(f"ippo on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")
         while run.steps < args.steps:

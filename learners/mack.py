@@ -26,6 +26,7 @@ from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
+from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +278,7 @@ def train(args: Args) -> dict:
         vec = make_game(args, args.num_envs, run.device)
         agent = ActorCritic(vec, args, run.device)
         rollout = Rollout(vec, args.rounds, run.device)
-        rollout.reset(args.seed)
+        rollout.reset(stream_seed(args.seed, "games"))
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
         run.say(
             f"mack on {args.env}: {args.steps:,} steps, {args.optimizer}, {run.device}, {run.folder}"

@@ -39,6 +39,7 @@ from learners.lib.kfac import make_optimizer
 from learners.lib.occupancy import Occupancy
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
+from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,7 +316,7 @@ def prepare(
     occupancy = Occupancy(length, vec.max_rounds, counts.float().mean(0))
     adversary = Adversary(agent.policy, data, occupancy, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
-    rollout.reset(args.seed)
+    rollout.reset(stream_seed(args.seed, "games"))
     run.say(
         f"{run.learner} on {args.env}: {args.steps:,} steps, {len(data):,} rounds of {args.num_demos} episodes"
         f"{' of random play (control)' if args.control else ''}, {args.discriminator} discriminators, "

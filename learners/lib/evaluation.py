@@ -15,8 +15,7 @@ from learners.lib.networks import Policy
 from learners.lib.outcomes import winning
 from learners.lib.rollout import bounds_of, within
 from learners.lib.settings import Settings
-
-EVALUATION_SEED = 1_000_000  # disjoint from training seeds
+from mail_envs.streams import stream_seed
 
 
 @torch.inference_mode()
@@ -28,7 +27,7 @@ def evaluate(
     episodes: int | None = None,
     greedy: bool = False,
 ) -> dict:
-    """Play the first episode of as many copies as there are episodes, seeds from 1,000,000 on.
+    """Play the first episode of as many copies as there are episodes, from the run's evaluation stream.
 
     Returns:
         `return`: undiscounted true return averaged over the agents that the game counts, its `sd` over episodes and its 95 %
@@ -38,8 +37,9 @@ def evaluate(
     episodes = episodes or args.eval_episodes
     device = torch.device(device)
     vec = make_game(args, episodes, device, null_action)
-    rng = None if greedy else torch.Generator(device).manual_seed(EVALUATION_SEED + args.seed)
-    observations, info = vec.reset(seed=EVALUATION_SEED)
+    first_seed = stream_seed(args.seed, "evaluation")
+    rng = None if greedy else torch.Generator(device).manual_seed(first_seed)
+    observations, info = vec.reset(seed=first_seed)
     returns = torch.zeros(episodes, vec.num_agents)
     lengths = torch.zeros(episodes)
     metrics = {name: torch.zeros(episodes) for name in vec.metrics}
@@ -68,6 +68,7 @@ def evaluate(
         "metrics": {name: float(values.mean()) for name, values in metrics.items()},
         **winning(metrics),
         "mode": "greedy" if greedy else "sample",
+        "seed": first_seed,
     }
 
 
@@ -90,7 +91,6 @@ def summary(
         "agent_returns": dict(zip(agents, returns.double().mean(0).tolist(), strict=True)),
         "length": float(lengths.mean()),
         "episodes": count,
-        "seed": EVALUATION_SEED,
     }
 
 

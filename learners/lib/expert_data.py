@@ -14,22 +14,21 @@ from learners.lib.game import game_arguments
 from learners.lib.networks import Policy
 from learners.lib.run import Run
 from learners.lib.settings import Settings
+from mail_envs.streams import stream_seed
 
-DEMONSTRATION_SEED = 10_000_000  # first episode seed of what is recorded here; far from training's
-SEEDS_PER_RUN = 100_000
 RECORDED = ("expert", "scripted", "random")  # demonstrators that are recorded when a run starts
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoSettings(Settings):
-    """What every learner that imitates can be told."""
+    """Settings shared by all learners that imitate."""
 
     demos: str = "expert"
     """Folder of demonstrations; or expert, scripted, random, a run folder: record --num-demos of them first."""
     num_demos: int = 200
     """Demonstrated episodes to learn from (the first ones of the set)."""
     control: bool = False
-    """Replace the demonstrations by random play of the same size: what the game alone gives away."""
+    """Replace the demonstrations by random play of the same size: what is learned without any."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
     if path.exists() and len(Demonstrations.open(path)) >= args.num_demos:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
-    seed = DEMONSTRATION_SEED + args.seed * SEEDS_PER_RUN
+    seed = stream_seed(args.seed, "demonstrations")
     record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(vars(args)))
     return path
 

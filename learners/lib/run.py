@@ -31,8 +31,7 @@ from learners.lib.outcomes import wins_text
 from learners.lib.settings import check_changes, parse
 from mail_envs.commands.arguments import game_id
 from mail_envs.commands.errors import exit_status
-
-EPISODE_SHOWN = 1_000_000  # seed of the episode in rollout.gif, the first of the evaluation
+from mail_envs.streams import stream_seed
 
 
 def main(kind: type, presets: dict[str, dict], train) -> NoReturn:
@@ -76,8 +75,8 @@ class Run:
         config = {"learner": learner, **dataclasses.asdict(args), "resume": None}
         write_text(self.folder / "config.yaml", yaml.safe_dump(config))
         torch.set_num_threads(args.threads)
-        torch.manual_seed(args.seed)
-        self.rng = torch.Generator(self.device).manual_seed(args.seed)
+        torch.manual_seed(stream_seed(args.seed, "networks"))
+        self.rng = torch.Generator(self.device).manual_seed(stream_seed(args.seed, "updates"))
         self.steps = self.updates = 0
         self.parts: dict[str, Any] = {}
         self.policy_metadata: dict = {}
@@ -260,9 +259,8 @@ class Run:
         )
         policy = load_policy(str(self.folder), vec)
         try:
-            frames, _ = play_episode(
-                vec, policy, EPISODE_SHOWN, Canvas((400, 400), title=self.args.env)
-            )
+            first = stream_seed(self.args.seed, "evaluation")
+            frames, _ = play_episode(vec, policy, first, Canvas((400, 400), title=self.args.env))
         except (RenderingError, NotImplementedError) as error:
             self.say(f"no rollout.gif: {error}")
         else:
