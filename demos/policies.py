@@ -69,6 +69,20 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     return MLPPolicy.load(path, env, greedy)
 
 
+def best_policy(env: Any) -> str:
+    """Who plays a game best: expert or scripted where there is one that fits, else random."""
+    for name in ("expert", "scripted"):
+        try:
+            load_policy(name, env)
+        except ValueError:
+            continue
+        break
+    else:
+        name = "random"
+    print(f"policy: {name}")
+    return name
+
+
 def random_policy(env: Any) -> Policy:
     """Uniform over the actions that are allowed; continuous: uniform in the action space."""
     if not env.discrete:

@@ -28,8 +28,8 @@ from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
 from demos.policies import MLPPolicy, Policy, load_policy
 from demos.writer import DemonstrationWriter, describe
-from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.commands.errors import exit_status
+from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
 
 NUM_ENVS = 256

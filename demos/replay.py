@@ -22,10 +22,10 @@ from demos.actions import own_actions
 from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.writer import describe
-from mail_envs.commands.arguments import game_id
 from mail_envs.commands.errors import exit_status
 from mail_envs.player_functions import from_config
 from mail_envs.rendering import write_gif
+from mail_envs.settings_text import game_id
 
 FRAMES_PER_SECOND = 10
 MOST_FRAMES = 200  # of a GIF; longer episodes skip rounds

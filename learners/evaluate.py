@@ -37,8 +37,8 @@ from learners.lib.evaluation import keep_better, normalized
 from learners.lib.outcomes import winning, wins_text
 from learners.lib.sources import Source, find, known_references
 from learners.lib.statistics import mean_interval
-from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.commands.errors import exit_status
+from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
 
 NUM_ENVS = 256  # environments side by side; results do not depend on it

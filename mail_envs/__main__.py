@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import tyro
 
-from mail_envs.commands.arguments import merge_sets
 from mail_envs.commands.bench import bench
 from mail_envs.commands.check import check
 from mail_envs.commands.errors import exit_status
@@ -16,6 +15,7 @@ from mail_envs.commands.list import list_games
 from mail_envs.commands.pages import pages
 from mail_envs.commands.play import play
 from mail_envs.commands.render import render
+from mail_envs.settings_text import merge_sets
 
 COMMANDS = {
     "list": list_games,

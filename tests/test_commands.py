@@ -15,16 +15,16 @@ from chosen_ids import IDS
 from sample_games import LastStanding
 
 import mail_envs
+from demos.policies import best_policy
 from mail_envs.__main__ import COMMANDS, main
 from mail_envs.commands import bench
-from mail_envs.commands.arguments import (
-    best_policy,
+from mail_envs.commands.errors import CommandError, exit_status
+from mail_envs.conformance import CHECKS, ConformanceError, NotApplicable, Subject
+from mail_envs.settings_text import (
     merge_sets,
     parse_player_function,
     parse_settings,
 )
-from mail_envs.commands.errors import CommandError, exit_status
-from mail_envs.conformance import CHECKS, ConformanceError, NotApplicable, Subject
 
 UNEQUAL = str(Path(__file__).with_name("unequal_game.py"))
 

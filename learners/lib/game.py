@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import mail_envs
 from learners.lib.settings import Settings
-from mail_envs.commands.arguments import game_keywords
+from mail_envs.settings_text import game_keywords
 
 if TYPE_CHECKING:
     import torch

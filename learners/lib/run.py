@@ -29,8 +29,8 @@ from learners.lib.game import game_arguments
 from learners.lib.networks import Policy, save_policy
 from learners.lib.outcomes import wins_text
 from learners.lib.settings import check_changes, parse
-from mail_envs.commands.arguments import game_id
 from mail_envs.commands.errors import exit_status
+from mail_envs.settings_text import game_id
 from mail_envs.streams import stream_seed
 
 

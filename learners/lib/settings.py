@@ -11,14 +11,14 @@ from typing import Annotated, Any, TypeVar
 import tyro
 import yaml
 
-from mail_envs.commands.arguments import (
+from mail_envs.counts import at_least
+from mail_envs.settings_text import (
     SETTINGS,
     game_id,
     merge_sets,
     parse_player_function,
     parse_settings,
 )
-from mail_envs.counts import at_least
 
 # What does not change what is learned: it may differ when a run is resumed.
 OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")

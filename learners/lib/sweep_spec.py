@@ -34,7 +34,7 @@ from typing import Any
 
 import yaml
 
-from mail_envs.commands.arguments import game_id
+from mail_envs.settings_text import game_id
 
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "report", "sweep")

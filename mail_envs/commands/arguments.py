@@ -1,21 +1,13 @@
-"""The arguments that commands share: which game, how it is set up, who acts when, and who plays."""
+"""The arguments that commands share: which game, how it is set up, and who acts when."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
 
-from mail_envs.commands.errors import CommandError
-
-SETTINGS = tyro.conf.arg(name="set", metavar="NAME=VALUE ...")
-SET = "--set"
-PLAYER_FUNCTION = "Stochastic(0.3)"  # the example in messages
+from mail_envs.settings_text import SETTINGS, game_id, game_keywords
 
 
 @dataclass(frozen=True)
@@ -37,140 +29,3 @@ class GameArguments:
 
         given = game_keywords(self.settings, self.player_function, self.max_rounds)
         return mail_envs.make_vec(game_id(self.id), num_envs, **keywords, **given)
-
-
-def merge_sets(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with all that several `--set` say behind the first."""
-    kept: list[str] = []
-    said: list[str] = []
-    where = None
-    inside = False
-    for word in words:
-        if word.startswith("-"):
-            inside = word == SET or word.startswith(f"{SET}=")
-            if inside:
-                where = len(kept) if where is None else where
-                said += [word.removeprefix(f"{SET}=")] if word != SET else []
-                continue
-        (said if inside else kept).append(word)
-    return kept if where is None else [*kept[:where], SET, *said, *kept[where:]]
-
-
-def game_id(game: str) -> str:
-    """The id of a game that is named by its id or by its file, which is imported."""
-    import mail_envs
-
-    try:
-        return mail_envs.spec(game).id
-    except ValueError as error:
-        if not game.isidentifier():
-            raise
-        raise CommandError(
-            f"{error}; a game of your own is named by its file, such as --env {game}.py"
-        ) from error
-
-
-def game_keywords(
-    settings: Sequence[str] = (),
-    player_function: str | None = None,
-    max_rounds: int | None = None,
-    fixed_horizon: bool | None = None,
-) -> dict[str, Any]:
-    """What these arguments mean for `mail_envs.make_vec`; those that were not given are left out."""
-    keywords = parse_settings(settings)
-    if player_function is not None:
-        keywords["player_function"] = parse_player_function(player_function)
-    if max_rounds is not None:
-        keywords["max_rounds"] = max_rounds
-    if fixed_horizon:
-        keywords["fixed_horizon"] = True
-    return keywords
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """`("num_agents=5", "penalty=hard")` -> `{"num_agents": 5, "penalty": "hard"}`."""
-    arguments = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not (equals and name.isidentifier()):
-            raise CommandError(f"--set {setting}: write NAME=VALUE, e.g. num_agents=5")
-        arguments[name] = value
-        for read in (json.loads, ast.literal_eval):  # true as well as True
-            try:
-                arguments[name] = read(value)
-            except (SyntaxError, ValueError):
-                continue
-            break
-    return arguments
-
-
-def parse_player_function(text: str) -> Any:
-    """The player function that a text means. Literals are read, nothing is evaluated.
-
-    `Stochastic([1, .5, .5], shared_coin=True)`, the call; `{"type": "Stochastic", "probability": 0.3}`,
-    as manifests and policy files say it; `my_players.py:ALTERNATE` or `my_players:ALTERNATE`, one of
-    your own by name. `HistoryDependent` and the like take their function as "module:name".
-    """
-    from mail_envs.player_functions import PlayerFunction, from_config
-
-    try:
-        if text.lstrip().startswith("{"):
-            return from_config(json.loads(text))
-        module, colon, name = text.partition(":")
-        if colon and name.isidentifier():
-            return _attribute(module, name, PlayerFunction)
-        return from_config(_call(text))
-    except (SyntaxError, json.JSONDecodeError) as error:
-        hint = f'write a call such as "{PLAYER_FUNCTION}", see the player functions in README.md'
-        raise CommandError(f"--player-function {text}: {hint}") from error
-    except (ImportError, TypeError, ValueError) as error:
-        raise CommandError(f"--player-function {text}: {error}") from error
-
-
-def _call(text: str) -> dict[str, Any]:
-    """`Stochastic(0.3)` -> `{"type": "Stochastic", "probability": 0.3}`."""
-    from mail_envs import player_functions
-
-    call = ast.parse(text.strip(), mode="eval").body
-    if isinstance(call, ast.Name):
-        call = ast.Call(func=call, args=[], keywords=[])
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-        raise SyntaxError(text)
-    kind = getattr(player_functions, call.func.id, None)
-    if not (inspect.isclass(kind) and issubclass(kind, player_functions.PlayerFunction)):
-        raise SyntaxError(text)
-    try:
-        positional = [ast.literal_eval(value) for value in call.args]
-        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    except ValueError as error:  # not a literal
-        raise SyntaxError(text) from error
-    given = inspect.signature(kind).bind(*positional, **named).arguments
-    if not isinstance(given.get("function", ""), str):
-        raise TypeError('give the function as "module:name"')
-    return {"type": kind.__name__, **given}
-
-
-def _attribute(module: str, name: str, kind: type) -> Any:
-    """`name` in a module or Python file, which must be a `kind`."""
-    from mail_envs.own_games import import_source
-
-    value = getattr(import_source(module), name, None)
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} in {module} is {value!r}, not a player function")
-    return value
-
-
-def best_policy(vector: Any) -> str:
-    """Who plays a game best: expert or scripted where there is one that fits, else random."""
-    from demos import load_policy
-
-    for name in ("expert", "scripted"):
-        try:
-            load_policy(name, vector)
-        except ValueError:
-            continue
-        break
-    else:
-        name = "random"
-    print(f"policy: {name}")
-    return name

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from mail_envs.commands.arguments import SETTINGS, game_id, game_keywords
 from mail_envs.commands.errors import CommandError
+from mail_envs.settings_text import SETTINGS, game_id, game_keywords
 
 COLORS = {"PASS": "green", "FAIL": "bold red", "SKIP": "yellow"}
 

@@ -223,8 +223,7 @@ def looks(spec: EnvSpec) -> tuple:
 def draw(path: Path) -> str:
     """Film the id that the file is named after, played by its best policy; returns what went wrong."""
     import mail_envs
-    from demos import load_policy
-    from mail_envs.commands.arguments import best_policy
+    from demos.policies import best_policy, load_policy
     from mail_envs.commands.render import play_episode
     from mail_envs.drawing import RenderingError
     from mail_envs.rendering import Canvas, write_gif

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mail_envs.commands.arguments import GameArguments, best_policy
+from mail_envs.commands.arguments import GameArguments
 from mail_envs.commands.errors import CommandError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def play(
         speed: rounds per second, at most.
         record: write the finished episodes as demonstrations into this folder.
     """
-    from demos import load_policy
+    from demos.policies import best_policy, load_policy
     from mail_envs.rendering import Canvas
 
     vector = game.make(autoreset=False)

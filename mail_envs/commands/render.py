@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from mail_envs.commands.arguments import GameArguments, best_policy
+from mail_envs.commands.arguments import GameArguments
 from mail_envs.commands.errors import CommandError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def render(
         fps: rounds per second.
         size: width and height of the picture.
     """
-    from demos import load_policy
+    from demos.policies import best_policy, load_policy
     from mail_envs.rendering import Canvas, write_gif, write_png
 
     if out.suffix not in (".gif", ".png"):
