@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -23,26 +23,27 @@ from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.writer import describe
 from mail_envs.commands.errors import exit_status
-from mail_envs.player_functions import from_config
+from mail_envs.recorded import NOTHING, Named, game_of
 from mail_envs.rendering import write_gif
-from mail_envs.settings_text import game_id
+from mail_envs.settings_text import SETTINGS, merge_sets
 
 FRAMES_PER_SECOND = 10
 MOST_FRAMES = 200  # of a GIF; longer episodes skip rounds
 
 
-def make_env(metadata: Mapping[str, Any], num_envs: int = 1) -> Any:
-    """The environment in which a set was recorded, as a `VectorGame`."""
-    return mail_envs.make_vec(
-        game_id(metadata["id"]),
-        num_envs=num_envs,
-        replayable=True,
-        player_function=from_config(metadata["player_function"]),
-        max_rounds=metadata["max_rounds"],
-        null_action=metadata["null_action"],
-        fixed_horizon=metadata["fixed_horizon"],
-        **metadata["arguments"],
-    )
+def make_env(
+    metadata: Mapping[str, Any],
+    num_envs: int = 1,
+    named: Named = NOTHING,
+    source: str | Path = "the demonstrations",
+) -> Any:
+    """The environment in which a set was recorded, as a `VectorGame`.
+
+    A game or a player function of the user's own is not imported because the set says so: `named` holds it.
+    `source` is the set's name in errors.
+    """
+    id, keywords = game_of(metadata, source, named)
+    return mail_envs.make_vec(id, num_envs, replayable=True, **keywords)
 
 
 def simulate(
@@ -89,9 +90,14 @@ def simulate(
     return tuple(f"{name} from round {t}" for name, t in differences.items())
 
 
-def verify(demonstrations: Demonstrations, progress: bool = False) -> list[str]:
-    """Simulate every episode again; one line for each that did not come out the same."""
-    env = make_env(demonstrations.metadata)
+def verify(
+    demonstrations: Demonstrations, env: Any | None = None, progress: bool = False
+) -> list[str]:
+    """Simulate every episode again; one line for each that did not come out the same.
+
+    `env`: where, if `make_env` needs to be told more than the set says.
+    """
+    env = env or make_env(demonstrations.metadata)
     problems = []
     for k in tqdm(range(len(demonstrations)), unit="episode", disable=not progress):
         episode = demonstrations[k]
@@ -100,9 +106,8 @@ def verify(demonstrations: Demonstrations, progress: bool = False) -> list[str]:
     return problems
 
 
-def frames(demonstrations: Demonstrations, k: int) -> list[np.ndarray]:
-    """Pictures of episode k, uint8 (H, W, 3): of every round, or of at most MOST_FRAMES evenly spread."""
-    env, episode = make_env(demonstrations.metadata), demonstrations[k]
+def frames(env: Any, episode: Episode) -> list[np.ndarray]:
+    """Pictures of an episode, uint8 (H, W, 3): of every round, or of at most MOST_FRAMES evenly spread."""
     every = -(-len(episode) // MOST_FRAMES)
     pictures: list[np.ndarray] = []
     with tqdm(total=len(episode), unit="round", desc="drawing") as bar:
@@ -113,20 +118,17 @@ def frames(demonstrations: Demonstrations, k: int) -> list[np.ndarray]:
                 pictures.append(np.array(env.render()))
 
         simulate(env, episode, draw)
-    env.close()
     return pictures
 
 
-def show(demonstrations: Demonstrations, k: int) -> None:
-    """Play episode k in a window."""
-    env = make_env(demonstrations.metadata)
+def show(env: Any, episode: Episode) -> None:
+    """Play an episode in a window."""
 
     def draw(t: int) -> None:
         env.render(mode="human")
         time.sleep(1 / FRAMES_PER_SECOND)
 
-    simulate(env, demonstrations[k], draw)
-    env.close()
+    simulate(env, episode, draw)
 
 
 @dataclass
@@ -144,7 +146,11 @@ class Args:
     all: bool = False
     """With --verify: all episodes."""
     env: str | None = None
-    """The Python file of the game, when it is one of your own."""
+    """The Python file of the game, if it is one of your own: nothing that the set names is imported."""
+    player_function: str | None = None
+    """The player function, if it is one of your own, such as `my_players.py:NAME`."""
+    set: Annotated[tuple[str, ...], SETTINGS] = ()
+    """Arguments of the game that replace those of the set, such as a folder of maps that has moved."""
 
 
 def main(args: Args) -> int:
@@ -154,30 +160,38 @@ def main(args: Args) -> int:
 
 def command(args: Args) -> int:
     """Verify, film or show; 1 when a simulated episode differs from the recorded one."""
-    if args.env is not None:
-        game_id(args.env)
+    named = Named.typed(args.env, args.player_function, args.set)
     demonstrations = Demonstrations.open(args.path)
     if not -len(demonstrations) <= args.episode < len(demonstrations):
         raise ValueError(
             f"{args.path} has {len(demonstrations)} episodes, there is no {args.episode}"
         )
+    env = make_env(demonstrations.metadata, named=named, source=args.path)
+    try:
+        return replay(demonstrations, env, args)
+    finally:
+        env.close()
+
+
+def replay(demonstrations: Demonstrations, env: Any, args: Args) -> int:
+    """What `command` does, in the environment that the set was recorded in."""
+    k = args.episode % len(demonstrations)
     if args.verify:
-        k = args.episode % len(demonstrations)
         chosen = demonstrations if args.all else demonstrations[k : k + 1]
-        problems = verify(chosen, progress=args.all)
+        problems = verify(chosen, env, progress=args.all)
         same = f"{len(chosen)} of {len(chosen)} episodes are the same, bit for bit"
         print("\n".join(problems) or same)
         if problems:
             return 1
     if args.out is not None:
-        pictures = frames(demonstrations, args.episode)
+        pictures = frames(env, demonstrations[k])
         hold = [pictures[-1]] * FRAMES_PER_SECOND  # the last picture stays for a second
         write_gif(args.out, pictures + hold, FRAMES_PER_SECOND)
         print(f"wrote {args.out}")
     elif not args.verify:
-        show(demonstrations, args.episode)
+        show(env, demonstrations[k])
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(main(tyro.cli(Args, args=merge_sets(sys.argv[1:]))))

@@ -5,15 +5,33 @@ act, m >= 1 that it acts, choosing from its m-th action set (M = 1 nearly everyw
 independently given the history (AMAGAIL, section 2), each from its own number of a counter-based stream
 that belongs to the episode's seed: participation does not depend on the number of environments.
 
-A new player function is a small class: `table` for those that only look at the round, `probability` for
-those that look at the history.
+A player function of your own is a function given to `HistoryDependent` and its like, or a small class, which
+writes two methods at most: `__init__`, which keeps every argument as an attribute of the same name, and, where
+who acts depends on nothing but the round, `table`.
+
+```python
+class Every(PlayerFunction):         # in my_players.py: agent i acts in every k-th round, from round i on
+    def __init__(self, k):
+        self.k = k
+
+    def table(self, num_agents):     # (R, N), row t has the chances of round t, and the row after the last
+        rounds = np.arange(self.k)[:, None]
+        return (rounds == np.arange(num_agents) % self.k).astype(np.float32), 0
+
+THIRD = Every(3)                     # --player-function my_players.py:THIRD
+```
+
+Where it depends on the history, the class extends `HistoryDependent`, or `StateDependent` or `ActionSets`, and hands
+its function to `super().__init__`. Files note a class by its name and its arguments, a function by its name, and
+whoever replays them names it again: `--player-function my_players.py:THIRD`.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -26,7 +44,7 @@ class PlayerFunction:
     Attributes:
         num_sets: M, the number of action sets.
         shared_coin: one number per round decides for all agents, instead of one for each.
-        needs_history, needs_state: what `probability` wants to see.
+        needs_history, needs_state: whether the function of `HistoryDependent` is given them.
         needs_turns: whether the game's own turns decide.
     """
 
@@ -51,14 +69,36 @@ class PlayerFunction:
         self.table(num_agents)
 
     def to_config(self) -> dict[str, Any]:
-        """A JSON-able description from which `from_config` makes an equal player function."""
-        return {"type": type(self).__name__, **self._arguments()}
+        """A JSON-able description: `type`, with its module before a colon if it is a user's, and arguments.
 
-    def _arguments(self) -> dict[str, Any]:
-        return {}
+        TypeError when an argument cannot be written as JSON.
+        """
+        kind = type(self)
+        own = kind.__module__ != __name__
+        config = {"type": f"{kind.__module__}:{kind.__qualname__}" if own else kind.__name__}
+        for name, value in self.arguments().items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"{kind.__name__}: {name}={value!r} cannot be written into files: keep numbers, texts "
+                    "and lists, or define arguments()"
+                ) from error
+            config[name] = value
+        return config
+
+    def arguments(self) -> dict[str, Any]:
+        """What the constructor was given: by default the attributes that are named as its parameters are."""
+        found = {}
+        for name in inspect.signature(type(self)).parameters:
+            if not hasattr(self, name):
+                raise TypeError(f"{type(self).__name__} must keep its argument as self.{name}")
+            value = getattr(self, name)
+            found[name] = value.tolist() if hasattr(value, "tolist") else value
+        return found
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self._arguments().items())
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.arguments().items())
         return f"{type(self).__name__}({arguments})"
 
     def __eq__(self, other: object) -> bool:
@@ -88,7 +128,7 @@ class TurnOrder(PlayerFunction):
 
     def __init__(self, groups: Sequence[Sequence[int]]):
         try:
-            self.groups = [[int(i) for i in group] for group in groups]
+            self.groups = [[index(i) for i in group] for group in groups]
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"TurnOrder(groups={groups!r}) needs lists of agents, such as [[0, 1], [2]]"
@@ -106,9 +146,6 @@ class TurnOrder(PlayerFunction):
                     )
                 row[i] = 1
         return table, 0
-
-    def _arguments(self):
-        return {"groups": self.groups}
 
 
 class Stochastic(PlayerFunction):
@@ -147,7 +184,7 @@ class Stochastic(PlayerFunction):
             )
         return np.array(value, np.float32)
 
-    def _arguments(self):
+    def arguments(self):
         return {
             "probability": self.probability,
             **({"initial": self.initial} if self.initial is not None else {}),
@@ -173,7 +210,7 @@ class HistoryDependent(PlayerFunction):
         self.function = function
         self.compiled = _is_scalar(function)
 
-    def _arguments(self):
+    def arguments(self):
         source = getattr(self.function, "py_func", self.function)
         name = getattr(source, "__qualname__", type(source).__name__)
         return {"function": f"{getattr(source, '__module__', '?')}:{name}"}
@@ -234,14 +271,13 @@ class ActionSets(HistoryDependent):
             row[s] = 1
         return table
 
-    def _arguments(self):
-        return {**super()._arguments(), "sets": self.sets}
+    def arguments(self):
+        return {**super().arguments(), "sets": self.sets}
 
 
-def from_config(config: dict[str, Any]) -> PlayerFunction:
-    """The player function that `to_config` described. User functions are imported by name."""
-    arguments = dict(config)
-    kinds = (
+BUILT_IN: dict[str, type[PlayerFunction]] = {
+    kind.__name__: kind
+    for kind in (
         Synchronous,
         OwnOrder,
         TurnOrder,
@@ -250,20 +286,27 @@ def from_config(config: dict[str, Any]) -> PlayerFunction:
         StateDependent,
         ActionSets,
     )
-    classes = {c.__name__: c for c in kinds}
+}
+
+
+def from_config(config: dict[str, Any]) -> PlayerFunction:
+    """The player function that `to_config` described, of the suite's own kinds. Nothing is imported.
+
+    ValueError when the description names a function or a class of the user's, which it does not hold.
+    """
+    arguments = dict(config)
     kind = arguments.pop("type", None)
-    if kind not in classes:
-        raise ValueError(f"player function type {kind!r} is not one of {', '.join(classes)}")
-    if "function" in arguments:
-        module, _, name = arguments["function"].partition(":")
-        try:
-            arguments["function"] = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"the player function {arguments['function']!r} cannot be imported here; pass "
-                "player_function= yourself"
-            ) from error
-    return classes[kind](**arguments)
+    if not isinstance(kind, str) or kind not in BUILT_IN:
+        raise ValueError(f"player function type {kind!r} is not one of {', '.join(BUILT_IN)}")
+    if isinstance(arguments.get("function"), str):
+        raise ValueError(
+            f"{kind}(function={arguments['function']!r}) is a name, and nothing is imported by a "
+            "description: pass player_function= yourself"
+        )
+    try:
+        return BUILT_IN[kind](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{kind}: {error}") from None
 
 
 def _is_scalar(function: Callable) -> bool:

@@ -95,18 +95,37 @@ def parse_player_function(text: str) -> Any:
     """
     from mail_envs.player_functions import PlayerFunction, from_config
 
+    config = player_function_config(text)
+    module, _, name = text.partition(":")
     try:
-        if text.lstrip().startswith("{"):
-            return from_config(json.loads(text))
-        module, colon, name = text.partition(":")
-        if colon and name.isidentifier():
-            return _attribute(module, name, PlayerFunction)
-        return from_config(_call(text))
-    except (SyntaxError, json.JSONDecodeError) as error:
-        hint = f'write a call such as "{PLAYER_FUNCTION}", see the player functions in README.md'
-        raise CommandError(f"--player-function {text}: {hint}") from error
+        if config is None:
+            value = _attribute(module, name)
+            if not isinstance(value, PlayerFunction):
+                raise TypeError(f"{name} in {module} is {value!r}, not a player function")
+            return value
+        if isinstance(config.get("function"), str):
+            config["function"] = _attribute(*config["function"].split(":", 1))
+        return from_config(config)
     except (ImportError, TypeError, ValueError) as error:
         raise CommandError(f"--player-function {text}: {error}") from error
+
+
+def player_function_config(text: str) -> dict[str, Any] | None:
+    """What a text says of a player function, `{"type": "Stochastic", ...}`; nothing is imported.
+
+    None when it names one of the user's own, `my_players.py:ALTERNATE`.
+    """
+    _, colon, name = text.partition(":")
+    if colon and name.isidentifier() and not text.lstrip().startswith("{"):
+        return None
+    try:
+        config = json.loads(text) if text.lstrip().startswith("{") else _call(text)
+    except (SyntaxError, json.JSONDecodeError, RecursionError, MemoryError) as error:
+        hint = f'write a call such as "{PLAYER_FUNCTION}", see the player functions in README.md'
+        raise CommandError(f"--player-function {text}: {hint}") from error
+    except TypeError as error:
+        raise CommandError(f"--player-function {text}: {error}") from error
+    return config
 
 
 def _call(text: str) -> dict[str, Any]:
@@ -132,11 +151,11 @@ def _call(text: str) -> dict[str, Any]:
     return {"type": kind.__name__, **given}
 
 
-def _attribute(module: str, name: str, kind: type) -> Any:
-    """`name` in a module or Python file, which must be a `kind`."""
+def _attribute(module: str, name: str = "") -> Any:
+    """`name` in a module or a Python file, which is imported."""
     from mail_envs.own_games import import_source
 
-    value = getattr(import_source(module), name, None)
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} in {module} is {value!r}, not a player function")
-    return value
+    try:
+        return getattr(import_source(module), name)
+    except AttributeError:
+        raise ValueError(f"{module} has no {name!r}") from None

@@ -118,8 +118,8 @@ def test_a_player_function_of_the_users_own_comes_from_a_file(tmp_path):
     path = tmp_path / "my_players.py"
     path.write_text("import mail_envs\n\nRARE, WRONG = mail_envs.Stochastic(0.1), 7\n")
     assert parse_player_function(f"{path}:RARE") == mail_envs.Stochastic(0.1)
-    for name in ("WRONG", "ABSENT"):
-        with pytest.raises(CommandError, match="not a player function"):
+    for name, error in (("WRONG", "not a player function"), ("ABSENT", "has no 'ABSENT'")):
+        with pytest.raises(CommandError, match=error):
             parse_player_function(f"{path}:{name}")
 
 

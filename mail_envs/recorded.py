@@ -1,0 +1,308 @@
+"""What files say about a game, turned into arguments of `mail_envs.make_vec`.
+
+Manifests of demonstrations, policy files and run folders may come from anybody, so they are data: nothing that
+a file names is imported or run. An id must be registered, or come with PettingZoo; a player function
+must be one of the suite's that consists of plain values; arguments must be plain values for arguments that
+the game has. Whatever needs code of the user's own, a game, a player function, a module, the user names
+again on the command line (`Named`), and the errors say how.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mail_envs.settings_text import (
+    game_id,
+    parse_player_function,
+    parse_settings,
+    player_function_config,
+)
+
+DEPTH = 8  # of lists and dictionaries within an argument
+LARGEST = 2**63 - 1
+NULL_ACTIONS = ("null", "as_action")
+PETTINGZOO = "pettingzoo:"
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the user names on this command line, code included.
+
+    Attributes:
+        env: id of the game of `--env`, registered by now.
+        player_function: that of `--player-function`; text: how it was typed.
+        arguments: those of `--set`; they replace a file's.
+    """
+
+    env: str | None = None
+    player_function: Any = None
+    text: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def typed(
+        cls,
+        env: str | None = None,
+        player_function: str | None = None,
+        settings: Sequence[str] = (),
+    ) -> Named:
+        """From the texts of a command line; files that they name are imported."""
+        return cls(
+            None if env is None else game_id(env),
+            None if player_function is None else parse_player_function(player_function),
+            player_function,
+            parse_settings(settings),
+        )
+
+
+NOTHING = Named()
+
+
+def game_of(
+    data: Mapping[str, Any], source: str | Path, named: Named = NOTHING
+) -> tuple[str, dict[str, Any]]:
+    """Id and keyword arguments of `make_vec` for the game that a file describes.
+
+    Args:
+        data: of the file, entries `id`, `arguments`, `player_function`, `max_rounds`, `null_action`,
+            `fixed_horizon`, `agents`, as `demos.describe` writes them. All but `id` may be absent, and
+            what is absent is left out of the result.
+        source: the file's name, for errors.
+        named: what the user named.
+
+    Raises:
+        ValueError: an entry of another type, or one that would need code, with what to add to the
+            command line.
+    """
+    import mail_envs
+
+    id = recorded_id(data.get("id"), source, named)
+    keywords = recorded_arguments(id, data.get("arguments") or {}, source, named)
+    player_function = data.get("player_function")
+    if player_function is None:
+        player = named.player_function
+    else:
+        default = _default_player_function(mail_envs.spec(id), data.get("agents"))
+        player = recorded_player_function(player_function, source, named, default)
+    if player is not None:
+        keywords["player_function"] = player
+    checks = {
+        "max_rounds": lambda v: type(v) is int and 1 <= v < 2**31,
+        "null_action": lambda v: v in NULL_ACTIONS,
+        "fixed_horizon": lambda v: type(v) is bool,
+    }
+    for name, fits in checks.items():
+        value = data.get(name)
+        if value is None:
+            continue
+        if not fits(value):
+            raise ValueError(f"{source}: {name} cannot be {_short(value)}")
+        keywords[name] = value
+    return id, keywords
+
+
+def run_game_of(
+    config: Mapping[str, Any], source: str | Path, named: Named = NOTHING
+) -> tuple[str, dict[str, Any]]:
+    """`game_of` for the settings of a run: texts `env`, `set` and `player_function`, as they were typed."""
+    settings, text = config.get("set") or (), config.get("player_function")
+    if not isinstance(settings, (list, tuple)) or not all(isinstance(s, str) for s in settings):
+        raise ValueError(f"{source}: set must be a list of NAME=VALUE, not {_short(settings)}")
+    if not isinstance(text, (str, type(None))):
+        raise ValueError(f"{source}: player_function must be a text, not {_short(text)}")
+    data: dict[str, Any] = {"id": config.get("env"), "arguments": parse_settings(settings)}
+    data |= {name: config.get(name) for name in ("max_rounds", "fixed_horizon")}
+    if text is not None:
+        if text == named.text:
+            data["player_function"] = _config(named.player_function)
+        else:
+            data["player_function"] = _read_player_function(text, source)
+    return game_of(data, source, named)
+
+
+def recorded_id(id: Any, source: str | Path, named: Named = NOTHING) -> str:
+    """The id that a file says, if it is registered, comes with PettingZoo, or is the one of `--env`."""
+    import mail_envs
+
+    if not isinstance(id, str):
+        raise ValueError(f"{source}: the game's id cannot be {_short(id)}")
+    if named.env is not None:
+        if named.env != id:
+            raise ValueError(
+                f"{source}: made in the game {_short(id)}, but --env names {named.env!r}"
+            )
+        return id
+    if id in mail_envs.specs() or _comes_with_pettingzoo(id):
+        return id
+    if id.startswith(PETTINGZOO):
+        raise ValueError(
+            f"{source}: {_short(id)} is not one of PettingZoo's own environments, and no module is "
+            f"imported because a file names it: if you trust it, add --env {id}"
+        )
+    file = f"{id if id.isidentifier() else 'my_game'}.py"
+    raise ValueError(
+        f"{source}: made in {_short(id)}, which is not a game of this suite, and no code is imported "
+        f"because a file names it: if the game is your own, add --env with its file, such as --env {file}"
+    )
+
+
+def recorded_arguments(
+    id: str, arguments: Any, source: str | Path, named: Named = NOTHING
+) -> dict[str, Any]:
+    """The game's arguments that a file says, and those of `--set`: plain values for arguments that it has."""
+    import mail_envs
+
+    if not isinstance(arguments, Mapping):
+        raise ValueError(f"{source}: arguments cannot be {_short(arguments)}")
+    arguments = {k: v for k, v in arguments.items() if k not in named.arguments}
+    for name, value in arguments.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{source}: an argument's name cannot be {_short(name)}")
+        problem = _not_plain(value)
+        if problem:
+            raise ValueError(f"{source}: the argument {_short(name)} cannot be {problem}")
+    backend = arguments.get("backend")
+    if not isinstance(backend, (str, type(None))):
+        raise ValueError(f"{source}: the argument 'backend' cannot be {_short(backend)}")
+    kind = mail_envs.spec(id).load(backend)
+    ours = inspect.signature(mail_envs.make_vec).parameters.keys() - {"arguments"}
+    known = inspect.signature(kind).parameters.keys() - ours | {"backend"}
+    if id.startswith(PETTINGZOO):
+        known -= {"env"}  # the id says which
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"{source}: {id} has no argument {_short(name)} that a file may give")
+    return {**arguments, **named.arguments}
+
+
+def recorded_player_function(
+    config: Any, source: str | Path, named: Named = NOTHING, default: Any = None
+) -> Any:
+    """The player function that a file describes; one with the user's own code must be named again.
+
+    `default`: that of the game's id, which need not be named.
+    """
+    from mail_envs.player_functions import BUILT_IN, from_config
+
+    if not isinstance(config, Mapping) or not isinstance(config.get("type"), str):
+        raise ValueError(f"{source}: the player function cannot be {_short(config)}")
+    problem = _not_plain(config, code=True)
+    if problem:
+        raise ValueError(f"{source}: the player function cannot hold {problem}")
+    shown = shown_player_function(config)
+    if named.player_function is not None:
+        theirs = _config(named.player_function)
+        if theirs != config:
+            raise ValueError(
+                f"{source}: made under the player function {shown}, but --player-function "
+                f"{named.text or ''} is {shown_player_function(theirs)}"
+            )
+        return named.player_function
+    if default is not None and _config(default) == config:
+        return default
+    if config["type"] not in BUILT_IN or "function" in config:
+        raise ValueError(
+            f"{source}: made under the player function {shown}, which is code of your own, and no code "
+            f"is imported because a file names it: add --player-function {_suggestion(config)}"
+        )
+    try:
+        player = from_config(dict(config))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: the player function is damaged: {error}") from None
+    if _config(player) != config:
+        raise ValueError(f"{source}: the player function {shown} is damaged")
+    return player
+
+
+def shown_player_function(config: Mapping[str, Any]) -> str:
+    """`Stochastic(probability=0.3)`, from its description."""
+    arguments = ", ".join(f"{k}={v!r}" for k, v in config.items() if k != "type")
+    return _cut(f"{config.get('type')}({arguments})", 200)
+
+
+def _read_player_function(text: str, source: str | Path) -> Any:
+    try:
+        config = player_function_config(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    if config is None:
+        raise ValueError(
+            f"{source}: the player function {_short(text)} is code of your own, and no code is imported "
+            f"because a file names it: add --player-function {text}"
+        )
+    return config
+
+
+def _suggestion(config: Mapping[str, Any]) -> str:
+    """How `--player-function` might name what `config` describes."""
+    module, colon, _ = str(config.get("function", config["type"])).partition(":")
+    known = (
+        colon and all(part.isidentifier() for part in module.split(".")) and module != "__main__"
+    )
+    return f"{module.replace('.', '/') if known else 'my_players'}.py:NAME"
+
+
+def _default_player_function(spec: Any, agents: Any) -> Any:
+    if spec.player_function is None or not isinstance(agents, list):
+        return None
+    return spec.player_function(len(agents))
+
+
+def _comes_with_pettingzoo(id: str) -> bool:
+    """Whether `pettingzoo:NAMESPACE/NAME` is registered by PettingZoo itself; imports nothing."""
+    import pettingzoo
+    from pettingzoo.env_registry.exceptions import PettingZooRegistryError
+
+    if not id.startswith(PETTINGZOO):
+        return False
+    found = []
+    for api in ("parallel", "aec"):
+        try:
+            found.append(pettingzoo.spec(api, id.removeprefix(PETTINGZOO)).entry_point)
+        except (PettingZooRegistryError, ValueError):
+            continue
+    return bool(found) and all(isinstance(e, str) and e.startswith("pettingzoo.") for e in found)
+
+
+def _config(player: Any) -> Any:
+    """A player function's description as JSON gives it back."""
+    return json.loads(json.dumps(player.to_config()))
+
+
+def _not_plain(value: Any, depth: int = DEPTH, code: bool = False) -> str:
+    """What of a value is no plain JSON value, or "". Texts that name Python code are none, unless `code`."""
+    if value is None or isinstance(value, (bool, float)):
+        return ""
+    if isinstance(value, int):
+        return "" if abs(value) <= LARGEST else f"a number of {value.bit_length()} bits"
+    if isinstance(value, str):
+        names_code = not code and (":" in value or value.endswith(".py"))
+        return (
+            f"{_short(value)}: it reads like a name of code; give it by --set" if names_code else ""
+        )
+    if not isinstance(value, (list, tuple, dict)):
+        return f"of the type {type(value).__name__}"
+    if depth == 0:
+        return f"nested more than {DEPTH} deep"
+    if isinstance(value, dict):
+        strange = [k for k in value if not isinstance(k, str)]
+        if strange:
+            return f"a dictionary with the key {_short(strange[0])}"
+        value = list(value.values())
+    return next(filter(None, (_not_plain(v, depth - 1, code) for v in value)), "")
+
+
+def _short(value: Any) -> str:
+    try:
+        return _cut(repr(value), 80)
+    except RecursionError:
+        return "something nested too deep"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 4] + " ..."
