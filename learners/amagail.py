@@ -33,7 +33,6 @@ class Args(magail.Args):
 
 def train(args: Args) -> dict:
     """Run AMAGAIL; returns the evaluation of the trained policy."""
-    magail.check(args)
     with Run("amagail", args) as run:
         args, rng = run.args, run.rng
         demos = demonstrations_of(run)
@@ -46,7 +45,7 @@ def train(args: Args) -> dict:
             magail.schedule(run, agent, adversary)
             # Play T x E rounds with the current policies; I says who took part.
             rollout.collect(agent.policy, rng)
-            participation = rollout.participation[:-1]
+            participation = rollout.learned_from()
 
             # Discriminators: pairs with I = 1 of both sources; (observation, φ) pairs are dropped.
             sample = data.sample(rollout.steps, rng)
@@ -59,13 +58,13 @@ def train(args: Args) -> dict:
                 rollout.rewards
             )
             rewards = magail.add_absorbing(rewards, adversary, rollout, args)
-            gains, targets = mack.advantages(
+            advantages, targets = mack.estimate_advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, magail.largest_value(args)
             )
             train_actor = run.updates >= args.disc_first
             clone = magail.cloning_loss(agent.policy, sample, sample.participation, args)
             metrics |= mack.update(
-                agent, rollout, gains, targets, participation, args, rng, train_actor, clone
+                agent, rollout, advantages, targets, participation, args, rng, train_actor, clone
             )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()

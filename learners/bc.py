@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ from learners.lib.expert_data import (
     load,
 )
 from learners.lib.game import describe, make_game
-from learners.lib.kfac import make_optimizer
-from learners.lib.networks import Policy, group_agents
+from learners.lib.networks import Policy, Share, group_agents
+from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.run import Run, main
 
 
@@ -35,10 +36,10 @@ class Args(DemoSettings):
 
     steps: int = 10_000
     """Gradient steps, at most."""
-    optimizer: str = "kfac"
-    """kfac or adam."""
+    optimizer: Kind = "kfac"
+    """Of the policies."""
     lr: float = 0.05
-    """Learning rate (3e-4 suits adam)."""
+    """Learning rate; 3e-4 suits adam."""
     kl_clip: float = 1e-3
     """KL clip of kfac."""
     batch: int = 1000
@@ -46,13 +47,13 @@ class Args(DemoSettings):
     validation: float = 0.1
     """Share of the episodes that is held out."""
     validate_every: int = 50
-    """Gradient steps between two looks at the held-out episodes."""
+    """Gradient steps between two validation passes."""
     patience: int = 20
-    """Looks without improvement before training stops."""
-    phi: str = "filter"
+    """Validation passes without improvement before training stops."""
+    phi: Literal["filter", "as_action"] = "filter"
     """filter drops entries without participation; as_action learns φ as one more action."""
-    share: str = "role"
-    """Which agents share networks: role, none or all."""
+    share: Share = "role"
+    """Which agents share networks: those of a role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[int, ...] = (128, 128)
@@ -148,8 +149,6 @@ class Optimizers:
 
 def train(args: Args) -> dict:
     """Run behavioral cloning; returns the evaluation of the best policy."""
-    if args.phi not in ("filter", "as_action"):
-        raise ValueError(f"phi={args.phi!r} is unknown; choose filter or as_action")
     with Run("bc", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, 1, run.device, "as_action" if args.phi == "as_action" else "null")
@@ -162,7 +161,7 @@ def train(args: Args) -> dict:
         ).to(run.device)
         policy.normalize_with(data.observations)
         seen, held = split_episodes(data, args.validation)
-        fitted, checked = (group_rows(policy, d, participants(args.phi, d)) for d in (seen, held))
+        fitted, checked = (group_rows(policy, d, valid_entries(args.phi, d)) for d in (seen, held))
         optimizers = [
             make_optimizer(args.optimizer, n, args.lr, args.kl_clip) for n in policy.networks
         ]
@@ -191,7 +190,7 @@ def fit(
     batch: int = 1000,
     lr: float = 0.05,
     kl_clip: float = 1e-3,
-    optimizer: str = "kfac",
+    optimizer: Kind = "kfac",
     validate_every: int = 50,
     patience: int = 4,
 ) -> tuple[int, float]:
@@ -201,7 +200,7 @@ def fit(
         the number of steps and the best held-out loss.
     """
     seen, held = split_episodes(data, 0.1)
-    fitted, checked = (group_rows(policy, d, participants(phi, d)) for d in (seen, held))
+    fitted, checked = (group_rows(policy, d, valid_entries(phi, d)) for d in (seen, held))
     optimizers = [make_optimizer(optimizer, n, lr, kl_clip) for n in policy.networks]
     best, step = Best(policy), 0
     while step < steps and best.waited < patience:
@@ -214,8 +213,8 @@ def fit(
     return step, best.loss
 
 
-def participants(phi: str, data: ExpertData) -> Tensor:
-    """Which entries count, bool (M, N)."""
+def valid_entries(phi: str, data: ExpertData) -> Tensor:
+    """Which entries are learned from, bool (M, N)."""
     return data.participation if phi == "filter" else torch.ones_like(data.participation)
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from learners.lib.game import describe, make_game
-from learners.lib.kfac import Adam
-from learners.lib.networks import MLP, Policy, group_agents
+from learners.lib.networks import MLP, Policy, Share, group_agents
+from learners.lib.optimizers import Adam
 from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
@@ -29,6 +29,7 @@ from learners.lib.settings import Settings
 from learners.lib.value_norm import ValueNorm
 from mail_envs.streams import stream_seed
 
+RewardKind = Literal["auto", "own", "team"]
 TEAM_RETURN = "team_return"  # metric of games in which one reward is paid to the whole team
 
 
@@ -60,18 +61,18 @@ class Args(Settings):
     """Lambda of the advantages."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
-    reward: str = "auto"
+    reward: RewardKind = "auto"
     """own: what the agent itself is paid, nothing once it is dead. team: what the game's team_return grows by,
     to everybody until the episode ends; where there is none, the mean of what those that act are paid.
     auto: team where the game reports a team_return, else own."""
-    critic: str = "own"
+    critic: Literal["own", "state"] = "own"
     """What critics see: own, the agent's observation (IPPO); state, the global state as well (MAPPO)."""
     recurrent: bool = False
     """Actors and critics with a memory (GRU)."""
     chunk: int = 10
     """Rounds through which the gradient of a memory goes back; divides --rounds."""
-    share: str = "role"
-    """Which agents share networks: role, none or all."""
+    share: Share = "role"
+    """Which agents share networks: those of a role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[int, ...] = (64, 64)
@@ -178,7 +179,7 @@ class ActorCritic:
             optimizer.load_state_dict(saved)
 
 
-def rewards_of(rollout: Rollout, kind: str) -> Tensor:
+def rewards_of(rollout: Rollout, kind: RewardKind) -> Tensor:
     """What agents learn to collect, (T, E, N); `kind` is that of `--reward`."""
     if kind == "auto":
         kind = "team" if TEAM_RETURN in rollout.metrics else "own"
@@ -197,7 +198,7 @@ def rewards_of(rollout: Rollout, kind: str) -> Tensor:
 
 
 @torch.no_grad()
-def advantages(
+def estimate_advantages(
     agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds.
@@ -208,13 +209,20 @@ def advantages(
     values, memories = agent.values(
         r.observations, r.states, agent.memory, r.participation, beginnings(r)
     )
-    gains = generalized_advantages(
-        rewards, values, final_values(agent, r, memories), r.terminated, r.truncated, gamma, lam
+    advantages = generalized_advantages(
+        rewards,
+        values,
+        final_values(agent, r, memories),
+        r.terminated,
+        r.truncated,
+        gamma,
+        lam,
+        r.lost,
     )
     before = torch.cat([agent.memory.unsqueeze(0), memories[: r.rounds - 1]])
     ended = r.terminated[-1] | r.truncated[-1]
     agent.memory = memories[r.rounds - 1].masked_fill(ended.view(-1, 1, 1), 0.0)
-    return gains, gains + values[:-1], before
+    return advantages, advantages + values[:-1], before
 
 
 def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tensor:
@@ -269,16 +277,17 @@ def batch_of(
 
 
 def actor_batch(
-    agent: ActorCritic, g: int, rollout: Rollout, gains: Tensor, length: int
+    agent: ActorCritic, g: int, rollout: Rollout, advantages: Tensor, length: int
 ) -> dict[str, Tensor]:
-    """What group g's actor learns from: (length, B, ...), B sequences in which its agent acts at all."""
-    more = {"actions": rollout.actions, "gains": gains}
+    """What group g's actor learns from: (length, B, ...), B sequences with a `valid` entry at least."""
+    more = {"actions": rollout.actions, "advantages": advantages}
     masks = rollout.mask_rows()
     if masks is not None:
         more["mask"] = masks.unflatten(0, (rollout.rounds, -1))
     inputs = agent.actor_inputs(g, rollout.observations[:-1])
     batch = batch_of(agent, g, rollout, length, inputs, rollout.memory[:-1], **more)
-    columns = batch["acts"].any(0).nonzero().squeeze(1)
+    batch["valid"] = sequences(agent.lines(g, rollout.learned_from()), length)
+    columns = batch["valid"].any(0).nonzero().squeeze(1)
     return {k: x[:, columns] for k, x in batch.items()}
 
 
@@ -303,11 +312,11 @@ def minibatches(
 
 
 def log_probs(policy: Policy, g: int, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Log-likelihood of the actions, and entropy, wherever an agent acts: (R,) each."""
-    acts, mask = batch["acts"], batch.get("mask")
+    """Log-likelihood of the actions, and entropy, of the valid entries: (R,) each."""
+    acts, valid, mask = batch["acts"], batch["valid"], batch.get("mask")
     out = policy.networks[g].sequence(batch["inputs"], batch["memory"][0], acts, batch["fresh"])[0]
-    allowed = None if mask is None else mask[acts]
-    return policy.likelihood(g, out[acts], batch["actions"][acts], allowed)
+    allowed = None if mask is None else mask[valid]
+    return policy.likelihood(g, out[valid], batch["actions"][valid], allowed)
 
 
 def actor_loss(
@@ -315,10 +324,10 @@ def actor_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The clipped surrogate and the entropy bonus; `batch` holds the `old` log-likelihoods, too."""
     log_prob, entropy = log_probs(policy, g, batch)
-    acts = batch["acts"]
-    gain, change = batch["gains"][acts], log_prob - batch["old"][acts]
+    valid = batch["valid"]
+    advantage, change = batch["advantages"][valid], log_prob - batch["old"][valid]
     ratio = change.exp()
-    surrogate = torch.min(ratio * gain, ratio.clamp(1 - clip, 1 + clip) * gain)
+    surrogate = torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
     loss = -surrogate.mean() - entropy_weight * entropy.mean()
     with torch.no_grad():
         metrics = {
@@ -333,14 +342,14 @@ def update_actor(
     agent: ActorCritic, g: int, batch: dict[str, Tensor], args, rng: torch.Generator
 ) -> dict[str, float]:
     """`epochs` passes over the batch; metrics are those of the last step."""
-    acts, metrics = batch["acts"], {}
-    gains = batch["gains"][acts]
-    if len(gains) < 2:
+    valid, metrics = batch["valid"], {}
+    found = batch["advantages"][valid]
+    if len(found) < 2:
         return metrics
-    batch["gains"] = (batch["gains"] - gains.mean()) / (gains.std() + 1e-5)
-    batch["old"] = torch.zeros_like(batch["gains"])
+    batch["advantages"] = (batch["advantages"] - found.mean()) / (found.std() + 1e-5)
+    batch["old"] = torch.zeros_like(batch["advantages"])
     with torch.no_grad():
-        batch["old"][acts] = log_probs(agent.policy, g, batch)[0]
+        batch["old"][valid] = log_probs(agent.policy, g, batch)[0]
     for _ in range(args.epochs):
         for part in minibatches(batch, args.minibatches, rng):
             loss, metrics = actor_loss(agent.policy, g, part, args.clip, args.entropy)
@@ -368,7 +377,7 @@ def update_critic(
 def update(
     agent: ActorCritic,
     rollout: Rollout,
-    gains: Tensor,
+    advantages: Tensor,
     targets: Tensor,
     memory: Tensor,
     args,
@@ -378,12 +387,11 @@ def update(
     length = args.chunk if args.recurrent else 1
     metrics = {}
     for g in range(len(agent.policy.members)):
-        found = update_actor(
-            agent, g, actor_batch(agent, g, rollout, gains, length), args, rng
-        ) | update_critic(
-            agent, g, critic_batch(agent, g, rollout, targets, memory, length), args, rng
-        )
-        error = agent.lines(g, gains).var() / (agent.lines(g, targets).var() + 1e-8)
+        batch = actor_batch(agent, g, rollout, advantages, length)
+        found = update_actor(agent, g, batch, args, rng)
+        batch = critic_batch(agent, g, rollout, targets, memory, length)
+        found |= update_critic(agent, g, batch, args, rng)
+        error = agent.lines(g, advantages).var() / (agent.lines(g, targets).var() + 1e-8)
         found["explained"] = 1 - float(error)
         suffix = f"_{g}" if len(agent.policy.members) > 1 else ""
         metrics |= {k + suffix: x for k, x in found.items()}
@@ -392,11 +400,6 @@ def update(
 
 def check(args: Args) -> None:
     """ValueError for settings that make no sense together."""
-    for name, known in (("reward", ("auto", "own", "team")), ("critic", ("own", "state"))):
-        if getattr(args, name) not in known:
-            raise ValueError(
-                f"{name}={getattr(args, name)!r} is unknown; choose {', '.join(known)}"
-            )
     if args.recurrent and args.rounds % args.chunk:
         raise ValueError(f"chunk={args.chunk} must divide rounds={args.rounds}")
 
@@ -420,7 +423,7 @@ def train(args: Args) -> dict:
                 for optimizer in agent.optimizers:
                     optimizer.lr = args.lr * (1 - run.steps / args.steps)
             rewards = rewards_of(rollout, args.reward)
-            learned = advantages(agent, rollout, rewards, args.gamma, args.lam)
+            learned = estimate_advantages(agent, rollout, rewards, args.gamma, args.lam)
             metrics = update(agent, rollout, *learned, args, rng)
             run.advance(rollout.steps, rollout.episodes() | metrics)
         return run.finish()

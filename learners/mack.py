@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from learners.lib.game import describe, make_game
-from learners.lib.kfac import KFAC, make_optimizer
-from learners.lib.networks import MLP, Policy, group_agents, own_columns
+from learners.lib.networks import MLP, Policy, Share, group_agents, own_columns
+from learners.lib.optimizers import Kind, anneal, make_optimizer
 from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
@@ -39,16 +39,16 @@ class Args(Settings):
     """Copies of the game, E."""
     rounds: int = 10
     """Rounds per update, T; a batch has T x E rounds."""
-    optimizer: str = "kfac"
-    """kfac or adam."""
+    optimizer: Kind = "kfac"
+    """Of actors and critics."""
     lr: float = 0.1
-    """Learning rate (3e-4 suits adam); with kfac the KL clip usually binds first."""
+    """Learning rate; 3e-4 suits adam. With kfac the KL clip usually binds first."""
     kl_clip: float = 2e-3
     """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR)."""
     critic_kl_clip: float = 0.1
     """The same for the critic, whose Fisher matrix is that of a Gaussian of variance 1."""
     anneal: bool = False
-    """Let the policy's step shrink linearly to zero over the run."""
+    """Let the actors' steps shrink linearly to zero over the run."""
     gamma: float = 0.95
     """Discount."""
     lam: float = 1.0
@@ -59,8 +59,8 @@ class Args(Settings):
     """Rows used for the Fisher factors, at most."""
     eigen_every: int = 2
     """Updates between eigendecompositions of the Fisher factors."""
-    share: str = "role"
-    """Which agents share networks: role, none or all."""
+    share: Share = "role"
+    """Which agents share networks: those of a role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[int, ...] = (128, 128)
@@ -78,11 +78,8 @@ class Critic(nn.Module):
 
     def __init__(self, policy: Policy, hidden: tuple[int, ...]):
         super().__init__()
-        self.dims, self.members, self.groups = (
-            policy.observation_dims,
-            policy.members,
-            policy.groups,
-        )
+        self.dims = policy.observation_dims
+        self.members, self.groups = policy.members, policy.groups
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
         self.order = [[self._order(i) for i in members] for members in self.members]
         # The others of the first agent of a group; those of its other agents have as many actions.
@@ -170,7 +167,7 @@ class ActorCritic:
 
 
 @torch.no_grad()
-def advantages(
+def estimate_advantages(
     agent: ActorCritic,
     rollout: Rollout,
     rewards: Tensor,
@@ -202,45 +199,43 @@ def advantages(
         final_values[cut] = agent.critic(observations, final_actions, participation).clamp(
             -bound, bound
         )
-    result = generalized_advantages(
-        rewards, values, final_values, r.terminated, r.truncated, gamma, lam
+    advantages = generalized_advantages(
+        rewards, values, final_values, r.terminated, r.truncated, gamma, lam, r.lost
     )
-    return result, result + values[:-1]
+    return advantages, advantages + values[:-1]
 
 
 def update(
     agent: ActorCritic,
     rollout: Rollout,
-    gains: Tensor,
+    advantages: Tensor,
     targets: Tensor,
-    counts: Tensor,
+    valid: Tensor,
     args,
     rng: torch.Generator,
     train_actor: bool = True,
     added_loss: Callable[[int], Tensor] | None = None,
 ) -> dict[str, float]:
-    """One natural-gradient step of every actor and critic on the entries where `counts` (T, E, N) holds.
+    """One natural-gradient step of every actor and critic on the entries where `valid` (T, E, N) holds.
 
     `added_loss(g)`, if any, is added to the loss of group g's actor.
     """
-    observations, participation = (
-        rollout.observations[:-1].flatten(0, 1),
-        rollout.participation[:-1].flatten(0, 1),
-    )
+    observations = rollout.observations[:-1].flatten(0, 1)
+    participation = rollout.participation[:-1].flatten(0, 1)
     actions, masks, policy = rollout.actions.flatten(0, 1), rollout.mask_rows(), agent.policy
     metrics = {}
     for g in range(len(policy.members)):
-        rows = policy.rows(g, counts.flatten(0, 1)).nonzero().squeeze(1)
+        rows = policy.rows(g, valid.flatten(0, 1)).nonzero().squeeze(1)
         if len(rows) == 0:
             continue
-        gain = policy.rows(g, gains.flatten(0, 1))[rows]
+        advantage = policy.rows(g, advantages.flatten(0, 1))[rows]
         target = policy.rows(g, targets.flatten(0, 1))[rows]
         few = slice(None, None, math.ceil(len(rows) / args.fisher_rows))
 
         inputs, taken = policy.inputs(g, observations)[rows], policy.rows(g, actions)[rows]
         allowed = None if masks is None else policy.rows(g, masks)[rows]
         log_prob, entropy = policy.log_prob(g, inputs, taken, allowed)
-        loss = -(log_prob * gain).mean() - args.entropy * entropy.mean()
+        loss = -(log_prob * advantage).mean() - args.entropy * entropy.mean()
         if added_loss is not None:
             loss = loss + added_loss(g)
         some = None if allowed is None else allowed[few]
@@ -286,18 +281,20 @@ def train(args: Args) -> dict:
         while run.steps < args.steps:
             rollout.collect(agent.policy, rng)
             if args.anneal:
-                anneal(agent, args.kl_clip, 1 - run.steps / args.steps)
-            gains, targets = advantages(agent, rollout, rollout.rewards, args.gamma, args.lam, rng)
-            metrics = update(agent, rollout, gains, targets, rollout.participation[:-1], args, rng)
+                anneal_actors(agent, args, 1 - run.steps / args.steps)
+            advantages, targets = estimate_advantages(
+                agent, rollout, rollout.rewards, args.gamma, args.lam, rng
+            )
+            valid = rollout.learned_from()
+            metrics = update(agent, rollout, advantages, targets, valid, args, rng)
             run.advance(rollout.steps, rollout.episodes() | metrics)
         return run.finish()
 
 
-def anneal(agent: ActorCritic, kl_clip: float, fraction: float) -> None:
-    """Shrink the actors' steps: a K-FAC step is proportional to the square root of its KL clip."""
+def anneal_actors(agent: ActorCritic, args, fraction: float) -> None:
+    """Shorten the actors' steps to `fraction`."""
     for optimizer in agent.actor_optimizers:
-        if isinstance(optimizer, KFAC):
-            optimizer.kl_clip = kl_clip * max(fraction, 1e-3) ** 2
+        anneal(optimizer, fraction, args.lr, args.kl_clip)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ from torch import Tensor
 from demos.dataset import Demonstrations
 from learners import bc, mack
 from learners.lib.balance import Balance
-from learners.lib.discriminators import Discriminator
+from learners.lib.discriminators import Architecture, Discriminator
 from learners.lib.evaluation import evaluate
 from learners.lib.expert_data import (
     DemoSettings,
@@ -35,11 +37,13 @@ from learners.lib.expert_data import (
     load,
 )
 from learners.lib.game import describe, make_game
-from learners.lib.kfac import make_optimizer
 from learners.lib.occupancy import Occupancy
+from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from mail_envs.streams import stream_seed
+
+RewardForm = Literal["tanh", "softplus", "neglog", "logit", "sigmoid"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +56,12 @@ class Args(DemoSettings, mack.Args):
     """Let the policies' steps shrink linearly to zero over the run."""
     lam: float = 0.95
     """Lambda of the advantages; 1 gives discounted returns minus values, as in the papers."""
-    discriminator: str = "decentralized"
-    """decentralized (own observation and action), centralized (everybody's, a logit per agent) or single."""
-    reward: str = "tanh"
+    discriminator: Architecture = "decentralized"
+    """decentralized: own observation and action; centralized: everybody's, a logit per agent; single: one for all."""
+    reward: RewardForm = "tanh"
     """Reward of a logit x: tanh (2 sigmoid(x) - 1), softplus, neglog (-softplus(-x)), logit or sigmoid."""
-    disc_optimizer: str = "kfac"
-    """Of the discriminators: kfac or adam."""
+    disc_optimizer: Kind = "kfac"
+    """Of the discriminators."""
     disc_lr: float = 0.1
     """Learning rate of the discriminators; shrinks linearly to zero over the run."""
     disc_kl_clip: float = 1e-3
@@ -94,7 +98,7 @@ PRESETS = {
     "quick": {"steps": 3_000_000},
 }
 
-REWARDS = {
+REWARDS: dict[RewardForm, Callable[[Tensor], Tensor]] = {
     "tanh": lambda x: torch.tanh(x / 2),
     "softplus": F.softplus,
     "neglog": lambda x: -F.softplus(-x),
@@ -107,33 +111,32 @@ REWARD_LIMIT = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation and counts (B, N).
+    """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation and valid (B, N).
 
-    `counts` says which pairs the discriminators learn from: all in MAGAIL, those of participants in AMAGAIL.
+    `valid` says which pairs discriminators learn from: all in MAGAIL, those of participants in AMAGAIL.
     """
 
     observations: Tensor
     actions: Tensor
     participation: Tensor
-    counts: Tensor
+    valid: Tensor
 
     @classmethod
-    def of_expert(cls, data: ExpertData, counts: Tensor) -> Pairs:
-        return cls(data.observations, data.actions, data.participation, counts)
+    def of_expert(cls, data: ExpertData, valid: Tensor) -> Pairs:
+        return cls(data.observations, data.actions, data.participation, valid)
 
     @classmethod
-    def of_policy(cls, rollout: Rollout, participation: Tensor, counts: Tensor) -> Pairs:
+    def of_policy(cls, rollout: Rollout, participation: Tensor, valid: Tensor) -> Pairs:
         observations = rollout.observations[:-1].flatten(0, 1)
         actions = rollout.played().flatten(0, 1)
-        return cls(observations, actions, participation.flatten(0, 1), counts.flatten(0, 1))
+        return cls(observations, actions, participation.flatten(0, 1), valid.flatten(0, 1))
 
     def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
-        """Network g's input rows with at least one counting logit, and which logits count."""
-        counts = discriminator.counts(g, self.counts)
-        rows = counts.any(1).nonzero().squeeze(1)
-        return discriminator.inputs(g, self.observations, self.actions, self.participation)[
-            rows
-        ], counts[rows]
+        """Network g's input rows with at least one valid logit, and which logits are."""
+        valid = discriminator.valid(g, self.valid)
+        rows = valid.any(1).nonzero().squeeze(1)
+        inputs = discriminator.inputs(g, self.observations, self.actions, self.participation)
+        return inputs[rows], valid[rows]
 
 
 class Adversary:
@@ -153,7 +156,7 @@ class Adversary:
         ]
 
     @torch.no_grad()
-    def rewards(self, pairs: Pairs, form: str) -> Tensor:
+    def rewards(self, pairs: Pairs, form: RewardForm) -> Tensor:
         """f(logit) of every pair's own observation and action in the same round, (B, N)."""
         logits = self.discriminator(pairs.observations, pairs.actions, pairs.participation)
         return REWARDS[form](logits).clamp(-REWARD_LIMIT, REWARD_LIMIT)
@@ -182,24 +185,24 @@ def add_absorbing(rewards: Tensor, adversary: Adversary, rollout: Rollout, args:
     return rewards + adversary.occupancy.value_of_ending(rollout, reward, args.gamma)
 
 
-def cloning_loss(policy, sample: ExpertData, counts: Tensor, args: Args):
+def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
     """The cloning term of the policies' loss, by group; None without one."""
     if not args.cloning:
         return None
-    rows = group_rows(policy, sample, counts)
+    rows = group_rows(policy, sample, valid)
     return lambda g: args.cloning * bc.nll(policy, g, rows[g])
 
 
-def cross_entropy(logits: Tensor, counts: Tensor, label: float) -> Tensor:
-    """Mean binary cross-entropy of the counting logits (rows, outputs) with one label for all."""
+def cross_entropy(logits: Tensor, valid: Tensor, label: float) -> Tensor:
+    """Mean binary cross-entropy of the valid logits (rows, outputs) with one label for all."""
     losses = label * F.softplus(-logits) + (1 - label) * F.softplus(logits)
-    return (losses * counts).sum() / counts.sum().clamp(min=1)
+    return (losses * valid).sum() / valid.sum().clamp(min=1)
 
 
 def discriminator_loss(
     network, expert: tuple, policy: tuple, weights: tuple, args: Args, rng
 ) -> tuple[Tensor, dict]:
-    """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, counts)."""
+    """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, valid)."""
     rows = torch.cat([expert[0], policy[0]])
     if args.input_noise:
         scale = 1.0 if network.std is None else network.std
@@ -214,13 +217,11 @@ def discriminator_loss(
     }
     if args.logit_entropy:
         logits = torch.cat([expert_logits, policy_logits])
-        loss = (
-            loss - args.logit_entropy * (F.softplus(logits) - logits * torch.sigmoid(logits)).mean()
-        )
+        entropy = F.softplus(logits) - logits * torch.sigmoid(logits)
+        loss = loss - args.logit_entropy * entropy.mean()
     if args.weight_decay:
-        loss = loss + 0.5 * args.weight_decay * sum(
-            (layer.weight**2).sum() for layer in network.layers
-        )
+        squares = sum((layer.weight**2).sum() for layer in network.layers)
+        loss = loss + 0.5 * args.weight_decay * squares
     if args.gradient_penalty:
         loss = loss + args.gradient_penalty * gradient_penalty(network, expert[0], policy[0], rng)
     return loss, metrics
@@ -245,16 +246,13 @@ def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
 def update_discriminators(
     adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng
 ) -> dict:
-    """One step of every discriminator; a network without a counting pair in a source is left alone."""
+    """One step of every discriminator; a network without a valid pair in a source is left alone."""
     weights = adversary.occupancy.weights() if args.horizon_occupancy else (1.0, 1.0)
     collected: dict[str, list[float]] = {}
-    for g, (network, optimizer) in enumerate(
-        zip(adversary.discriminator.networks, adversary.optimizers, strict=True)
-    ):
-        theirs, ours = (
-            expert.inputs(adversary.discriminator, g),
-            policy.inputs(adversary.discriminator, g),
-        )
+    networks = adversary.discriminator.networks
+    for g, (network, optimizer) in enumerate(zip(networks, adversary.optimizers, strict=True)):
+        theirs = expert.inputs(adversary.discriminator, g)
+        ours = policy.inputs(adversary.discriminator, g)
         if len(theirs[0]) == 0 or len(ours[0]) == 0:
             continue
         loss, metrics = discriminator_loss(network, theirs, ours, weights, args, rng)
@@ -266,8 +264,8 @@ def update_discriminators(
     return {key: sum(values) / len(values) for key, values in collected.items()}
 
 
-def share(hits: Tensor, counts: Tensor) -> float:
-    return float((hits & counts).sum() / counts.sum().clamp(min=1))
+def share(hits: Tensor, valid: Tensor) -> float:
+    return float((hits & valid).sum() / valid.sum().clamp(min=1))
 
 
 def warm_start(
@@ -278,28 +276,16 @@ def warm_start(
     if not args.warm_start:
         return
     rate = 0.05 if args.optimizer == "kfac" else args.lr
-    optimizer = args.optimizer
     steps, loss = bc.fit(
-        agent.policy,
-        data,
-        phi,
-        args.warm_start,
-        run.rng,
-        args.warm_start_batch,
-        rate,
-        optimizer=optimizer,
-    )
+        agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, rate,
+        optimizer=args.optimizer,
+    )  # fmt: skip
     text = f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}"
     if args.eval_episodes:
         clone = evaluate(agent.policy, args, null_action, run.device)
         run.results["cloned_return"] = clone["return"]
         text += f", return {clone['return']:.2f}: where the adversarial training starts"
     run.say(text)
-
-
-def check(args: Args) -> None:
-    if args.reward not in REWARDS:
-        raise ValueError(f"reward={args.reward!r} is unknown; choose {', '.join(REWARDS)}")
 
 
 def prepare(
@@ -312,8 +298,8 @@ def prepare(
     agent.policy.normalize_with(data.observations)
     agent.critic.normalize_with(data.observations, args.input_limit)
     length = len(data) / len(data.episode.unique())
-    counts = bc.participants(phi, data)
-    occupancy = Occupancy(length, vec.max_rounds, counts.float().mean(0))
+    valid = bc.valid_entries(phi, data)
+    occupancy = Occupancy(length, vec.max_rounds, valid.float().mean(0))
     adversary = Adversary(agent.policy, data, occupancy, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(stream_seed(args.seed, "games"))
@@ -351,12 +337,11 @@ def schedule(run: Run, agent: mack.ActorCritic, adversary: Adversary) -> None:
     for optimizer in adversary.optimizers:
         optimizer.lr = run.args.disc_lr * left
     if run.args.anneal:
-        mack.anneal(agent, run.args.kl_clip, left)
+        mack.anneal_actors(agent, run.args, left)
 
 
 def train(args: Args) -> dict:
     """Run MAGAIL; returns the evaluation of the trained policy."""
-    check(args)
     with Run("magail", args) as run:
         args, rng = run.args, run.rng
         demos = demonstrations_of(run)
@@ -368,7 +353,7 @@ def train(args: Args) -> dict:
         while run.steps < args.steps:
             schedule(run, agent, adversary)
             rollout.collect(agent.policy, rng)
-            present = torch.ones_like(rollout.participation[:-1])
+            present = (~rollout.lost).unsqueeze(-1).expand_as(rollout.participation[:-1])
 
             sample = data.sample(rollout.steps, rng)
             always = torch.ones_like(sample.participation)
@@ -378,13 +363,13 @@ def train(args: Args) -> dict:
 
             rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
             rewards = add_absorbing(rewards, adversary, rollout, args)
-            gains, targets = mack.advantages(
+            advantages, targets = mack.estimate_advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, largest_value(args)
             )
             train_actor = run.updates >= args.disc_first
             clone = cloning_loss(agent.policy, sample, always, args)
             metrics |= mack.update(
-                agent, rollout, gains, targets, present, args, rng, train_actor, clone
+                agent, rollout, advantages, targets, present, args, rng, train_actor, clone
             )
 
             metrics |= reward_statistics(rewards, present) | rollout.episodes()
@@ -405,8 +390,8 @@ def largest_value(args: Args) -> float:
     return largest / (1 - args.gamma)
 
 
-def reward_statistics(rewards: Tensor, counts: Tensor) -> dict[str, float]:
-    sd, mean = torch.std_mean(rewards[counts])
+def reward_statistics(rewards: Tensor, valid: Tensor) -> dict[str, float]:
+    sd, mean = torch.std_mean(rewards[valid])
     return {"reward": float(mean), "reward_sd": float(sd)}
 
 

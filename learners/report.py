@@ -53,6 +53,7 @@ from learners.lib.results import (
 from learners.lib.statistics import RESAMPLES, stratified_bootstrap
 from learners.lib.sweep_spec import cells, read_spec
 from mail_envs.commands.errors import exit_status
+from mail_envs.streams import stream_seed
 
 MARL_EVAL_STEPS = 20
 ALL = "all"
@@ -121,7 +122,7 @@ def measured(record: RunRecord) -> dict[str, float]:
     vec = mail_envs.make_vec(
         record.config["env"], 256, replayable=True, **game_arguments(record.config)
     )
-    return measure_references(vec, 1000)
+    return measure_references(vec, stream_seed(0, "references") + np.arange(1000))
 
 
 def planned(spec: Path) -> dict[Key, int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from learners.lib.networks import MLP, Policy, own_columns
 
-KINDS = ("decentralized", "centralized", "single")
+Architecture = Literal["decentralized", "centralized", "single"]
 
 
 class Discriminator(nn.Module):
@@ -22,16 +22,11 @@ class Discriminator(nn.Module):
     zeros where others see it.
     """
 
-    def __init__(self, kind: str, policy: Policy, hidden: tuple[int, ...]):
+    def __init__(self, kind: Architecture, policy: Policy, hidden: tuple[int, ...]):
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"discriminator={kind!r} is unknown; choose {', '.join(KINDS)}")
         self.kind, self.policy_rows = kind, policy.rows
-        self.dims, self.members, self.group_dims = (
-            policy.observation_dims,
-            policy.members,
-            policy.dims,
-        )
+        self.dims, self.group_dims = policy.observation_dims, policy.dims
+        self.members = policy.members
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
         self.columns = own_columns(policy.action_dims, policy.num_actions)
         if kind == "decentralized":
@@ -67,19 +62,18 @@ class Discriminator(nn.Module):
         done = (actions * participation.unsqueeze(-1)).flatten(1)
         return torch.cat([*seen, done if self.columns is None else done[:, self.columns]], 1)
 
-    def counts(self, g: int, counts: Tensor) -> Tensor:
-        """Which of network g's logits count, bool (rows, outputs), from bool (B, N)."""
+    def valid(self, g: int, valid: Tensor) -> Tensor:
+        """Which of network g's logits are valid, bool (rows, outputs), from bool (B, N)."""
         if self.kind == "decentralized":
-            return self.policy_rows(g, counts).unsqueeze(1)
-        return counts if self.kind == "centralized" else counts.any(1, keepdim=True)
+            return self.policy_rows(g, valid).unsqueeze(1)
+        return valid if self.kind == "centralized" else valid.any(1, keepdim=True)
 
     def forward(self, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
         """A logit for every agent, (B, N)."""
         B, N = observations.shape[:2]
         if self.kind != "decentralized":
-            return self.networks[0](self.inputs(0, observations, actions, participation)).expand(
-                B, N
-            )
+            rows = self.networks[0](self.inputs(0, observations, actions, participation))
+            return rows.expand(B, N)
         logits = observations.new_empty(B, N)
         for g, network in enumerate(self.networks):
             rows = network(self.inputs(g, observations, actions, participation))

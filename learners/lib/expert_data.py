@@ -152,11 +152,11 @@ class Rows:
         )
 
 
-def group_rows(policy: Policy, data: ExpertData, counts: Tensor) -> list[Rows]:
-    """Per group, the entries where `counts` (M, N) holds."""
+def group_rows(policy: Policy, data: ExpertData, valid: Tensor) -> list[Rows]:
+    """Per group, the entries where `valid` (M, N) holds."""
     result = []
     for g in range(len(policy.members)):
-        rows = policy.rows(g, counts).nonzero().squeeze(1)
+        rows = policy.rows(g, valid).nonzero().squeeze(1)
         mask = None if data.action_mask is None else policy.rows(g, data.action_mask)[rows]
         inputs, actions = (
             policy.inputs(g, data.observations)[rows],

@@ -6,12 +6,10 @@ second moment of the gradient of a *sampled* loss with respect to its outputs (M
 The factors are running averages; the gradient is preconditioned in their eigenbases, and the step is
 scaled so that the predicted KL divergence stays below `kl_clip` (Wu et al., 2017, ACKTR).
 
-Both optimizers here share one interface, so that a learner reads the same with either:
-
     optimizer.step(loss, fisher)
 
 `loss` is what is minimized; `fisher()` returns, per row, the negative log-likelihood of an outcome that was
-sampled from the model itself. Only K-FAC calls it.
+sampled from the model itself.
 """
 
 from __future__ import annotations
@@ -57,11 +55,8 @@ class KFAC:
     ):
         self.layers, self.free = _parameters_of(module)
         self.lr, self.kl_clip, self.momentum, self.damping = lr, kl_clip, momentum, damping
-        self.stats_decay, self.cold_steps, self.cold_grad_norm = (
-            stats_decay,
-            cold_steps,
-            cold_grad_norm,
-        )
+        self.stats_decay = stats_decay
+        self.cold_steps, self.cold_grad_norm = cold_steps, cold_grad_norm
         width = max(max(layer.in_features + 1, layer.out_features) for layer in self.layers)
         self.eigen_every = eigen_every or (1 if width < 200 else 10)
         self.steps = 0
@@ -69,19 +64,12 @@ class KFAC:
         self.skipped = 0
         self.decomposed_at = -1
         sizes = [(layer.in_features + 1, layer.out_features) for layer in self.layers]
-        self.A = [
-            layer.weight.new_zeros(a, a) for layer, (a, _) in zip(self.layers, sizes, strict=True)
-        ]
-        self.G = [
-            layer.weight.new_zeros(g, g) for layer, (_, g) in zip(self.layers, sizes, strict=True)
-        ]
-        self.bases: list[
-            tuple[Tensor, Tensor]
-        ] = []  # per factor, all A then all G: values, vectors
-        self.velocity = [
-            layer.weight.new_zeros(g, a) for layer, (a, g) in zip(self.layers, sizes, strict=True)
-        ]
-        self.velocity += [torch.zeros_like(p) for p in self.free]
+        new = self.layers[0].weight.new_zeros
+        self.A = [new(a, a) for a, _ in sizes]
+        self.G = [new(g, g) for _, g in sizes]
+        # Eigenvalues and eigenvectors of every factor: all A, then all G.
+        self.bases: list[tuple[Tensor, Tensor]] = []
+        self.velocity = [new(g, a) for a, g in sizes] + [torch.zeros_like(p) for p in self.free]
 
     # ------------------------------------------------------------------------------------- one step
     def step(self, loss: Tensor, fisher: Callable[[], Tensor]) -> bool:
@@ -89,16 +77,12 @@ class KFAC:
         with self._tape() as tape:
             rows = fisher()
         self._update_factors(tape, rows)
-        parameters = [p for layer in self.layers for p in (layer.weight, layer.bias)] + self.free
-        gradients = torch.autograd.grad(loss, parameters)
-        pairs = zip(
-            gradients[0 : 2 * len(self.layers) : 2],
-            gradients[1 : 2 * len(self.layers) : 2],
-            strict=True,
-        )
-        blocks = [torch.cat([w, b.unsqueeze(1)], 1) for w, b in pairs] + list(
-            gradients[2 * len(self.layers) :]
-        )
+        weights = [layer.weight for layer in self.layers]
+        biases = [layer.bias for layer in self.layers]
+        gradients = torch.autograd.grad(loss, [*weights, *biases, *self.free])
+        L = len(self.layers)
+        pairs = zip(gradients[:L], gradients[L : 2 * L], strict=True)
+        blocks = [torch.cat([w, b.unsqueeze(1)], 1) for w, b in pairs] + list(gradients[2 * L :])
         with torch.no_grad():
             done = self._descend(blocks)
         self.steps += 1
@@ -124,10 +108,8 @@ class KFAC:
 
     def _update_factors(self, tape: list[tuple[int, Tensor, Tensor]], rows: Tensor) -> None:
         gradients = torch.autograd.grad(rows.sum(), [y for _, _, y in tape])
-        batch_A, batch_G = (
-            [torch.zeros_like(m) for m in self.A],
-            [torch.zeros_like(m) for m in self.G],
-        )
+        batch_A = [torch.zeros_like(m) for m in self.A]
+        batch_G = [torch.zeros_like(m) for m in self.G]
         with torch.no_grad():
             for (k, x, _), g in zip(tape, gradients, strict=True):
                 total = x.sum(0)
@@ -171,10 +153,9 @@ class KFAC:
 
     def _decompose(self) -> None:
         self.decomposed_at = self.factor_updates
-        old = self.bases or [None] * (2 * len(self.A))
-        self.bases = [
-            _eigenbasis(m, previous) for m, previous in zip(self.A + self.G, old, strict=True)
-        ]
+        factors = self.A + self.G
+        old = self.bases or [None] * len(factors)
+        self.bases = [_eigenbasis(m, previous) for m, previous in zip(factors, old, strict=True)]
 
     def _precondition(self, gradients: list[Tensor]) -> list[Tensor]:
         directions = []
@@ -199,72 +180,11 @@ class KFAC:
     def load_state_dict(self, state: dict) -> None:
         self.steps, self.factor_updates, self.skipped, self.decomposed_at = state["counters"]
         self.lr = state["lr"]
-        for mine, saved in zip(
-            self.A + self.G + self.velocity,
-            state["A"] + state["G"] + state["velocity"],
-            strict=True,
-        ):
-            mine.copy_(saved)
+        for name in ("A", "G", "velocity"):
+            for mine, saved in zip(getattr(self, name), state[name], strict=True):
+                mine.copy_(saved)
         device = self.A[0].device
         self.bases = [(values.to(device), vectors.to(device)) for values, vectors in state["bases"]]
-
-
-class Adam:
-    """torch's Adam behind the same interface; `fisher` is not used."""
-
-    def __init__(
-        self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5
-    ):
-        self.parameters = list(module.parameters())
-        self.inner = torch.optim.Adam(self.parameters, lr=lr, eps=eps)
-        self.max_grad_norm = max_grad_norm
-        self.skipped = 0
-
-    @property
-    def lr(self) -> float:
-        return self.inner.param_groups[0]["lr"]
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self.inner.param_groups[0]["lr"] = value
-
-    def step(self, loss: Tensor, fisher: Callable[[], Tensor] | None = None) -> bool:
-        self.inner.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        finite = math.isfinite(float(norm))
-        if finite:
-            self.inner.step()
-        self.skipped += not finite
-        return finite
-
-    def state_dict(self) -> dict:
-        names = ("step", "exp_avg", "exp_avg_sq")
-        moments = [
-            [self.inner.state[p][n] for n in names] for p in self.parameters if self.inner.state[p]
-        ]
-        return {"lr": self.lr, "skipped": self.skipped, "moments": moments}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.lr, self.skipped = state["lr"], state["skipped"]
-        for p, (step, mean, square) in zip(self.parameters, state["moments"], strict=False):
-            mean, square = mean.clone().to(p), square.clone().to(p)
-            self.inner.state[p] = {
-                "step": step.clone().cpu(),
-                "exp_avg": mean,
-                "exp_avg_sq": square,
-            }
-
-
-def make_optimizer(
-    kind: str, module: nn.Module, lr: float, kl_clip: float, eigen_every: int = 1
-) -> KFAC | Adam:
-    """`kind` is "kfac" or "adam"; the KL clip and `eigen_every` concern K-FAC only."""
-    if kind == "kfac":
-        return KFAC(module, lr=lr, kl_clip=kl_clip, eigen_every=eigen_every)
-    if kind == "adam":
-        return Adam(module, lr=lr)
-    raise ValueError(f"optimizer {kind!r} is unknown; choose kfac or adam")
 
 
 def _parameters_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Parameter]]:
@@ -289,7 +209,7 @@ def _parameters_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Paramete
 
 
 def _eigenbasis(matrix: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (floored to zero) and eigenvectors; a failure retries with jitter, then keeps `previous`."""
+    """Eigenvalues (small ones set to zero) and eigenvectors; retries with jitter, then keeps `previous`."""
     symmetric = (matrix + matrix.T) / 2
     for jitter, dtype in ((0.0, torch.float32), (1e-8, torch.float64), (1e-5, torch.float64)):
         eye = jitter * torch.eye(len(matrix), dtype=dtype, device=matrix.device) if jitter else 0
@@ -299,7 +219,8 @@ def _eigenbasis(matrix: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple
             continue
         if bool(torch.isfinite(values).all()):
             values, vectors = values.to(matrix.dtype), vectors.to(matrix.dtype)
-            return torch.where(values < EIGENVALUE_FLOOR, 0.0, values), vectors
+            # eigh returns columns in memory order, files keep rows; products round by the order.
+            return torch.where(values < EIGENVALUE_FLOOR, 0.0, values), vectors.contiguous()
     if previous is not None:
         return previous
     return torch.ones_like(matrix[0]), torch.eye(len(matrix), device=matrix.device)

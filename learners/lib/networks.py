@@ -12,7 +12,7 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from learners.lib.recurrent import GRU
 
 FORMAT = "mail_envs policy 1"
-FORBIDDEN = (
-    -1e10
-)  # logit of an action that the mask does not allow; finite, so that gradients stay finite
+Share = Literal["role", "none", "all"]
+# Logit of an action that the mask does not allow; finite, so that gradients stay finite.
+FORBIDDEN = -1e10
 
 
 class MLP(nn.Module):
@@ -95,7 +95,7 @@ class MLP(nn.Module):
         return x
 
 
-def group_agents(agents: list[str], spaces: list, share: str) -> list[int]:
+def group_agents(agents: list[str], spaces: list, share: Share) -> list[int]:
     """Number of each agent's group: agents of one role whose spaces (any comparable) are equal share one.
 
     `share`: "role"; "none", every agent is a group of its own; "all", there is one group.
@@ -106,8 +106,6 @@ def group_agents(agents: list[str], spaces: list, share: str) -> list[int]:
         if any(space != spaces[0] for space in spaces):
             raise ValueError("share='all' needs agents with equal spaces; choose role")
         return [0] * len(agents)
-    if share != "role":
-        raise ValueError(f"share={share!r} is unknown; choose role, none or all")
     kinds: list = []
     for agent, space in zip(agents, spaces, strict=True):
         kind = (agent.rsplit("_", 1)[0], space)

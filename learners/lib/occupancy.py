@@ -37,7 +37,7 @@ class Occupancy:
 
     def look(self, rollout) -> None:
         """Note the lengths of the episodes that ended in a fragment."""
-        ended = rollout.terminated | rollout.truncated
+        ended = rollout.finished()
         if not bool(ended.any()):
             return
         length = float(rollout.episode_length[ended].float().mean())

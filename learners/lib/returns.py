@@ -14,12 +14,14 @@ def generalized_advantages(
     truncated: Tensor,
     gamma: float,
     lam: float = 1.0,
+    lost: Tensor | None = None,
 ) -> Tensor:
     """Advantages A_t = sum_k (gamma lam)^k delta_{t+k}, cut at every end of an episode.
 
     Every round counts, also those in which an agent does not participate (its reward there is 0): filtering
     comes afterwards. A terminated episode bootstraps with 0, a truncated one with the value of its own
-    final observation, never with that of the episode that follows after the autoreset.
+    final observation, never with that of the episode that follows after the autoreset. What a lost round led
+    to is unknown: its advantage is 0, and the rounds before it bootstrap with the value of its observation.
 
     Args:
         rewards: (T, E, N).
@@ -29,6 +31,7 @@ def generalized_advantages(
         truncated: bool (T, E).
         gamma: discount.
         lam: lambda; 0 gives one-step, 1 whole-return advantages.
+        lost: bool (T, E), rounds in which the simulator died; None: there are none.
 
     Returns:
         (T, E, N); advantages + values[:-1] are the lambda-returns, discounted returns when lam = 1.
@@ -37,6 +40,9 @@ def generalized_advantages(
     following = torch.where(truncated & ~terminated, final_values, values[1:])
     deltas = rewards + gamma * following.masked_fill(terminated, 0.0) - values[:-1]
     keep = gamma * lam * (~(terminated | truncated)).to(deltas.dtype)
+    if lost is not None:
+        deltas = deltas.masked_fill(lost.unsqueeze(-1), 0.0)
+        keep = keep.masked_fill(lost.unsqueeze(-1), 0.0)
     advantages = torch.empty_like(deltas)
     running = torch.zeros_like(deltas[0])
     for t in range(len(deltas) - 1, -1, -1):

@@ -16,7 +16,8 @@ class Rollout:
 
     observations (T+1, E, N, D) float32, participation (T+1, E, N) bool, action_mask (T+1, E, N, A) int8 or
     None, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N), terminated and truncated
-    (T, E) bool; valid where an episode ended: final_observations (T, E, N, D), episode_return (T, E, N),
+    (T, E) bool, lost (T, E) bool: the copy's worker died in this round, which leads nowhere and belongs to no
+    finished episode; valid where an episode ended: final_observations (T, E, N, D), episode_return (T, E, N),
     episode_length (T, E), metrics (T, E) by name. For learners that ask for it: what the agents of a recurrent
     policy remember before each round, memory (T+1, E, N, H); states (T+1, E, S) and final_states (T, E, S),
     where S = 0 unless `state`.
@@ -51,6 +52,7 @@ class Rollout:
         self.rewards = empty(rounds, E, N)
         self.terminated = empty(rounds, E, dtype=torch.bool)
         self.truncated = empty(rounds, E, dtype=torch.bool)
+        self.lost = empty(rounds, E, dtype=torch.bool)
         self.final_observations = empty(rounds, E, N, D)
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
@@ -108,6 +110,8 @@ class Rollout:
             self.rewards[t].copy_(torch.as_tensor(rewards))
             self.terminated[t].copy_(torch.as_tensor(terminated))
             self.truncated[t].copy_(torch.as_tensor(truncated))
+            if "worker_restarted" in info:
+                self.lost[t].copy_(torch.as_tensor(info["worker_restarted"]))
             self.final_observations[t].copy_(torch.as_tensor(info["final_observation"]))
             self.episode_return[t].copy_(torch.as_tensor(info["episode_return"]))
             self.episode_length[t].copy_(torch.as_tensor(info["episode_length"]))
@@ -135,9 +139,17 @@ class Rollout:
             return None
         return self.action_mask[:-1].flatten(0, 1)
 
+    def finished(self) -> Tensor:
+        """Whether an episode ended that no dead worker cut short, bool (T, E)."""
+        return (self.terminated | self.truncated) & ~self.lost
+
+    def learned_from(self) -> Tensor:
+        """Entries whose outcome is known and whose agent acts, bool (T, E, N)."""
+        return self.participation[:-1] & ~self.lost.unsqueeze(-1)
+
     def episodes(self) -> dict[str, float]:
-        """Of the episodes that ended: number, mean true return (over agents), length, metrics and win rate."""
-        ended = self.terminated | self.truncated
+        """Of finished episodes: number, mean true return (over agents), length, metrics and win rate."""
+        ended = self.finished()
         count = int(ended.sum())
         if not count:
             return {"episodes": 0}

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 import yaml
@@ -72,6 +72,7 @@ class Settings:
     def __post_init__(self):
         """ValueError for numbers that cannot be."""
         at_least(0, steps=self.steps, eval_episodes=self.eval_episodes)
+        check_choices(self)
         for name in COUNTS:
             if hasattr(self, name):
                 at_least(1, **{name: getattr(self, name)})
@@ -83,6 +84,14 @@ class Settings:
 
 
 Kind = TypeVar("Kind", bound=Settings)
+
+
+def check_choices(settings: Settings) -> None:
+    """ValueError naming the first setting whose type is a `Literal` that its value is not in."""
+    for name, type_ in get_type_hints(type(settings)).items():
+        value = getattr(settings, name, None)
+        if get_origin(type_) is Literal and value not in get_args(type_):
+            raise ValueError(f"{name}={value!r} is unknown; choose {', '.join(get_args(type_))}")
 
 
 # ------------------------------------------------------------------------------------ the command line

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from learners import magail
-from learners.lib.discriminators import KINDS, Discriminator
+from learners.lib.discriminators import Architecture, Discriminator
 from learners.lib.networks import MLP, Policy
 from learners.lib.occupancy import Occupancy
 from learners.magail import REWARDS, Pairs
@@ -31,14 +32,14 @@ def test_reward_forms(form, logit):
     )
 
 
-def pairs(count: int, seed: int, counts: torch.Tensor | None = None) -> Pairs:
+def pairs(count: int, seed: int, valid: torch.Tensor | None = None) -> Pairs:
     rng = torch.Generator().manual_seed(seed)
     participation = torch.rand(count, 3, generator=rng) < 0.5
     return Pairs(
         torch.randn(count, 3, 4, generator=rng),
         torch.randint(5, (count, 3), generator=rng),
         participation,
-        participation if counts is None else counts,
+        participation if valid is None else valid,
     )
 
 
@@ -62,7 +63,7 @@ class Observed:
     observations = torch.randn(100, 3, 4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Architecture))
 def test_pairs_with_phi_do_not_change_the_gradient(kind):
     torch.manual_seed(0)
     args = magail.Args(discriminator=kind, hidden=(16,))

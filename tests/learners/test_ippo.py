@@ -46,10 +46,10 @@ def collected(**changes) -> tuple[ippo.Args, ippo.ActorCritic, Rollout, torch.Ge
     return args, agent, rollout, rng
 
 
-def actor_after_an_update(agent, rollout, gains, args) -> list[torch.Tensor]:
+def actor_after_an_update(agent, rollout, advantages, args) -> list[torch.Tensor]:
     weights = [p.detach().clone() for p in agent.policy.parameters()]
     length = args.chunk if args.recurrent else 1
-    batch = ippo.actor_batch(agent, 0, rollout, gains, length)
+    batch = ippo.actor_batch(agent, 0, rollout, advantages, length)
     ippo.update_actor(agent, 0, batch, args, torch.Generator().manual_seed(0))
     after = [p.detach().clone() for p in agent.policy.parameters()]
     with torch.no_grad():
@@ -89,17 +89,17 @@ def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
 @pytest.mark.parametrize("recurrent", RECURRENT)
 def test_actors_learn_nothing_from_rounds_in_which_they_do_not_act(recurrent):
     args, agent, rollout, rng = collected(recurrent=recurrent)
-    gains = torch.randn(rollout.rewards.shape, generator=rng)
-    before = actor_after_an_update(agent, rollout, gains, args)
+    advantages = torch.randn(rollout.rewards.shape, generator=rng)
+    before = actor_after_an_update(agent, rollout, advantages, args)
     absent = ~rollout.participation[:-1]
     assert 0.3 < absent.float().mean() < 0.7
-    gains[absent] = float("nan")
+    advantages[absent] = float("nan")
     rollout.actions[absent] = 4
     rollout.observations[:-1][absent] = 7.0
-    for a, b in zip(before, actor_after_an_update(agent, rollout, gains, args), strict=True):
+    for a, b in zip(before, actor_after_an_update(agent, rollout, advantages, args), strict=True):
         assert torch.equal(a, b)
     rollout.actions[~absent] = 4
-    after = actor_after_an_update(agent, rollout, gains, args)
+    after = actor_after_an_update(agent, rollout, advantages, args)
     assert not torch.equal(before[0], after[0])
 
 
@@ -110,7 +110,7 @@ def test_an_actor_with_a_single_legal_action_has_nothing_to_learn():
         log_prob, entropy = ippo.log_probs(agent.policy, g, batch)
         assert torch.equal(log_prob == 0, torch.full_like(log_prob, surely, dtype=torch.bool))
         assert torch.equal(entropy > 0, torch.full_like(entropy, not surely, dtype=torch.bool))
-    ippo.update(agent, rollout, *ippo.advantages(agent, rollout, rollout.rewards, 0.9, 0.9), args,
+    ippo.update(agent, rollout, *ippo.estimate_advantages(agent, rollout, rollout.rewards, 0.9, 0.9), args,
                 torch.Generator())  # fmt: skip
     rollout.collect(agent.policy, torch.Generator())
     walked = rollout.actions[..., 1][rollout.participation[:-1, :, 1]]
@@ -136,7 +136,7 @@ def test_a_truncated_episode_goes_on_in_its_final_observation(critic, recurrent)
     torch.nn.init.normal_(agent.critics[0].layers[-1].weight)
     assert rollout.truncated[6].all() and not rollout.terminated.any()
     memory = agent.memory
-    _, targets, _ = ippo.advantages(agent, rollout, rollout.rewards, 0.9, 0.0)
+    _, targets, _ = ippo.estimate_advantages(agent, rollout, rollout.rewards, 0.9, 0.0)
     nobody = torch.zeros(1, 6, 3, dtype=torch.bool)
     with torch.no_grad():  # one round after the other, by hand
         for t in range(7):

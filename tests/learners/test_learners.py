@@ -93,6 +93,10 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
 ):
     module = LEARNERS[name][0]
     changes = {"eval_episodes": 0, **({"optimizer": optimizer} if optimizer else {})}
+    died_at = 5
+    if optimizer == "kfac" and name != "bc":  # past the cold steps, between two eigendecompositions
+        changes |= {"steps": 1800, "hidden": (64,)}
+        died_at = 17
     module.train(arguments(name, demonstrations, tmp_path / "whole", **changes))
 
     from learners.lib import run as runs
@@ -101,7 +105,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
 
     def dies(self, *args):
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == died_at:
             raise KeyboardInterrupt
         return original(self, *args)
 
@@ -380,8 +384,10 @@ def test_user_errors_are_clear(demonstrations, tmp_path):
         bc.train(
             arguments("bc", demonstrations, tmp_path / "other", env="stochastic_predator_prey")
         )
-    with pytest.raises(ValueError, match="reward='log' is unknown"):
-        amagail.train(arguments("amagail", demonstrations, tmp_path / "form", reward="log"))
+    choices = {"reward": "log", "share": "some", "optimizer": "sgd", "discriminator": "joint"}
+    for name, value in choices.items():  # before anything is recorded or written
+        with pytest.raises(ValueError, match=f"{name}='{value}' is unknown; choose "):
+            arguments("amagail", demonstrations, tmp_path / "form", **{name: value})
 
 
 def test_mack_learns(tmp_path):

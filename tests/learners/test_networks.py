@@ -103,8 +103,6 @@ def test_agents_of_one_role_and_equal_spaces_share_a_network():
     assert group_agents(agents, [16, 16, 16, 16], "all") == [0, 0, 0, 0]
     with pytest.raises(ValueError, match="equal spaces"):
         group_agents(agents, [14, 16, 16, 16], "all")
-    with pytest.raises(ValueError, match="share='some' is unknown"):
-        group_agents(agents, [1, 1, 1, 1], "some")
 
 
 @pytest.mark.parametrize("discrete", [True, False])

@@ -13,7 +13,7 @@ def ended(lengths, terminated):
     terminated = torch.tensor([terminated])
     return SimpleNamespace(
         terminated=terminated,
-        truncated=~terminated,
+        finished=lambda: torch.ones_like(terminated),
         episode_length=torch.tensor([lengths], dtype=torch.int32),
     )
 

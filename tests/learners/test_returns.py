@@ -9,6 +9,28 @@ from learners.lib.returns import generalized_advantages
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
+def test_a_lost_round_leads_nowhere_and_earlier_rounds_bootstrap_from_what_was_seen(lam):
+    rng = torch.Generator().manual_seed(5)
+    T, gamma = 6, 0.9
+    rewards, final = (torch.randn(T, 1, 2, generator=rng) for _ in range(2))
+    values = torch.randn(T + 1, 1, 2, generator=rng)
+    terminated, truncated = (torch.zeros(T, 1, dtype=torch.bool) for _ in range(2))
+    truncated[3] = True  # as views report the end of a worker
+    found = generalized_advantages(
+        rewards, values, final, terminated, truncated, gamma, lam, lost=truncated
+    )
+    assert (found[3] == 0).all()
+    # Rounds 0 to 2 are those of a fragment that ends with the observation of round 3.
+    never = torch.zeros(3, 1, dtype=torch.bool)
+    until = generalized_advantages(rewards[:3], values[:4], final[:3], never, never, gamma, lam)
+    assert torch.allclose(found[:3], until)
+    after = generalized_advantages(
+        rewards[4:], values[4:], final[4:], never[:2], never[:2], gamma, lam
+    )
+    assert torch.allclose(found[4:], after)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
 def test_advantages_equal_a_naive_loop_with_both_kinds_of_end(lam):
     rng = torch.Generator().manual_seed(3)
     T, E, N, gamma = 12, 4, 2, 0.9
