@@ -68,7 +68,7 @@ def train(args: Args) -> dict:
             )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
-            balance.look(run.updates, metrics)
+            balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         return run.finish()
 

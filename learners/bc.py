@@ -111,7 +111,7 @@ class Best:
         self.policy, self.loss, self.waited = policy, float("inf"), 0
         self.weights = [p.detach().clone() for p in policy.parameters()]
 
-    def look(self, loss: float) -> None:
+    def observe(self, loss: float) -> None:
         self.waited += 1
         if loss < self.loss:
             self.loss, self.waited = loss, 0
@@ -174,7 +174,7 @@ def train(args: Args) -> dict:
             metrics = {"loss": update(policy, optimizers, fitted, args.batch, rng)}
             if run.steps % args.validate_every == 0 and len(held):
                 metrics["validation_loss"] = held_out_loss(policy, checked)
-                best.look(metrics["validation_loss"])
+                best.observe(metrics["validation_loss"])
             run.advance(1, metrics)
         if len(held):
             best.keep()
@@ -207,7 +207,7 @@ def fit(
         update(policy, optimizers, fitted, batch, rng)
         step += 1
         if step % validate_every == 0 and len(held):
-            best.look(held_out_loss(policy, checked))
+            best.observe(held_out_loss(policy, checked))
     if len(held) and best.loss < float("inf"):
         best.keep()
     return step, best.loss

@@ -91,7 +91,7 @@ class Critic(nn.Module):
         )
 
     def _order(self, i: int) -> list[int]:
-        """Agent i first, then its own group from i on, then everybody else: like agents see alike."""
+        """Agent i first, then its own group from i on, then everybody else: the layout is the same for all agents of a group."""
         own = self.members[self.groups[i]]
         k = own.index(i)
         return own[k:] + own[:k] + [j for j in range(len(self.dims)) if j not in own]

@@ -177,7 +177,7 @@ class Adversary:
 
 def add_absorbing(rewards: Tensor, adversary: Adversary, rollout: Rollout, args: Args) -> Tensor:
     """Rewards (T, E, N) plus, where a game ended early, those of the absorbing rounds that remain."""
-    adversary.occupancy.look(rollout)
+    adversary.occupancy.observe(rollout)
     if not args.horizon_occupancy:
         return rewards
     logit = adversary.occupancy.absorbing_logit().to(rewards.device)
@@ -373,7 +373,7 @@ def train(args: Args) -> dict:
             )
 
             metrics |= reward_statistics(rewards, present) | rollout.episodes()
-            balance.look(run.updates, metrics)
+            balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         return run.finish()
 

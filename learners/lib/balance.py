@@ -18,7 +18,7 @@ class Balance:
         self.best: float | None = None
         self.collapsed = False
 
-    def look(self, update: int, metrics: dict[str, float]) -> None:
+    def observe(self, update: int, metrics: dict[str, float]) -> None:
         """Note the metrics of one update: `disc_loss`, and `return` when episodes ended."""
         self.won = self.won + 1 if metrics.get("disc_loss", 1.0) < LOST_LOSS else 0
         if self.won == PATIENCE:

@@ -35,7 +35,7 @@ class Occupancy:
         self.expert_length, self.horizon, self.rates = expert_length, horizon, rates
         self.policy_length: float | None = None
 
-    def look(self, rollout) -> None:
+    def observe(self, rollout) -> None:
         """Note the lengths of the episodes that ended in a fragment."""
         ended = rollout.finished()
         if not bool(ended.any()):

@@ -1,4 +1,4 @@
-"""A memory for networks: a gated recurrent unit that stands still while its agent does not act."""
+"""A gated recurrent unit whose memory does not change while its agent does not act."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class GRU(nn.GRUCell):
     """torch's GRU cell, run over successive rounds of many agents.
 
-    The memory moves on in rounds in which its agent acts and in no others, so that an agent that plays turn
-    by turn remembers the same as one in a batch of games, where it is asked in every round.
+    The memory is updated only in rounds in which its agent acts, so that an agent that plays turn by turn
+    remembers the same as one in a batch of games, where it is asked in every round.
     """
 
     def __init__(self, size: int):
@@ -23,7 +23,7 @@ class GRU(nn.GRUCell):
     def forward(
         self, x: Tensor, memory: Tensor, acts: Tensor, fresh: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What the cell says of L rounds, and what is remembered after each of them.
+        """Outputs of L rounds, and the memory after each of them.
 
         Args:
             x: inputs (L, B, H).
@@ -32,7 +32,7 @@ class GRU(nn.GRUCell):
             fresh: bool (L, B), whether an episode begins: the memory is empty then. None: nowhere.
 
         Returns:
-            outputs (L, B, H) and memories (L, B, H). Who does not act gets an output, too.
+            outputs (L, B, H) and memories (L, B, H), also of agents that do not act.
         """
         inputs = nn.functional.linear(x, self.weight_ih, self.bias_ih)  # all rounds at once
         acts = acts.unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Critics that predict standardized returns: the returns' scale drifts while a policy learns."""
+"""Standardized value targets: the scale of returns drifts while a policy learns (PopArt)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def ended(lengths, terminated):
 
 def test_rounds_are_weighted_by_the_length_of_their_episodes():
     occupancy = Occupancy(20.0, 50, torch.ones(2))
-    occupancy.look(ended([50, 50], [False, False]))
+    occupancy.observe(ended([50, 50], [False, False]))
     expert, policy = occupancy.weights()
     assert expert + policy == pytest.approx(2)
     assert policy / expert == pytest.approx(50 / 20)
@@ -28,17 +28,17 @@ def test_rounds_are_weighted_by_the_length_of_their_episodes():
 
 def test_equal_lengths_leave_the_usual_objective():
     occupancy = Occupancy(30.0, 50, torch.ones(2))
-    occupancy.look(ended([30], [True]))
+    occupancy.observe(ended([30], [True]))
     assert occupancy.weights() == (pytest.approx(1), pytest.approx(1))
     assert float(occupancy.absorbing_logit()) == pytest.approx(0)
 
 
 def test_whoever_ends_later_than_the_expert_is_rewarded_for_ending():
     occupancy = Occupancy(20.0, 50, torch.ones(2))
-    occupancy.look(ended([40], [True]))
+    occupancy.observe(ended([40], [True]))
     assert float(occupancy.absorbing_logit()) == pytest.approx(torch.log(torch.tensor(3.0)).item())
     never = Occupancy(50.0, 50, torch.ones(2))  # random play as demonstrations, say
-    never.look(ended([40], [True]))
+    never.observe(ended([40], [True]))
     assert float(never.absorbing_logit()) < -3
 
 
@@ -53,6 +53,6 @@ def test_ending_is_worth_the_rewards_of_the_rounds_that_remain():
 
 def test_the_running_length_survives_a_checkpoint():
     occupancy, other = (Occupancy(20.0, 50, torch.ones(2)) for _ in range(2))
-    occupancy.look(ended([40], [True]))
+    occupancy.observe(ended([40], [True]))
     other.load_state_dict(occupancy.state_dict())
     assert other.weights() == occupancy.weights()
