@@ -2,16 +2,8 @@
 
 import mail_envs.games  # isort: skip  registers our ids
 import mail_envs.adapters  # noqa: F401  isort: skip  those of other people's simulators
-from mail_envs.registry import (
-    EnvSpec,
-    from_pettingzoo,
-    make,
-    make_game,
-    make_vec,
-    register,
-    spec,
-    specs,
-)
+from mail_envs.making import from_pettingzoo, make, make_game, make_vec, spec
+from mail_envs.registry import EnvSpec, register, specs
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import subprocess
 import sys
 
@@ -11,6 +14,7 @@ from chosen_ids import IDS
 from sample_games import LastStanding
 
 import mail_envs
+from mail_envs import registry as registry_module
 
 
 @pytest.fixture
@@ -180,3 +184,59 @@ def test_import_is_light():
 def test_unknown_names_in_the_package_raise_attribute_error():
     with pytest.raises(AttributeError, match="Stochastik"):
         mail_envs.Stochastik  # noqa: B018
+
+
+def test_a_file_that_names_a_users_game_is_not_imported(tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+    (tmp_path / "planted_game.py").write_text(f"open({str(ran)!r}, 'w').close()\nraise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = (
+        "planted_game.py",
+        "planted_game:Game",
+        "planted_game.py:id",
+        "pettingzoo:planted_game/x-v0",
+    )
+    for name in names:
+        with pytest.raises(ValueError, match=re.escape(f"unknown id {name!r}")):
+            registry_module.registered(name)
+    assert not ran.exists() and "planted_game" not in sys.modules
+    with pytest.raises(SystemExit):  # a user who names it means it
+        mail_envs.spec("planted_game.py")
+    assert ran.exists()
+
+
+def test_the_table_gives_an_id_whoever_asks():
+    assert registry_module.registered("coop_nav") is mail_envs.spec("coop_nav")
+    with pytest.raises(ValueError, match=r"unknown id 'coop_naw'.*'coop_nav'"):
+        registry_module.registered("coop_naw")
+    with pytest.raises(TypeError, match="id=5 is not a string"):
+        registry_module.registered(5)
+
+
+def test_the_table_stands_below_what_makes_environments():
+    source = inspect.getsource(registry_module)
+    imports = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    names = {getattr(node, "module", None) or node.names[0].name for node in imports}
+    assert not any(name.startswith("mail_envs") for name in names)
+
+
+@pytest.mark.parametrize("backend", [None, "native", "own"])
+def test_the_native_backend_may_be_named_also_as_old_recordings_do(backend):
+    kind = mail_envs.spec("mpe_simple").load()
+    assert mail_envs.spec("mpe_simple").load(backend) is kind
+    vector = mail_envs.make_vec("mpe_simple", backend=backend)
+    assert type(vector.game) is kind
+
+
+def test_an_unknown_backend_names_those_that_there_are():
+    with pytest.raises(
+        ValueError, match="mpe_simple has no backend='mpe3'; it has 'native', 'mpe2'"
+    ):
+        mail_envs.make("mpe_simple", backend="mpe3")
+    with pytest.raises(ValueError, match="coop_nav has no backend='mpe2'; it has 'native'"):
+        mail_envs.make("coop_nav", backend="mpe2")

@@ -130,7 +130,7 @@ def arguments_table(spec: EnvSpec) -> str:
         for name, kind, default in argument_rows(spec, {})
     ]
     if spec.backends:
-        rows.append(("`backend`", "str", f"own, or {', '.join(map(repr, spec.backends))}"))
+        rows.append(("`backend`", "str", f"native, or {', '.join(map(repr, spec.backends))}"))
     return table(("argument", "type", "default"), rows)
 
 
