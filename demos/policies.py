@@ -12,19 +12,17 @@ in which the agent acts, and is forgotten where an episode begins (`info["round"
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from demos.actions import action_bounds, own_actions
+from demos.policy_file import observed_numbers, read_policy_file
 
 Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
 
-POLICY_FORMAT = "mail_envs policy 1"
 EXPERTS = Path(__file__).parent / "experts"
 
 
@@ -143,23 +141,7 @@ class MLPPolicy:
     @classmethod
     def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> MLPPolicy:
         """Read a file, and check that it fits `env` when one is given."""
-        try:
-            with safe_open(str(path), "numpy") as file:
-                raw = file.metadata() or {}
-                tensors = {k: file.get_tensor(k) for k in file.keys()}
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
-        if raw.get("format") != POLICY_FORMAT:
-            raise ValueError(
-                f"{path}: expected a {POLICY_FORMAT!r} file, found {raw.get('format')!r}"
-            )
-        metadata = {k: _from_json(v) for k, v in raw.items()}
-        try:
-            policy = cls(tensors, metadata, greedy)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: the policy file is incomplete or inconsistent: {error}"
-            ) from None
+        policy = cls(*read_policy_file(path), greedy)
         if env is not None:
             policy.check(env, path)
         return policy
@@ -261,9 +243,7 @@ class _Network:
         self, tensors: Mapping[str, np.ndarray], group: int, metadata: Mapping[str, Any]
     ) -> None:
         prefix = f"group{group}."
-        count = sum(k.startswith(prefix) and k.endswith(".weight") for k in tensors)
-        if count == 0:
-            raise ValueError(f"no layers for group {group}")
+        count = sum(k.startswith(prefix) and k[len(prefix)].isdigit() for k in tensors) // 2
         self.layers = [
             (
                 tensors[f"{prefix}{k}.weight"].astype(np.float64).T,
@@ -284,10 +264,8 @@ class _Network:
             if metadata.get("recurrent")
         ]
         self.memory_size = len(self.gru[2]) if self.gru else 0
-        self.inputs = self.layers[0][0].shape[0] - self.members * self.agent_id
+        self.inputs = observed_numbers(tensors, metadata, group)
         self.outputs = self.layers[-1][0].shape[1]
-        if metadata["distribution"] == "gaussian" and self.log_std.shape != (self.outputs,):
-            raise ValueError(f"group {group} has log_std of shape {self.log_std.shape}")
 
     def __call__(
         self, observations: np.ndarray, memory: np.ndarray
@@ -321,10 +299,3 @@ class _Network:
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)) without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text  # plain strings such as the id are stored as they are

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mail_envs.registry import PETTINGZOO, EnvSpec, pettingzoo_spec, registered, specs
 from mail_envs.settings_text import (
     game_id,
     parse_player_function,
@@ -26,7 +27,6 @@ from mail_envs.settings_text import (
 DEPTH = 8  # of lists and dictionaries within an argument
 LARGEST = 2**63 - 1
 NULL_ACTIONS = ("null", "as_action")
-PETTINGZOO = "pettingzoo:"
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,13 @@ def game_of(
         ValueError: an entry of another type, or one that would need code, with what to add to the
             command line.
     """
-    import mail_envs
-
     id = recorded_id(data.get("id"), source, named)
     keywords = recorded_arguments(id, data.get("arguments") or {}, source, named)
     player_function = data.get("player_function")
     if player_function is None:
         player = named.player_function
     else:
-        default = _default_player_function(mail_envs.spec(id), data.get("agents"))
+        default = _default_player_function(_spec(id), data.get("agents"))
         player = recorded_player_function(player_function, source, named, default)
     if player is not None:
         keywords["player_function"] = player
@@ -127,8 +125,6 @@ def run_game_of(
 
 def recorded_id(id: Any, source: str | Path, named: Named = NOTHING) -> str:
     """The id that a file says, if it is registered, comes with PettingZoo, or is the one of `--env`."""
-    import mail_envs
-
     if not isinstance(id, str):
         raise ValueError(f"{source}: the game's id cannot be {_short(id)}")
     if named.env is not None:
@@ -137,7 +133,7 @@ def recorded_id(id: Any, source: str | Path, named: Named = NOTHING) -> str:
                 f"{source}: made in the game {_short(id)}, but --env names {named.env!r}"
             )
         return id
-    if id in mail_envs.specs() or _comes_with_pettingzoo(id):
+    if id in specs() or _comes_with_pettingzoo(id):
         return id
     if id.startswith(PETTINGZOO):
         raise ValueError(
@@ -169,7 +165,7 @@ def recorded_arguments(
     backend = arguments.get("backend")
     if not isinstance(backend, (str, type(None))):
         raise ValueError(f"{source}: the argument 'backend' cannot be {_short(backend)}")
-    kind = mail_envs.spec(id).load(backend)
+    kind = _spec(id).load(backend)
     ours = inspect.signature(mail_envs.make_vec).parameters.keys() - {"arguments"}
     known = inspect.signature(kind).parameters.keys() - ours | {"backend"}
     if id.startswith(PETTINGZOO):
@@ -247,7 +243,12 @@ def _suggestion(config: Mapping[str, Any]) -> str:
     return f"{module.replace('.', '/') if known else 'my_players'}.py:NAME"
 
 
-def _default_player_function(spec: Any, agents: Any) -> Any:
+def _spec(id: str) -> EnvSpec:
+    """What a checked id stands for; unlike `mail_envs.spec` this never imports."""
+    return pettingzoo_spec(id) if id.startswith(PETTINGZOO) else registered(id)
+
+
+def _default_player_function(spec: EnvSpec, agents: Any) -> Any:
     if spec.player_function is None or not isinstance(agents, list):
         return None
     return spec.player_function(len(agents))

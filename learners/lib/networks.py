@@ -8,20 +8,17 @@ group.
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from demos.policy_file import read_policy_file, write_policy_file
 from learners.lib.recurrent import GRU
 
-FORMAT = "mail_envs policy 1"
 Share = Literal["role", "none", "all"]
 # Logit of an action that the mask does not allow; finite, so that gradients stay finite.
 FORBIDDEN = -1e10
@@ -296,7 +293,6 @@ def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
             for name, parameter in network.gru.named_parameters():
                 tensors[f"group{g}.gru.{name}"] = parameter.detach().cpu().contiguous()
     fields = {
-        "format": FORMAT,
         "groups": policy.groups,
         "activation": policy.activation,
         "distribution": "categorical" if policy.discrete else "gaussian",
@@ -305,26 +301,15 @@ def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
         "recurrent": True if policy.memory_size else None,
         **metadata,
     }
-    text = {
-        k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items() if v is not None
-    }
-    save_file(tensors, str(path), metadata=text)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    write_policy_file(path, arrays, fields)
 
 
 def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
-    """The policy of a file and its metadata (JSON fields decoded)."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is not a policy file: format is {metadata.get('format')!r}, expected {FORMAT!r}"
-        )
-    fields: dict[str, Any] = {k: _decoded(v) for k, v in metadata.items()}
-    groups, agent_id = fields["groups"], fields["agent_id"]
+    """The policy of a file and its metadata; ValueError when something is wrong with the file."""
+    arrays, fields = read_policy_file(path)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    groups, agent_id = fields["groups"], fields.get("agent_id", False)
     sizes = [groups.count(g) * agent_id for g in range(max(groups) + 1)]
     dims = [tensors[f"group{g}.0.weight"].shape[1] - sizes[g] for g in groups]
     depth = sum(name.startswith("group0.") and name.endswith(".weight") for name in tensors)
@@ -349,10 +334,3 @@ def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
                 for name, parameter in network.gru.named_parameters():
                     parameter.copy_(tensors[f"group{g}.gru.{name}"])
     return policy, fields
-
-
-def _decoded(text: str):
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

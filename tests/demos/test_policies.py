@@ -123,7 +123,7 @@ def test_actions_do_not_depend_on_the_batch(tmp_path):
         ({"outputs": 7}, "has 7 action outputs"),
         ({"groups": (0, 0)}, "made for 2 agents"),
         ({"distribution": "gaussian"}, "continuous"),
-        ({"format": "other"}, "expected a 'mail_envs policy 1' file"),
+        ({"format": "other"}, "expected a 'mail_envs policy 2' file"),
         ({"activation": "gelu"}, "incomplete or inconsistent"),
     ],
 )
