@@ -296,14 +296,21 @@ class Drawing:
         self, pixels: np.ndarray, string: str, size: int, color: Color, anchor: str
     ) -> pygame.Rect:
         """Write one line at a pixel position of the surface; returns the place it takes."""
-        if size not in self._fonts:
-            self._pygame.font.init()
-            self._fonts[size] = self._pygame.font.Font(None, round(size * 1.3 * SUPERSAMPLING))
-        image = self._fonts[size].render(string, True, rgb(color))
+        try:
+            image = self._font(size).render(string, True, rgb(color))
+        except self._pygame.error:  # somebody has called pygame.quit(), which ends all fonts
+            self._fonts.clear()
+            image = self._font(size).render(string, True, rgb(color))
         place = image.get_rect()
         setattr(place, anchor, (round(pixels[0]), round(pixels[1])))
         self._surface.blit(image, place)
         return place
+
+    def _font(self, size: int) -> Any:
+        if size not in self._fonts:
+            self._pygame.font.init()
+            self._fonts[size] = self._pygame.font.Font(None, round(size * 1.3 * SUPERSAMPLING))
+        return self._fonts[size]
 
 
 def import_pygame() -> Any:

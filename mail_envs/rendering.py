@@ -24,11 +24,15 @@ frame of the box shows where it was.
 
 pygame is imported when the first canvas is made, so `import mail_envs` does not need it. No
 screen is needed for arrays. The shapes are those of `mail_envs.drawing.Drawing`.
+
+pygame's state belongs to the whole process. Every canvas has a window of its own and closes nothing
+else, leaves the events of other windows to them, and goes on after a `pygame.quit()` of anybody's.
 """
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +58,8 @@ HUD_PIXELS = 44  # height of the strip above the world
 BODY_ALPHA = 0.86  # what an agent stands on shines through
 DIMMED = 0.62  # how far the color of an agent that waits moves toward the paper
 
+_CANVASES: weakref.WeakSet[Canvas] = weakref.WeakSet()  # those that have had a window
+
 
 class Canvas(Drawing):
     """What a game draws on; see the module's docstring for how a game and a view use it."""
@@ -66,8 +72,9 @@ class Canvas(Drawing):
         self.events: list[Any] = []  # pygame events since the last poll, for `play`
         self.focus: int | None = None  # agent steered by a person: gets a marker
         self.message = ""  # one line at the lower edge
-        self._window: pygame.Surface | None = None
+        self._window: pygame.Window | None = None
         self._clock: Any = None
+        self._inbox: list[Any] = []  # events that another canvas fetched
         self._notes: dict[str, Any] = {}
 
     # -- the frame --------------------------------------------------------------------------
@@ -118,29 +125,61 @@ class Canvas(Drawing):
         if mode == "rgb_array":
             pixels = self._pygame.surfarray.array3d(picture)  # (W, H, 3)
             return np.ascontiguousarray(pixels.transpose(1, 0, 2))
-        self._open_window().blit(picture, (0, 0))
+        window = self._open_window()
+        window.get_surface().blit(picture, (0, 0))
         self.poll()
         if not self.closed:
-            self._pygame.display.flip()
+            window.flip()
             if fps > 0:
                 self._clock.tick(fps)
         return None
 
     def poll(self) -> list[Any]:
         """Fetch the window's events (also kept in `events`); closing the window sets `closed`."""
-        if self._window is None:
+        if not self._is_open():
             self.events = []
             return self.events
-        self.events = self._pygame.event.get()
-        if any(event.type == self._pygame.QUIT for event in self.events):
+        self._fetch_events()
+        self.events, self._inbox = self._inbox, []
+        ends = (self._pygame.QUIT, self._pygame.WINDOWCLOSE)
+        if any(event.type in ends for event in self.events):
             self.close()
         return self.events
 
+    def _fetch_events(self) -> None:
+        """Empty pygame's queue, which is that of all windows of the process, into the canvases' inboxes."""
+        pygame, others = self._pygame, []
+        for event in pygame.event.get():
+            window = getattr(event, "window", None)
+            owners = [c for c in _CANVASES if c._window is window and window is not None]
+            if not owners and event.type == pygame.QUIT:
+                owners = list(_CANVASES)
+            for canvas in owners:
+                canvas._inbox.append(event)
+            if not owners and hasattr(event, "window"):
+                others.append(event)
+        if (
+            pygame.display.get_surface() is not None
+        ):  # a window of the program's own, without a name
+            for event in others:
+                pygame.event.post(event)
+
+    def _is_open(self) -> bool:
+        """Whether there is a window; `pygame.quit` and `pygame.display.quit` destroy those of everybody."""
+        if self._window is None:
+            return False
+        try:
+            return self._window.id is not None
+        except self._pygame.error:
+            self._window = None
+            return False
+
     def close(self) -> None:
         """Close the window if there is one; the canvas can still make arrays."""
-        if self._window is not None:
-            self._window = None
-            self._pygame.display.quit()
+        if self._window is not None and self._is_open():
+            self._window.destroy()
+        self._window = None
+        _CANVASES.discard(self)
         self.closed = True
 
     # -- agents -----------------------------------------------------------------------------
@@ -253,23 +292,24 @@ class Canvas(Drawing):
     ) -> pygame.Rect:
         return self._write(np.asarray(xy, dtype=float) * SUPERSAMPLING, string, size, color, anchor)
 
-    def _open_window(self) -> pygame.Surface:
-        if self._window is not None:
+    def _open_window(self) -> pygame.Window:
+        if self._window is not None and self._is_open():
             return self._window
         try:
             self._pygame.display.init()
             driver = self._pygame.display.get_driver()
             if driver in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
                 raise self._pygame.error("there is no screen")
-            window = self._pygame.display.set_mode(self.size)
+            window = self._pygame.Window(self.title, self.size)
+            window.get_surface()
         except self._pygame.error as error:
             raise RenderingError(
                 f"No window can be opened ({error}). Without a screen use "
                 "render_mode='rgb_array' or `python -m mail_envs render ID --out x.gif`."
             ) from error
-        self._pygame.display.set_caption(self.title)
         self._clock = self._pygame.time.Clock()
         self._window = window
+        _CANVASES.add(self)
         return window
 
 

@@ -133,6 +133,69 @@ def test_a_closed_window_stays_closed_and_arrays_go_on(window):
     assert canvas.present("rgb_array").shape == (60, 60, 3)
 
 
+def picture_of(canvas):
+    canvas.begin()
+    canvas.text((0, 0), "text", 20)
+    canvas.agent(0, (0.5, 0.5), 0.1, label="0")
+    return canvas.present()
+
+
+@pytest.mark.parametrize("end", [pygame.quit, pygame.display.quit, pygame.font.quit])
+@pytest.mark.parametrize("begin", [lambda: None, pygame.init])
+def test_pictures_and_windows_survive_the_end_of_pygame(window, end, begin):
+    canvas = Canvas((60, 60))
+    before = picture_of(canvas)
+    canvas.present("human", fps=1000)
+    end()
+    begin()  # or not
+    assert np.array_equal(picture_of(canvas), before)
+    canvas.present("human", fps=1000)
+    assert canvas._is_open() and not canvas.closed
+
+
+def test_two_windows_are_closed_one_by_one(window):
+    first, second = Canvas((60, 60)), Canvas((80, 80))
+    for canvas in (first, second):
+        canvas.present("human")
+    pygame.event.clear()
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_a, window=second._window))
+    pygame.event.post(pygame.event.Event(pygame.WINDOWCLOSE, window=first._window))
+    ours, theirs = pygame.WINDOWCLOSE, pygame.KEYDOWN
+    seen = [event.type for event in first.poll()]
+    assert ours in seen and theirs not in seen
+    assert first.closed and not second.closed
+    seen = [event.type for event in second.poll()]
+    assert theirs in seen and ours not in seen
+    second.present("human")
+    assert second._is_open()
+
+
+def test_a_window_of_the_program_itself_keeps_its_events_and_its_picture(window):
+    screen = pygame.display.set_mode((50, 50))
+    canvas = Canvas((60, 60))
+    canvas.present("human")
+    pygame.event.clear()
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_b, window=None))
+    canvas.present("human")
+    assert [event.key for event in pygame.event.get(pygame.KEYDOWN)] == [pygame.K_b]
+    canvas.close()
+    assert pygame.display.get_surface() is screen
+
+
+def test_another_environment_that_quits_pygame_does_not_end_our_pictures(window):
+    pytest.importorskip("pettingzoo.classic")
+    ours = mail_envs.make("coop_nav", api="parallel", render_mode="human")
+    theirs = mail_envs.make("pettingzoo:classic/connect_four_v3", render_mode="rgb_array")
+    ours.reset(seed=0)
+    theirs.reset(seed=0)
+    ours.render()
+    theirs.render()
+    theirs.close()  # calls pygame.quit()
+    ours.step(dict.fromkeys(ours.agents, 2))
+    ours.render()
+    ours.close()
+
+
 def test_no_screen_is_one_clear_error(monkeypatch):
     pygame.display.quit()
     monkeypatch.setenv("SDL_VIDEODRIVER", "no_such_driver")
