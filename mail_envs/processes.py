@@ -38,6 +38,7 @@ import numpy as np
 
 from mail_envs.buffers import Buffers
 from mail_envs.devices import Cpu, _readable
+from mail_envs.drawing import RenderingError
 from mail_envs.simulator import LOST, Row, SimulatorGame, begin, play, replay
 
 START_SECONDS = 120.0  # for a new process to import its simulator and to make its copies
@@ -222,13 +223,15 @@ class Workers:
         self._insist("replay", np.ones_like(self.lost), self.timeout * max(rounds, 1))
 
     def picture(self, e: int) -> np.ndarray:
-        """Copy e's image, uint8 (H, W, 3). RuntimeError where it has none."""
+        """Copy e's image, uint8 (H, W, 3). RenderingError without OpenGL or pygame, else RuntimeError."""
         if self.lost[e]:
             raise RuntimeError(f"copy {e} was lost with its worker; reset it first")
         which = np.arange(len(self.lost)) == e
         (worker,) = self._command("picture", which, self.timeout)
         if isinstance(worker.value, np.ndarray):
             return worker.value
+        if isinstance(worker.value, RenderingError):
+            raise worker.value
         raise RuntimeError(f"copy {e} has no picture: {worker.value or 'its worker died'}")
 
     def close(self) -> None:
@@ -418,9 +421,11 @@ class _Copies:
             self.games[e] = self.make()
         return self.games[e]
 
-    def _picture(self, e: int) -> np.ndarray | str:
+    def _picture(self, e: int) -> np.ndarray | RenderingError | str:
         try:
             return np.ascontiguousarray(self._game(e).picture())
+        except RenderingError as error:
+            return error
         except Exception:
             return traceback.format_exc()
 

@@ -63,8 +63,8 @@ cheetah, ant, hopper, swimmer, pusher and humanoids run in EnvPool's threads, if
 later episode cannot be had again from its `info["seed"]` alone, and saved states cannot be restored.
 `num_workers=0` (this process) and worker processes can do all of that.
 
-`mamujoco_coupled_halfcheetah_1p1` needs MuJoCo 3.5.0 or older. Pictures need OpenGL: without a screen EGL, or OSMesa
-with `MUJOCO_GL=osmesa`.
+`mamujoco_coupled_halfcheetah_1p1` needs MuJoCo 3.5.0 or older. Pictures need OpenGL: EGL, OSMesa
+or a screen, tried in this order; `MUJOCO_GL=egl`, `osmesa` or `glfw` asks for one of them.
 """
 
 from __future__ import annotations

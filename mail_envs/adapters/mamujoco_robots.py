@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs.adapters.mamujoco_tables import body, segments
+from mail_envs.drawing import RenderingError
 
 INSTALL = "pip install 'mail-envs[mamujoco]'"
 COUPLED = "CoupledHalfCheetah"
@@ -145,27 +147,71 @@ def take_picture(env: Any) -> np.ndarray:
 
 def open_screen() -> Any:
     """An OpenGL context off screen, which EnvPool needs but does not make. RenderingError without one."""
-    choose_opengl()
-    name = os.environ.get("MUJOCO_GL", "glfw")
+    name = choose_opengl()
     with rendering_errors():
         return importlib.import_module(f"mujoco.{name}").GLContext(480, 480)
 
 
-def choose_opengl() -> None:
-    """Without a screen the choice is EGL; Gymnasium's is GLFW, which fails later."""
+PROBE = """
+import importlib, sys, warnings
+module = importlib.import_module("mujoco." + sys.argv[1])
+warnings.simplefilter("error")  # GLFW only warns of a screen that is not there
+module.GLContext(64, 64).make_current()
+"""
+_found: dict[str | None, tuple[str | None, str]] = {}  # by the MUJOCO_GL that was asked for
+
+
+def choose_opengl() -> str:
+    """Set MUJOCO_GL to a way of drawing that works, and return it; RenderingError when there is none.
+
+    Gymnasium takes GLFW unless told otherwise, which ends the interpreter when it fails a second time
+    (with a DISPLAY that does not answer, say). So every candidate is tried in a process of its own, EGL
+    first, and what came out is remembered. A MUJOCO_GL of the user's is the only candidate.
+    """
+    asked = os.environ.get("MUJOCO_GL")
+    if asked not in _found:
+        _found[asked] = _first_that_works([asked] if asked else candidates())
+    name, problem = _found[asked]
+    if name is None:
+        raise RenderingError(f"{NO_OPENGL} ({problem}). {OPENGL_HINT}")
+    if asked is None:
+        os.environ["MUJOCO_GL"] = name
+        _found[name] = (name, "")
+    return name
+
+
+def candidates() -> list[str]:
+    """Ways of drawing that may work here."""
+    if sys.platform != "linux":
+        return ["glfw"]
     screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if sys.platform == "linux" and not screen:
-        os.environ.setdefault("MUJOCO_GL", "egl")
+    return ["egl", "osmesa", *(["glfw"] if screen else [])]
+
+
+def _first_that_works(names: list[str]) -> tuple[str | None, str]:
+    """Its name, or None and what went wrong."""
+    problems = []
+    for name in names:
+        environment = {**os.environ, "MUJOCO_GL": name}
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, name], env=environment, capture_output=True, text=True
+        )
+        if done.returncode == 0:
+            return name, ""
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        problems.append(f"{name}: {reason}")
+    return None, "; ".join(problems)
+
+
+NO_OPENGL = "MuJoCo has no OpenGL to draw with"
+OPENGL_HINT = "Install EGL (libegl1), or OSMesa (libosmesa6), which needs no graphics driver."
 
 
 @contextlib.contextmanager
 def rendering_errors() -> Iterator[None]:
-    from mail_envs.drawing import RenderingError
-
     try:
         yield
     except Exception as error:
         raise RenderingError(
-            f"MuJoCo has no OpenGL to draw with ({type(error).__name__}: {error}). Without a screen it "
-            "needs EGL (libegl1), or OSMesa (libosmesa6) and the environment variable MUJOCO_GL=osmesa."
+            f"{NO_OPENGL} ({type(error).__name__}: {error}). {OPENGL_HINT}"
         ) from error

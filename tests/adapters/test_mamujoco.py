@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -196,12 +197,37 @@ def test_a_picture_of_the_robot():
     vec.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_without_opengl_the_error_says_what_is_missing(monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", "none")
-    vec = mail_envs.make_vec(CHEETAH, seed=0)
-    with pytest.raises(RenderingError, match="MUJOCO_GL=osmesa"):
-        vec.launches.picture(0)
+PICTURES = """
+import mail_envs
+from mail_envs.drawing import RenderingError
+for backend in ({}, {"num_envs": 2}):
+    vec = mail_envs.make_vec("mamujoco_halfcheetah_6x1", seed=0, **backend)
+    for _ in range(2):
+        try:
+            print(vec.launches.picture(0).shape)
+        except RenderingError as error:
+            print(str(error).count("MuJoCo has no OpenGL"), "libegl1" in str(error))
+"""
+
+
+def pictures(**environment: str) -> list[str]:
+    """What two attempts to draw print, for one robot and for copies, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", PICTURES], env={**os.environ, **environment},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_screen_that_does_not_answer_is_no_obstacle(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    found = pictures(DISPLAY=":99")
+    assert len(set(found)) == 1 and found[0] in ("(480, 480, 3)", "1 True")
+
+
+def test_without_opengl_every_picture_is_the_same_clear_error():
+    assert pictures(DISPLAY=":99", MUJOCO_GL="glfw") == ["1 True"] * 4
 
 
 def test_the_coupled_cheetahs_need_an_old_mujoco(monkeypatch):
