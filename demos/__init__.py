@@ -9,13 +9,13 @@ import importlib
 
 _HOMES = {
     "DemonstrationError": "layout",
-    "DemonstrationWarning": "dataset",
+    "DemonstrationWarning": "layout",
     "DemonstrationWriter": "writer",
     "Demonstrations": "dataset",
     "Episode": "episode",
     "MLPPolicy": "policies",
     "Transitions": "episode",
-    "describe": "writer",
+    "describe": "description",
     "from_minari": "minari",
     "load_policy": "policies",
     "mix": "dataset",

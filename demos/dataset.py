@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
+from demos.description import describe
 from demos.episode import Episode, EpisodeTable, Transitions, to_episode
-from demos.layout import DemonstrationError, Layout
+from demos.layout import DemonstrationError, DemonstrationWarning, Layout
 from demos.manifest import action_dims_of, layout_of, read_manifest
 from demos.store import Shard, open_shards
-
-
-class DemonstrationWarning(UserWarning):
-    """Something about a set of demonstrations that its reader should know, and that is no error."""
 
 
 class Demonstrations(Sequence):
@@ -52,7 +49,7 @@ class Demonstrations(Sequence):
         self._shards, self._index = shards, index
         self.metadata, self.layout, self.notices = metadata, layout, notices
 
-    # --- opening and writing ---------------------------------------------------------------------------
+    # --- opening -----------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, path: str | Path, recover: bool = False, verify: bool = True) -> Demonstrations:
@@ -91,23 +88,6 @@ class Demonstrations(Sequence):
         metadata = {k: v for k, v in manifest.items() if k not in ("shards", "layout", "format")}
         metadata["action_dims"] = action_dims_of(manifest)
         return cls(shards, together, metadata, layout, tuple(notices))
-
-    @staticmethod
-    def create(path: str | Path, metadata: Mapping[str, Any], **options: Any):
-        """Start a new set in an empty or absent folder; returns a `DemonstrationWriter`.
-
-        `metadata` comes from `demos.describe(env, demonstrator=...)`.
-        """
-        from demos.writer import DemonstrationWriter
-
-        return DemonstrationWriter.create(path, metadata, **options)
-
-    @staticmethod
-    def extend(path: str | Path, **options: Any):
-        """Continue an existing set, after mending what a kill left; returns a `DemonstrationWriter`."""
-        from demos.writer import DemonstrationWriter
-
-        return DemonstrationWriter.extend(path, **options)
 
     # --- episodes ------------------------------------------------------------------------------------------
 
@@ -275,8 +255,6 @@ class Demonstrations(Sequence):
         The horizon and reward options may differ; the game, its agents, what they observe and do, and
         who acts when may not. `null_action="as_action"` does not count as an action of its own.
         """
-        from demos.writer import describe
-
         other = describe(env)
         mine = {**self.metadata, **vars(self.layout)}
         theirs = json.loads(json.dumps({**other, **other["layout"]}))

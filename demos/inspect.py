@@ -14,9 +14,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from demos.dataset import Demonstrations, DemonstrationWarning
+from demos.dataset import Demonstrations
+from demos.layout import DemonstrationWarning
 from demos.manifest import layout_of, read_manifest, write_manifest
 from demos.store import open_shards
+from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 
 WIDE_GAME = 12  # with more agents than this, plots show them together
@@ -168,7 +170,7 @@ def repair(path: Path) -> str:
         if shard.path.exists():
             shard.path.rename(shard.path.with_suffix(".arrow.damaged"))
     write_manifest(path, manifest)
-    with Demonstrations.extend(path) as writer:
+    with DemonstrationWriter.extend(path) as writer:
         for selection in saved:
             for episode in selection:
                 writer.append(episode)

@@ -16,6 +16,10 @@ class DemonstrationError(ValueError):
     """A set of demonstrations that cannot be read, or that does not fit what it is used for."""
 
 
+class DemonstrationWarning(UserWarning):
+    """Something about a set of demonstrations that its reader should know, and that is no error."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Sizes that every episode of a set shares: the Arrow schema follows from them."""

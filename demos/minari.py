@@ -34,6 +34,7 @@ from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.layout import DemonstrationError
 from demos.manifest import action_dims_of
+from demos.writer import DemonstrationWriter
 
 
 def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> Any:
@@ -154,7 +155,7 @@ def from_minari(dataset: Any, out: str | Path) -> Demonstrations:
             f"which agents there are and who acted"
         )
     names = meta["layout"]["metrics"]
-    with Demonstrations.create(out, meta) as writer:
+    with DemonstrationWriter.create(out, meta) as writer:
         for data, attributes in zip(dataset.iterate_episodes(), dataset.storage.get_episode_metadata(
             dataset.episode_indices), strict=True):  # fmt: skip
             writer.append(_episode(data, attributes, meta, names))

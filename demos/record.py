@@ -22,12 +22,13 @@ from tqdm import tqdm
 import mail_envs
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
+from demos.description import describe
 from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
 from demos.policies import MLPPolicy, Policy, load_policy
-from demos.writer import DemonstrationWriter, describe
+from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed

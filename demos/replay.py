@@ -20,8 +20,8 @@ from tqdm import tqdm
 import mail_envs
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
+from demos.description import describe
 from demos.episode import Episode
-from demos.writer import describe
 from mail_envs.commands.errors import exit_status
 from mail_envs.recorded import NOTHING, Named, game_of
 from mail_envs.rendering import write_gif

@@ -1,9 +1,7 @@
-"""Writing demonstrations: what a set says about itself, and appending episodes to it."""
+"""Writing demonstrations: appending episodes to a set."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import re
 import warnings
 from collections.abc import Mapping
@@ -12,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from demos.dataset import Demonstrations, DemonstrationWarning
+from demos.dataset import Demonstrations
 from demos.episode import Episode
-from demos.layout import DemonstrationError, Layout, encode
+from demos.layout import DemonstrationError, DemonstrationWarning, Layout, encode
 from demos.manifest import (
     FORMAT,
     MANIFEST,
@@ -24,59 +22,6 @@ from demos.manifest import (
     write_manifest,
 )
 from demos.store import SHARD_BYTES, SHARD_PATTERN, ShardWriter, open_shards
-
-
-def describe(
-    env: Any,
-    demonstrator: str = "unknown",
-    random_return: float | None = None,
-    expert_return: float | None = None,
-) -> dict[str, Any]:
-    """Metadata of a set recorded in `env`, a `VectorGame`: everything needed to simulate it again.
-
-    `random_return` and `expert_return` are the references of normalized returns; by default those that
-    the game publishes in its metadata, if it does.
-    """
-    published = dict(getattr(env, "metadata", None) or {})
-    # The null action is stored as participation 0, whatever the client calls it.
-    phi = env.null_action == "as_action"
-    action_dims = [int(n) - phi for n in env.action_dims]
-    layout = Layout(
-        num_agents=env.num_agents,
-        observation_size=max(env.observation_dims),
-        num_actions=max(action_dims),
-        state_size=int(env.state_space.shape[0]),
-        discrete=bool(env.discrete),
-        masked=bool(env.discrete),
-    )
-    return {
-        "id": env.id,
-        "arguments": dict(env.arguments),
-        "player_function": env.player_function.to_config(),
-        "null_action": env.null_action,
-        "max_rounds": int(env.max_rounds),
-        "fixed_horizon": bool(getattr(env, "fixed_horizon", False)),
-        "agents": list(env.agents),
-        "observation_dims": [int(d) for d in env.observation_dims],
-        "action_dims": action_dims,
-        "return_agents": list(published.get("return_agents") or env.agents),
-        "convention": published.get("convention"),
-        "demonstrator": demonstrator,
-        "versions": _versions(),
-        "random_return": published.get("random_return") if random_return is None else random_return,
-        "expert_return": published.get("expert_return") if expert_return is None else expert_return,
-        "layout": asdict(layout),
-    }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("mail_envs", "numpy", "numba", "pyarrow"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = str(getattr(__import__(package), "__version__", "not installed"))
-    return versions
 
 
 class DemonstrationWriter:
@@ -99,7 +44,9 @@ class DemonstrationWriter:
         """Start a set in an absent or empty folder."""
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            hint = "; Demonstrations.extend continues it" if (folder / MANIFEST).exists() else ""
+            hint = (
+                "; DemonstrationWriter.extend continues it" if (folder / MANIFEST).exists() else ""
+            )
             raise DemonstrationError(f"{folder}: already exists and is not an empty folder{hint}")
         folder.mkdir(parents=True, exist_ok=True)
         manifest = {

@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 import mail_envs
+from demos.description import describe
 from demos.policies import EXPERTS, MLPPolicy, load_policy
 from demos.record import rollouts
-from demos.writer import describe
 from learners.lib.evaluation import keep_better, normalized
 from learners.lib.outcomes import winning, wins_text
 from learners.lib.sources import Source, find, known_references

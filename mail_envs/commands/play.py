@@ -221,7 +221,7 @@ class Recorder:
 
     def __init__(self, folder: Path, vector: Any, demonstrator: str) -> None:
         """Open `folder` for writing: a new set, or one recorded in the same game before."""
-        from demos import Demonstrations, describe
+        from demos import Demonstrations, DemonstrationWriter, describe
 
         metadata = describe(vector, demonstrator=demonstrator)
         self.vector, self.folder, self.episodes = vector, folder, 0
@@ -234,9 +234,9 @@ class Recorder:
                             f"--record {folder}: its episodes are of another game: {part} is "
                             f"{known.get(part)!r} there, {metadata[part]!r} here"
                         )
-                self.writer = Demonstrations.extend(folder)
+                self.writer = DemonstrationWriter.extend(folder)
             else:
-                self.writer = Demonstrations.create(folder, metadata)
+                self.writer = DemonstrationWriter.create(folder, metadata)
         except (OSError, ValueError) as error:
             raise CommandError(f"--record {folder}: {error}") from error
 

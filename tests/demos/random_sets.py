@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.layout import Layout
+from demos.writer import DemonstrationWriter
 
 
 def metadata(n=3, d=4, a=5, s=7, discrete=True, **entries):
@@ -68,7 +68,7 @@ def write(
         for k in range(count)
     ]
     meta = {k: v for k, v in sizes.items() if k != "metrics"}
-    with Demonstrations.create(path, metadata(**meta), shard_bytes=shard_bytes) as writer:
+    with DemonstrationWriter.create(path, metadata(**meta), shard_bytes=shard_bytes) as writer:
         for episode in episodes:
             writer.append(episode)
     return episodes

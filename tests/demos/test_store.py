@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_sets import assert_same, metadata, random_episode, write
 
-from demos.dataset import Demonstrations, DemonstrationWarning
+from demos.dataset import Demonstrations
 from demos.inspect import repair
-from demos.layout import DemonstrationError
+from demos.layout import DemonstrationError, DemonstrationWarning
+from demos.writer import DemonstrationWriter
 
 small = st.integers(1, 5)
 
@@ -66,7 +67,7 @@ def test_manifest_counts_what_is_there(demos_path):
 def test_extending_continues_the_set(demos_path):
     rng = np.random.default_rng(1)
     extra = random_episode(rng, seed=99)
-    with Demonstrations.extend(demos_path) as writer:
+    with DemonstrationWriter.extend(demos_path) as writer:
         writer.append(extra)
     demonstrations = Demonstrations.open(demos_path)
     assert len(demonstrations) == 41
@@ -76,10 +77,10 @@ def test_extending_continues_the_set(demos_path):
 KILLED = """
 import sys, numpy as np
 sys.path.insert(0, {tests!r})
-from demos.dataset import Demonstrations
+from demos.writer import DemonstrationWriter
 from random_sets import metadata, random_episode
 rng = np.random.default_rng(0)
-writer = Demonstrations.create({path!r}, metadata(), shard_bytes=30_000)
+writer = DemonstrationWriter.create({path!r}, metadata(), shard_bytes=30_000)
 for k in range(1_000_000):
     writer.append(random_episode(rng, seed=k))
     print(k, flush=True)
@@ -102,7 +103,7 @@ def test_kill_loses_nothing_that_was_finished(tmp_path):
     demonstrations = Demonstrations.open(path)
     assert len(demonstrations) >= acknowledged
     assert [e.seed for e in demonstrations] == list(range(len(demonstrations)))
-    with Demonstrations.extend(path) as writer:
+    with DemonstrationWriter.extend(path) as writer:
         writer.append(random_episode(np.random.default_rng(0), seed=77))
     again = Demonstrations.open(path)
     assert len(again) == len(demonstrations) + 1 and again[-1].seed == 77 and not again.notices
@@ -111,7 +112,7 @@ def test_kill_loses_nothing_that_was_finished(tmp_path):
 def unclosed(path: Path, count: int) -> bytes:
     """A set as a killed process leaves it; returns the open shard's bytes."""
     rng = np.random.default_rng(3)
-    writer = Demonstrations.create(path, metadata())
+    writer = DemonstrationWriter.create(path, metadata())
     for k in range(count):
         writer.append(random_episode(rng, seed=k))
     data = (path / "shard-00000.arrow").read_bytes()
@@ -127,7 +128,7 @@ def test_torn_tail_is_ignored_and_said(tmp_path, cut):
         demonstrations = Demonstrations.open(tmp_path / "set")
     assert [e.seed for e in demonstrations] == [0, 1, 2, 3]
     assert demonstrations.notices
-    Demonstrations.extend(tmp_path / "set").close()
+    DemonstrationWriter.extend(tmp_path / "set").close()
     assert not Demonstrations.open(tmp_path / "set").notices
 
 
@@ -143,7 +144,7 @@ def test_last_write_that_never_reached_the_disk_is_ignored(tmp_path):
 def test_shard_that_was_just_begun(tmp_path, size):
     data = unclosed(tmp_path / "set", 1)
     (tmp_path / "set" / "shard-00000.arrow").write_bytes(data[:size])
-    writer = Demonstrations.extend(tmp_path / "set")
+    writer = DemonstrationWriter.extend(tmp_path / "set")
     writer.append(random_episode(np.random.default_rng(0)))
     writer.close()
     assert len(Demonstrations.open(tmp_path / "set")) == 1
@@ -198,7 +199,7 @@ def test_foreign_folders_and_files(tmp_path, demos_path):
     with pytest.raises(DemonstrationError, match=r"photo.png"):
         Demonstrations.open(tmp_path / "foreign")
     with pytest.raises(DemonstrationError, match="not an empty folder"):
-        Demonstrations.create(tmp_path / "foreign", metadata())
+        DemonstrationWriter.create(tmp_path / "foreign", metadata())
     (tmp_path / "foreign" / "manifest.json").write_text('{"name": "my-web-app"}')
     with pytest.raises(DemonstrationError, match="expected the format"):
         Demonstrations.open(tmp_path / "foreign")
@@ -242,14 +243,14 @@ def test_nothing_is_unpickled(tmp_path, demos_path, monkeypatch):
 
 def test_one_writer_at_a_time(demos_path):
     with (
-        Demonstrations.extend(demos_path),
+        DemonstrationWriter.extend(demos_path),
         pytest.raises(DemonstrationError, match="another process"),
     ):
-        Demonstrations.extend(demos_path)
+        DemonstrationWriter.extend(demos_path)
 
 
 def test_episodes_of_another_shape_are_refused(demos_path):
-    with Demonstrations.extend(demos_path) as writer:
+    with DemonstrationWriter.extend(demos_path) as writer:
         with pytest.raises(DemonstrationError, match=r"observations .* \(3, 9\).*\(3, 4\)"):
             writer.append(random_episode(np.random.default_rng(0), d=9))
     assert len(Demonstrations.open(demos_path)) == 40
@@ -258,7 +259,7 @@ def test_episodes_of_another_shape_are_refused(demos_path):
 def test_opening_many_episodes_is_quick(tmp_path):
     rng = np.random.default_rng(0)
     episode = random_episode(rng, t=20)
-    with Demonstrations.create(tmp_path / "set", metadata()) as writer:
+    with DemonstrationWriter.create(tmp_path / "set", metadata()) as writer:
         for _ in range(5000):
             writer.append(episode)
     start = time.perf_counter()

@@ -1,0 +1,63 @@
+"""What a set of demonstrations says about the environment that it was recorded in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import asdict
+from typing import Any
+
+from demos.layout import Layout
+
+
+def describe(
+    env: Any,
+    demonstrator: str = "unknown",
+    random_return: float | None = None,
+    expert_return: float | None = None,
+) -> dict[str, Any]:
+    """Metadata of a set recorded in `env`, a `VectorGame`: everything needed to simulate it again.
+
+    `random_return` and `expert_return` are the references of normalized returns; by default those that
+    the game publishes in its metadata, if it does.
+    """
+    published = dict(getattr(env, "metadata", None) or {})
+    # The null action is stored as participation 0, whatever the client calls it.
+    phi = env.null_action == "as_action"
+    action_dims = [int(n) - phi for n in env.action_dims]
+    layout = Layout(
+        num_agents=env.num_agents,
+        observation_size=max(env.observation_dims),
+        num_actions=max(action_dims),
+        state_size=int(env.state_space.shape[0]),
+        discrete=bool(env.discrete),
+        masked=bool(env.discrete),
+    )
+    return {
+        "id": env.id,
+        "arguments": dict(env.arguments),
+        "player_function": env.player_function.to_config(),
+        "null_action": env.null_action,
+        "max_rounds": int(env.max_rounds),
+        "fixed_horizon": bool(getattr(env, "fixed_horizon", False)),
+        "agents": list(env.agents),
+        "observation_dims": [int(d) for d in env.observation_dims],
+        "action_dims": action_dims,
+        "return_agents": list(published.get("return_agents") or env.agents),
+        "convention": published.get("convention"),
+        "demonstrator": demonstrator,
+        "versions": _versions(),
+        "random_return": published.get("random_return") if random_return is None else random_return,
+        "expert_return": published.get("expert_return") if expert_return is None else expert_return,
+        "layout": asdict(layout),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("mail_envs", "numpy", "numba", "pyarrow"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = str(getattr(__import__(package), "__version__", "not installed"))
+    return versions
