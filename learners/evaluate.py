@@ -20,28 +20,32 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import mail_envs
-from demos.description import describe
-from demos.policies import EXPERTS, MLPPolicy, load_policy
-from demos.record import rollouts
-from learners.lib.evaluation import keep_better, normalized
-from learners.lib.outcomes import winning, wins_text
+from demos.policies import load_policy
+from learners.lib import evaluation
+from learners.lib.evaluation import (
+    evaluation_seeds,
+    make_copies,
+    measure_references,
+    normalized,
+    role,
+)
+from learners.lib.evaluation_file import keep_larger, read_evaluation
+from learners.lib.outcomes import wins_text
 from learners.lib.sources import Source, find, known_references
-from learners.lib.statistics import mean_interval
 from mail_envs.commands.errors import exit_status
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
-from mail_envs.streams import stream_seed
 
-NUM_ENVS = 256  # environments side by side; results do not depend on it
 NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
 
 
@@ -93,11 +97,6 @@ def choose_game(source: Source, args: Args) -> tuple[str, dict[str, Any]]:
     return id, {**kept, **extra}
 
 
-def role(agent: str) -> str:
-    """`adversary_0` -> `adversary`."""
-    return agent.rsplit("_", 1)[0]
-
-
 def others(vec: Any, roles: Sequence[str]) -> np.ndarray:
     """Which agents the opponent of a cross-play plays, int (n,)."""
     known = list(dict.fromkeys(role(a) for a in vec.agents))
@@ -124,64 +123,6 @@ def joint(first, second, agents: np.ndarray):
     return policy
 
 
-def play(vec: Any, policy, seeds: np.ndarray) -> dict[str, Any]:
-    """Play the episodes of these seeds: returns (K, N), length (K,), ended_early (K,), metric (K,) ..."""
-    rows: list[tuple] = []
-    metrics: dict[str, list[float]] = {}
-    for episode in rollouts(vec, policy, seeds):
-        rows.append((episode.returns, len(episode), episode.terminated))
-        for name, value in episode.metrics.items():
-            metrics.setdefault(name, []).append(value)
-    returns, lengths, early = (np.array(column) for column in zip(*rows))
-    return {
-        "returns": returns,
-        "lengths": lengths,
-        "early": early,
-        "metrics": metrics,
-        "seed": int(seeds[0]),
-    }
-
-
-def counted_agents(vec: Any) -> list[int]:
-    """Agents whose mean is the return of this game."""
-    return [vec.agents.index(a) for a in describe(vec)["return_agents"]]
-
-
-def summarize(vec: Any, played: dict[str, Any]) -> dict[str, Any]:
-    """Statistics of what `play` returns, ready for JSON."""
-    returns = played["returns"]
-    per_episode = returns[:, counted_agents(vec)].mean(1)
-    mean, sd, interval = mean_interval(per_episode)
-    names = [role(a) for a in vec.agents]
-    roles = {r: returns[:, [n == r for n in names]].mean(1) for r in dict.fromkeys(names)}
-    return {
-        "return": mean,
-        "sd": sd,
-        "confidence_interval": list(interval or (mean, mean)),
-        "interval": "95 %, Student's t over episodes",
-        "return_agents": [vec.agents[i] for i in counted_agents(vec)],
-        "role_returns": {r: dict(zip(("mean", "sd"), mean_interval(x))) for r, x in roles.items()},
-        "agent_returns": dict(zip(vec.agents, returns.mean(0).tolist())),
-        "length": float(played["lengths"].mean()),
-        "ended_early": float(played["early"].mean()),
-        "metrics": {name: float(np.mean(x)) for name, x in played["metrics"].items()},
-        **winning(played["metrics"]),
-        "episodes": len(returns),
-        "seed": played["seed"],
-        "episode_returns": [round(float(x), 4) for x in per_episode],
-    }
-
-
-def measure_references(vec: Any, seeds: np.ndarray) -> dict[str, float]:
-    """Mean return of random play and of the shipped expert (else the scripted one)."""
-    expert = "expert" if (EXPERTS / f"{vec.id}.safetensors").is_file() else "scripted"
-    result = {}
-    for key, spec in (("random", "random"), ("expert", expert)):
-        played = play(vec, load_policy(spec, vec), seeds)
-        result[key] = float(played["returns"][:, counted_agents(vec)].mean())
-    return result
-
-
 def evaluate(args: Args) -> dict[str, Any]:
     """Evaluate as told; returns what is written as JSON."""
     if args.episodes < 1:
@@ -196,56 +137,57 @@ def evaluate(args: Args) -> dict[str, Any]:
         id, arguments = choose_game(source, args)
         if opponent is not None:
             choose_game(opponent, dataclasses.replace(args, env=id))
-    vec = mail_envs.make_vec(id, min(NUM_ENVS, args.episodes), replayable=True, **arguments)
-    policy = load_policy(source.spec, vec, args.greedy)
-    result: dict[str, Any] = {"env": id, "policy": source.identity}
-    if opponent is not None:
-        theirs = others(vec, args.roles)
-        policy = joint(policy, load_policy(opponent.spec, vec, args.greedy), theirs)
-        result |= {"against": opponent.identity, "against_plays": [vec.agents[i] for i in theirs]}
-    seeds = evaluation_seeds(args, source)
-    result |= summarize(vec, play(vec, policy, seeds))
-    result["mode"] = "greedy" if args.greedy else "sample"
-    same_game = id == source.env and arguments == source.arguments
-    references = known_references(source.folder) if same_game else {}
-    if args.references:
-        references = measure_references(vec, seeds)
-    result["references"] = references
-    result["normalized_return"] = normalized(result["return"], references)
-    if source.folder is not None:
-        result |= _training(source.folder)
-    vec.close()
-    path = destination(args, source, opponent, same_game)
-    if path is not None and not args.json:
-        result["file"] = keep_better(path, result) or str(path)
+    path = destination(args, source, opponent, id, arguments)
+    if path is not None:
+        read_evaluation(path)  # a damaged file is an error before anything is played
+    seed = source.identity.get("seed") if args.seed is None else args.seed
+    seeds = evaluation_seeds(seed or 0, args.episodes)
+    vec = make_copies(id, args.episodes, arguments)
+    try:
+        result = {"env": id, "policy": source.identity, **play(vec, source, opponent, args, seeds)}
+        references = {}
+        if args.references:
+            references = measure_references(vec, seeds)
+        elif id == source.env and arguments == source.arguments:
+            references = known_references(source.folder)
+    finally:
+        vec.close()
+    score = normalized(result["return"], references)
+    result |= {"references": references, "normalized_return": score, **source.training}
+    if path is not None:
+        result["file"] = keep_larger(path, result) or str(path)
     return result
 
 
-def evaluation_seeds(args: Args, source: Source) -> np.ndarray:
-    """Seeds of the episodes, int64 (episodes,): the evaluation stream of --seed, the run's seed, or 0."""
-    seed = source.identity.get("seed") if args.seed is None else args.seed
-    return stream_seed(seed or 0, "evaluation") + np.arange(args.episodes)
-
-
-def _training(folder: Path) -> dict[str, Any]:
-    """Learner and steps, as the learner's own evaluation notes them."""
-    metadata = MLPPolicy.load(folder / "policy.safetensors").metadata
-    return {k: metadata[k] for k in ("learner", "steps") if k in metadata}
+def play(
+    vec: Any, source: Source, opponent: Source | None, args: Args, seeds: np.ndarray
+) -> dict[str, Any]:
+    """Play the episodes of `seeds`, against the opponent if there is one; what came out."""
+    policy = load_policy(source.spec, vec, args.greedy)
+    mode = {"mode": "greedy" if args.greedy else "sample"}
+    if opponent is None:
+        return {**evaluation.evaluate(vec, policy, seeds), **mode}
+    theirs = others(vec, args.roles)
+    policy = joint(policy, load_policy(opponent.spec, vec, args.greedy), theirs)
+    sides = {"against": opponent.identity, "against_plays": [vec.agents[i] for i in theirs]}
+    return {**sides, **evaluation.evaluate(vec, policy, seeds), **mode}
 
 
 def destination(
-    args: Args, source: Source, opponent: Source | None, same_game: bool
+    args: Args, source: Source, opponent: Source | None, id: str, arguments: Mapping[str, Any]
 ) -> Path | None:
     """The file that receives the result; None when no run folder is concerned, or on another game."""
+    if args.json:
+        return None
     if opponent is None:
-        own = source.folder is not None and same_game
-        return source.folder / NAMES[args.greedy] if own and source.folder else None
+        same_game = id == source.env and arguments == source.arguments
+        return source.folder / NAMES[args.greedy] if source.folder and same_game else None
     home, guest = (source, opponent) if source.folder else (opponent, source)
     if home.folder is None:
         return None
     words = [str(v) for v in guest.identity.values() if v is not None]
     side = "" if home is source else "by_"
-    name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(words)).strip("_")
+    name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(words)).strip("_")[:100]
     greedy = "_greedy" if args.greedy else ""
     return home.folder / f"cross_play_{side}{name}{greedy}.json"
 
@@ -253,15 +195,16 @@ def destination(
 # --------------------------------------------------------------------------------------------- showing
 def show(result: dict[str, Any], title: str, console: Console) -> None:
     """Print the result as a table."""
-    table = Table(title=title, title_justify="left", show_header=False)
-    low, high = result["confidence_interval"]
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     table.add_row("return", f"{result['return']:.2f} ± {result['sd']:.2f} (sd over episodes)")
-    table.add_row("95 % interval of the mean", f"{low:.2f} to {high:.2f} (Student's t)")
+    if result["confidence_interval"] is not None:
+        low, high = result["confidence_interval"]
+        table.add_row("95 % interval of the mean", f"{low:.2f} to {high:.2f} (Student's t)")
     score = result["normalized_return"]
     if score is None:
         table.add_row("normalized return", "unknown; --references measures random and expert")
     else:
-        marks = ", ".join(f"{k} {v:.2f}" for k, v in result["references"].items())
+        marks = ", ".join(f"{escape(k)} {v:.2f}" for k, v in result["references"].items())
         table.add_row("normalized return", f"{score:.3f} ({marks})")
     shared = [n for n in result["role_returns"] if n + "_1" in result["agent_returns"]]
     if len(result["role_returns"]) > 1:
@@ -279,7 +222,7 @@ def show(result: dict[str, Any], title: str, console: Console) -> None:
     seeds = f"{result['episodes']} ({result['mode']}), seeds from {first} on"
     table.add_row("episodes", seeds)
     if "file" in result:
-        table.add_row("written to", result["file"])
+        table.add_row("written to", escape(result["file"]))
     console.print(table)
 
 
@@ -302,4 +245,5 @@ def command(args: Args) -> None:
 
 if __name__ == "__main__":
     words = merge_sets(sys.argv[1:])
-    sys.exit(main(tyro.cli(Args, args=words, description=Args.__doc__)))
+    prog = "python -m learners.evaluate"
+    sys.exit(main(tyro.cli(Args, prog=prog, args=words, description=Args.__doc__)))

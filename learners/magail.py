@@ -28,7 +28,6 @@ from demos.dataset import Demonstrations
 from learners import bc, mack
 from learners.lib.balance import Balance
 from learners.lib.discriminators import Architecture, Discriminator
-from learners.lib.evaluation import evaluate
 from learners.lib.expert_data import (
     DemoSettings,
     ExpertData,
@@ -282,7 +281,7 @@ def warm_start(
     )  # fmt: skip
     text = f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}"
     if args.eval_episodes:
-        clone = evaluate(agent.policy, args, null_action, run.device)
+        clone = run.measure(agent.policy, {"null_action": null_action})
         run.results["cloned_return"] = clone["return"]
         text += f", return {clone['return']:.2f}: where the adversarial training starts"
     run.say(text)

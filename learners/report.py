@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import re
 import sys
 from collections import Counter, defaultdict
@@ -32,12 +31,12 @@ from typing import Any
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-import mail_envs
-from learners.evaluate import measure_references
 from learners.lib import plots
-from learners.lib.evaluation import normalized
+from learners.lib.evaluation import make_copies, measure_references, normalized
+from learners.lib.evaluation_file import read_cross_play
 from learners.lib.files import write_json
 from learners.lib.game import game_arguments
 from learners.lib.results import (
@@ -56,6 +55,7 @@ from mail_envs.commands.errors import exit_status
 from mail_envs.streams import stream_seed
 
 MARL_EVAL_STEPS = 20
+REFERENCE_EPISODES = 1000
 ALL = "all"
 
 
@@ -119,10 +119,12 @@ def build(args: Args) -> Report:
 
 def measured(record: RunRecord) -> dict[str, float]:
     """References of a run's task, measured now."""
-    vec = mail_envs.make_vec(
-        record.config["env"], 256, replayable=True, **game_arguments(record.config)
-    )
-    return measure_references(vec, stream_seed(0, "references") + np.arange(1000))
+    seeds = stream_seed(0, "references") + np.arange(REFERENCE_EPISODES)
+    vec = make_copies(record.config["env"], len(seeds), game_arguments(record.config))
+    try:
+        return measure_references(vec, seeds)
+    finally:
+        vec.close()
 
 
 def planned(spec: Path) -> dict[Key, int]:
@@ -158,17 +160,13 @@ def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     found: dict[tuple, list[float]] = defaultdict(list)
     for record in records:
         for path in sorted(record.folder.glob("cross_play_*.json")):
-            try:
-                result = json.loads(path.read_text())
-                sides = [dict(result[side]) for side in ("policy", "against")]
-                key = (result["env"], ", ".join(result["return_agents"]), result["mode"])
-                value = float(result["return"])
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+            result = read_cross_play(path)
+            sides = [dict(result[side]) for side in ("policy", "against")]
             home = 1 if path.name.startswith("cross_play_by_") else 0
             sides[home]["name"] = record.algorithm
-            names = tuple((s.get("name"), s.get("num_demos")) for s in sides)
-            found[key + names].append(value)
+            names = tuple((s["name"], s.get("num_demos")) for s in sides)
+            key = (result["env"], ", ".join(result["return_agents"]), result["mode"])
+            found[key + names].append(result["return"])
     return [
         {
             "environment": env, "returns_of": whose, "mode": mode,
@@ -376,17 +374,17 @@ def show(report: Report, console: Console) -> None:
         columns = ["algorithm", "demos", "return ± sd", "95 % interval", "norm.", "seeds"]
         won = any(c.win_rate is not None for key, c in report.table.items() if key[0] == task)
         columns += ["wins, 95 % interval"] * won
-        table = Table(*columns, title=task, title_justify="left")
+        table = Table(*columns, title=escape(task), title_justify="left")
         for (t, algorithm, number), c in sorted(report.table.items(), key=order):
             if t != task:
                 continue
             demos = "none" if number is None else f"{number:,}"
             if c.mean is None:
-                table.add_row(algorithm, demos, c.state)
+                table.add_row(escape(algorithm), demos, c.state)
                 continue
             mark = "ᵉ" if c.interval == "episodes" else ""
             table.add_row(
-                algorithm,
+                escape(algorithm),
                 demos,
                 f"{c.mean:.2f} ± {c.sd_episodes:.2f}",
                 f"{c.low:.2f} to {c.high:.2f}{mark}",
@@ -415,4 +413,5 @@ def command(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=Args.__doc__)))
+    prog = "python -m learners.report"
+    sys.exit(main(tyro.cli(Args, prog=prog, description=Args.__doc__)))

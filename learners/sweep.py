@@ -28,7 +28,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from learners.lib.files import write_json
+from learners.lib.evaluation_file import interval_text, read_evaluation
+from learners.lib.files import read_end, read_json, write_json, wrong
 from learners.lib.settings import read_config
 from learners.lib.sources import CELL
 from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
@@ -37,6 +38,7 @@ from mail_envs.commands.errors import exit_status
 POLL = 0.2  # seconds between two looks at the running cells
 GRACE = 120.0  # seconds that interrupted cells have for saving
 INTERRUPTED = 130
+LONGEST_LINE = 4096  # bytes of metrics.jsonl
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +72,14 @@ def state_of(cell: Cell, folder: Path) -> str:
         return "new"
     now = cell.record()
     now |= now.pop("settings")
-    try:
-        before = json.loads((folder / CELL).read_text())
-        before |= before.pop("settings")
+    if (folder / CELL).exists():
+        before = read_json(folder / CELL)
+        settings = before.pop("settings", None)
+        if not isinstance(settings, dict):
+            raise wrong(folder / CELL, "settings", settings, "a mapping")
+        before |= settings
         keys = [*before, *now]
-    except (OSError, ValueError, KeyError):  # not made by a sweep: what its own settings say
+    else:  # not made by a sweep: what its own settings say
         before = read_config(folder)
         keys = [k for k in now if k != "algorithm" and now[k] is not None]
     changed = sorted({k for k in keys if before.get(k) != now.get(k)})
@@ -120,22 +125,21 @@ def outcome(cell: Cell, folder: Path, status: int) -> Outcome:
 def figures(folder: Path) -> str:
     """Return and interval of a finished run."""
     try:
-        result = json.loads((folder / "evaluation.json").read_text())
-        low, high = result["confidence_interval"]
-        return f"return {result['return']:.2f} ({low:.2f} to {high:.2f})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "its evaluation.json cannot be read"
+        result = read_evaluation(folder / "evaluation.json")
+    except ValueError as error:
+        return str(error)
+    return "" if result is None else f"return {interval_text(result)}"
 
 
 def progress_of(folder: Path) -> tuple[int, float | None]:
     """Steps so far and the last return, from the end of metrics.jsonl."""
     try:
-        with open(folder / "metrics.jsonl", "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-            line = json.loads(file.read().splitlines()[-1])
-        return int(line["step"]), line.get("return")
-    except (OSError, ValueError, IndexError, KeyError):
-        return 0, None
+        end = read_end(folder / "metrics.jsonl", LONGEST_LINE)
+        line = json.loads(end.splitlines()[-1])
+        value = line.get("return")
+        return int(line["step"]), None if value is None else float(value)
+    except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
+        return 0, None  # not there yet, or just being written
 
 
 # ------------------------------------------------------------------------------------ on this machine
@@ -359,4 +363,5 @@ def command(args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, description=Args.__doc__)))
+    prog = "python -m learners.sweep"
+    sys.exit(main(tyro.cli(Args, prog=prog, description=Args.__doc__)))

@@ -1,32 +1,36 @@
 """Checkpoints: everything the next update depends on, in folders that are whole or not there.
 
-`checkpoints/step_<k>/` holds `training.safetensors` (all tensors and arrays), `state.json` (everything else)
-and the policy. It is written into a temporary folder and renamed, so that a kill at any moment leaves only
-whole ones.
+`checkpoints/step_<k>/` holds `training.safetensors` (all tensors and arrays), `state.json` (everything else,
+and the CRC-32 of each file) and the policy. It is written into a temporary folder and renamed, so that a kill
+at any moment leaves only whole ones. A checkpoint that was changed or damaged is refused, never half used.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
-from learners.lib.files import write_text
+from learners.lib.files import read_bytes, read_json, temporary_of, write_json
 
 KEPT = 2  # the newest ones
+TENSORS, POLICY, STATE = "training.safetensors", "policy.safetensors", "state.json"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints of a run folder, oldest first."""
-    found = [p for p in (folder / "checkpoints").glob("step_*") if (p / "state.json").exists()]
-    return sorted(found, key=lambda p: int(p.name.split("_")[1]))
+    """Checkpoints of a run folder, oldest first."""
+    found = (folder / "checkpoints").glob("step_*")
+    named = [(re.fullmatch(r"step_(\d{1,18})", p.name), p) for p in found]
+    return [p for _, p in sorted((int(match[1]), p) for match, p in named if match)]
 
 
 def save_checkpoint(
@@ -35,22 +39,67 @@ def save_checkpoint(
     """Write checkpoints/step_<steps> of a run folder, unless it is there; the oldest ones are removed."""
     target = folder / "checkpoints" / f"step_{steps}"
     if not target.exists():
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.mkdir(parents=True, exist_ok=True)
-        write_policy(temporary / "policy.safetensors")
+        temporary = temporary_of(target)
+        temporary.mkdir(parents=True)
+        write_policy(temporary / POLICY)
         tensors: dict[str, torch.Tensor] = {}
         skeleton = _flatten(tree, "", tensors)
-        save_file(tensors, str(temporary / "training.safetensors"))
-        write_text(temporary / "state.json", json.dumps(skeleton))
+        (temporary / TENSORS).write_bytes(save(tensors))
+        sums = {name: zlib.crc32((temporary / name).read_bytes()) for name in (TENSORS, POLICY)}
+        write_json(temporary / STATE, {"files": sums, "tree": skeleton})
         os.replace(temporary, target)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The tree that was saved; tensors are on the CPU."""
-    skeleton = json.loads((path / "state.json").read_text())
-    return _unflatten(skeleton, load_file(str(path / "training.safetensors")))
+    """The tree that was saved; tensors are on the CPU.
+
+    ValueError or FileNotFoundError naming the file that is missing, damaged or was changed.
+    """
+    state = read_json(path / STATE)
+    skeleton, sums = state, {}
+    if "tree" in state:  # earlier versions wrote the tree alone
+        skeleton, sums = state["tree"], state.get("files")
+        if not isinstance(sums, dict):
+            raise ValueError(f"{path / STATE} is damaged: files is {sums!r}, not a mapping")
+    data = {name: read_bytes(path / name, None) for name in (TENSORS, POLICY)}
+    for name, noted in sums.items():
+        if name not in data or zlib.crc32(data[name]) != noted:
+            raise ValueError(f"{path / name} was changed after it was written, or is damaged")
+    try:
+        tensors = load(data[TENSORS])
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path / TENSORS} is damaged: {' '.join(str(error).split())}") from None
+    try:
+        tree = _unflatten(skeleton, tensors)
+    except RecursionError:
+        raise ValueError(f"{path / STATE} is damaged: it is nested too deeply") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path / STATE} is damaged: {error}") from None
+    if tensors or not isinstance(tree, dict):
+        raise ValueError(
+            f"{path / STATE} does not fit {TENSORS}: {', '.join(sorted(tensors))[:80]}"
+        )
+    return tree
+
+
+def same_tree(a: Any, b: Any) -> bool:
+    """Whether two trees hold the same keys and values, tensors and arrays bit for bit."""
+    left: dict[str, torch.Tensor] = {}
+    right: dict[str, torch.Tensor] = {}
+    if repr(_flatten(a, "", left)) != repr(_flatten(b, "", right)):
+        return False
+    return all(
+        x.dtype == right[key].dtype
+        and x.shape == right[key].shape
+        and _bits(x) == _bits(right[key])
+        for key, x in left.items()
+    )
+
+
+def _bits(x: torch.Tensor) -> bytes:
+    return x.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _flatten(tree: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -69,14 +118,34 @@ def _flatten(tree: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:
     return {"value": tree.item() if isinstance(tree, np.generic) else tree}
 
 
-def _unflatten(node: dict, tensors: dict[str, torch.Tensor]) -> Any:
+def _unflatten(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """What `_flatten` was given; takes the tensors that it uses out of `tensors`."""
+    if not isinstance(node, dict):
+        raise ValueError(f"{str(node)[:60]!r} in the place of a node")
     if "dict" in node:
-        return {k: _unflatten(v, tensors) for k, v in node["dict"].items()}
+        return {k: _unflatten(v, tensors) for k, v in _kind(node["dict"], dict).items()}
     if "list" in node:
-        return [_unflatten(v, tensors) for v in node["list"]]
+        return [_unflatten(v, tensors) for v in _kind(node["list"], list)]
     if "tensor" in node:
-        return tensors[node["tensor"]]
+        return _take(tensors, node["tensor"])
     if "array" in node:
-        raw = tensors[node["array"]].numpy().tobytes()
-        return np.frombuffer(raw, node["dtype"]).reshape(node["shape"]).copy()
+        raw = _take(tensors, node["array"]).numpy().tobytes()
+        shape = [_kind(n, int) for n in _kind(node["shape"], list)]
+        if min(shape, default=0) < 0:
+            raise ValueError(f"the shape {shape} of {node['array']}")
+        return np.frombuffer(raw, _kind(node["dtype"], str)).reshape(shape).copy()
+    if "value" not in node:
+        raise ValueError(f"a node with the keys {', '.join(node)[:60]!r}")
     return node["value"]
+
+
+def _take(tensors: dict[str, torch.Tensor], key: Any) -> torch.Tensor:
+    if key not in tensors:
+        raise ValueError(f"{TENSORS} has no {str(key)[:60]!r}")
+    return tensors.pop(key)
+
+
+def _kind(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{str(value)[:60]!r} in the place of a {kind.__name__}")
+    return value

@@ -1,115 +1,200 @@
-"""Evaluate a torch policy on many episodes at once, and keep the better one of two evaluations."""
+"""The evaluator: plays the episodes of given seeds and says what they returned.
+
+Everything that measures a policy uses it: the end of training, `learners.evaluate`, cross-play and
+`learners.report`. Episode k is that of seed k, and the policy draws numbers that are keyed by this seed and the
+round (`demos.keyed_random`). Results therefore repeat, do not depend on how many copies of the game play at a
+time, and two policies meet the same starts. The return is that of the agents that the game counts.
+"""
 
 from __future__ import annotations
 
-import json
-import math
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
-from learners.lib.files import write_json
-from learners.lib.game import make_game
-from learners.lib.networks import Policy
+import mail_envs
+from demos.keyed_random import KeyedRandom
+from demos.policies import EXPERTS, load_policy
 from learners.lib.outcomes import winning
-from learners.lib.rollout import bounds_of, within
-from learners.lib.settings import Settings
+from learners.lib.statistics import mean_interval
+from mail_envs.markov_game import KernelGame
 from mail_envs.streams import stream_seed
 
+if TYPE_CHECKING:
+    from learners.lib.networks import Policy
 
-@torch.inference_mode()
-def evaluate(
-    policy: Policy,
-    args: Settings,
-    null_action: str = "null",
-    device: torch.device | str = "cpu",
-    episodes: int | None = None,
-    greedy: bool = False,
-) -> dict:
-    """Play the first episode of as many copies as there are episodes, from the run's evaluation stream.
+MOST_COPIES = 256  # of a compiled game at a time; of a simulator, one per processor
+MOST_ATTEMPTS = 3  # at an episode that a dead worker cuts short
+SHOWN = ("participation", "action_mask", "alive", "state", "round", "seed")  # to policies
+
+
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """Figures of K episodes, in the order of their seeds.
+
+    returns: float64 (K, N). lengths: int64 (K,). early: bool (K,), whether they ended before the time limit.
+    metrics: the game's own, float64 (K,) each.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    early: np.ndarray
+    metrics: dict[str, np.ndarray]
+
+
+def evaluation_seeds(seed: int, episodes: int) -> np.ndarray:
+    """Seeds of the episodes that measure the policy of a run with this seed, int64 (episodes,)."""
+    return stream_seed(seed, "evaluation") + np.arange(episodes)
+
+
+def make_copies(id: str, episodes: int, arguments: Mapping[str, Any]) -> Any:
+    """A `VectorGame` in which so many episodes are played: some at a time, not all."""
+    kind = mail_envs.spec(id).load(arguments.get("backend"))
+    count, workers = MOST_COPIES, {}
+    if not issubclass(kind, KernelGame):
+        count = arguments.get("num_workers") or os.cpu_count() or 1
+        workers = {"num_workers": min(count, episodes)}
+    return mail_envs.make_vec(
+        id, min(count, episodes), autoreset=False, replayable=True, **{**workers, **arguments}
+    )
+
+
+# --------------------------------------------------------------------------------------------- playing
+def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
+    """Play the episodes of `seeds`, int64 (K,), in the E copies of `vec`.
+
+    An episode that is cut short because a worker died is played again. RuntimeError when that happens
+    three times to the same one.
+    """
+    count = len(seeds)
+    played = Played(
+        np.zeros((count, vec.num_agents)),
+        np.zeros(count, np.int64),
+        np.zeros(count, np.bool_),
+        {name: np.zeros(count) for name in vec.metrics},
+    )
+    todo = np.arange(count)
+    for _ in range(MOST_ATTEMPTS):
+        lost = [
+            _play_batch(vec, policy, seeds, todo[start : start + vec.num_envs], played)
+            for start in range(0, len(todo), vec.num_envs)
+        ]
+        todo = np.concatenate(lost)
+        if not len(todo):
+            return played
+    raise RuntimeError(
+        f"the worker that played the episode of seed {seeds[todo[0]]} died {MOST_ATTEMPTS} times"
+    )
+
+
+def _play_batch(
+    vec: Any, policy: Callable, seeds: np.ndarray, batch: np.ndarray, played: Played
+) -> np.ndarray:
+    """Play episodes `batch` of `seeds`, one per copy, and note how they end; those that were lost are returned."""
+    padding = np.repeat(seeds[batch[-1:]], vec.num_envs - len(batch))
+    observations, info = vec.reset_to(np.concatenate([seeds[batch], padding]))
+    actions = np.zeros_like(vec.buffers.actions)  # those of copies that are done stay as they are
+    running = np.arange(vec.num_envs) < len(batch)
+    lost = np.zeros(vec.num_envs, np.bool_)
+    while running.any():
+        rows = np.flatnonzero(running)
+        seen = {k: info[k][rows] for k in SHOWN if k in info} | {"environment": rows}
+        chosen = np.asarray(
+            policy(observations[rows], seen, KeyedRandom(seen["seed"], seen["round"]))
+        )
+        if chosen.shape != actions[rows].shape:
+            raise ValueError(
+                f"the policy returned actions of shape {chosen.shape}, expected {actions[rows].shape}"
+            )
+        actions[rows] = chosen
+        observations, _, terminated, truncated, info = vec.step(actions)
+        ended = running & (terminated | truncated)
+        running &= ~ended
+        lost |= ended & info.get("worker_restarted", False)
+        ended &= ~lost
+        done = batch[np.flatnonzero(ended)]
+        played.returns[done] = info["episode_return"][ended]
+        played.lengths[done] = info["episode_length"][ended]
+        played.early[done] = terminated[ended]
+        for name, values in info["metrics"].items():
+            played.metrics[name][done] = values[ended]
+    return batch[np.flatnonzero(lost)]
+
+
+# ------------------------------------------------------------------------------------------ statistics
+def evaluate(vec: Any, policy: Callable, seeds: np.ndarray) -> dict[str, Any]:
+    """Play the episodes of `seeds` and say what they returned, ready for JSON.
 
     Returns:
-        `return`: undiscounted true return averaged over the agents that the game counts, its `sd` over episodes and its 95 %
-        `confidence_interval`; `agent_returns`, mean per agent; `length`, mean rounds; `metrics`, means of the
-        game's own figures, and `win_rate` with `win_interval` where the game says who won.
+        `return`: undiscounted true return, averaged over the agents that the game counts and over episodes;
+        its `sd` over episodes and the 95 % `confidence_interval` of the mean, Student's t, None for a single
+        episode; `role_returns`, `agent_returns`; `length`, mean rounds; `ended_early`, share of the episodes;
+        `metrics`, means of the game's own figures, and `win_rate` with `win_interval` where the game says
+        who won; `episode_returns`.
     """
-    episodes = episodes or args.eval_episodes
-    device = torch.device(device)
-    vec = make_game(args, episodes, device, null_action)
-    first_seed = stream_seed(args.seed, "evaluation")
-    rng = None if greedy else torch.Generator(device).manual_seed(first_seed)
-    observations, info = vec.reset(seed=first_seed)
-    returns = torch.zeros(episodes, vec.num_agents)
-    lengths = torch.zeros(episodes)
-    metrics = {name: torch.zeros(episodes) for name in vec.metrics}
-    memory = torch.zeros(episodes, vec.num_agents, policy.memory_size, device=device)
-    bounds = bounds_of(vec, device)
-    running = torch.ones(episodes, dtype=torch.bool)
-    while bool(running.any()):
-        mask = torch.as_tensor(info["action_mask"]) if vec.discrete else None
-        recalled = (
-            (memory, torch.as_tensor(info["participation"]).bool()) if policy.memory_size else ()
-        )
-        actions = policy.act(torch.as_tensor(observations), mask, rng, *recalled)
-        observations, _, terminated, truncated, info = vec.step(within(bounds, actions))
-        ended = torch.as_tensor(terminated).cpu() | torch.as_tensor(truncated).cpu()
-        first = ended & running
-        if bool(first.any()):
-            returns[first] = torch.as_tensor(info["episode_return"]).cpu()[first]
-            lengths[first] = torch.as_tensor(info["episode_length"]).cpu()[first].float()
-            for name, values in metrics.items():
-                values[first] = torch.as_tensor(info["metrics"][name]).cpu()[first]
-            running &= ~ended
-    vec.close()
-    counted = vec.metadata.get("return_agents")
-    return {
-        **summary(returns, lengths, vec.agents, counted),
-        "metrics": {name: float(values.mean()) for name, values in metrics.items()},
-        **winning(metrics),
-        "mode": "greedy" if greedy else "sample",
-        "seed": first_seed,
-    }
-
-
-def summary(
-    returns: torch.Tensor,
-    lengths: torch.Tensor,
-    agents: list[str],
-    counted: list[str] | None = None,
-) -> dict:
-    """Statistics of returns (episodes, N) and lengths (episodes,); the return is that of `counted` agents."""
-    columns = [agents.index(a) for a in counted or agents]
-    per_episode = returns[:, columns].double().mean(1)
-    mean, count = float(per_episode.mean()), len(per_episode)
-    sd = float(per_episode.std()) if count > 1 else 0.0
-    half = 1.96 * sd / math.sqrt(count)
+    played = play(vec, policy, seeds)
+    counted = counted_agents(vec)
+    per_episode = played.returns[:, counted].mean(1)
+    mean, sd, interval = mean_interval(per_episode)
+    names = [role(a) for a in vec.agents]
+    by_role = {r: played.returns[:, [n == r for n in names]].mean(1) for r in dict.fromkeys(names)}
     return {
         "return": mean,
         "sd": sd,
-        "confidence_interval": [mean - half, mean + half],
-        "agent_returns": dict(zip(agents, returns.double().mean(0).tolist(), strict=True)),
-        "length": float(lengths.mean()),
-        "episodes": count,
+        "confidence_interval": None if interval is None else list(interval),
+        "interval": "95 %, Student's t over episodes",
+        "return_agents": [vec.agents[i] for i in counted],
+        "role_returns": {
+            r: dict(zip(("mean", "sd"), mean_interval(x))) for r, x in by_role.items()
+        },
+        "agent_returns": dict(zip(vec.agents, played.returns.mean(0).tolist(), strict=True)),
+        "length": float(played.lengths.mean()),
+        "ended_early": float(played.early.mean()),
+        "metrics": {name: float(x.mean()) for name, x in played.metrics.items()},
+        **winning(played.metrics),
+        "episodes": len(seeds),
+        "seed": int(seeds[0]),
+        "episode_returns": [round(float(x), 4) for x in per_episode],
     }
 
 
-def normalized(value: float, references: dict[str, float]) -> float | None:
+def role(agent: str) -> str:
+    """`adversary_0` -> `adversary`."""
+    return agent.rsplit("_", 1)[0]
+
+
+def counted_agents(vec: Any) -> list[int]:
+    """Agents whose mean is the return of this game."""
+    return [vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents]
+
+
+def evaluate_network(
+    policy: Policy, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray
+) -> dict[str, Any]:
+    """`evaluate` a network that is being trained, as its policy file would be: the same figures."""
+    from learners.lib.networks import save_policy
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "policy.safetensors")
+        save_policy(path, policy, dict(metadata))
+        return evaluate(vec, load_policy(path, vec), seeds)
+
+
+def measure_references(vec: Any, seeds: np.ndarray) -> dict[str, float]:
+    """Mean return of random play and of the shipped expert (else the scripted one)."""
+    expert = "expert" if (EXPERTS / f"{vec.id}.safetensors").is_file() else "scripted"
+    specs = {"random": "random", "expert": expert}
+    return {k: evaluate(vec, load_policy(spec, vec), seeds)["return"] for k, spec in specs.items()}
+
+
+def normalized(value: float, references: Mapping[str, float]) -> float | None:
     """0 for the random reference, 1 for the expert's; None when they are not known."""
     low, high = references.get("random"), references.get("expert")
     if low is None or high is None or high == low:
         return None
     return (value - low) / (high - low)
-
-
-def keep_better(path: Path, result: dict[str, Any]) -> str | None:
-    """Write an evaluation, unless the file holds more episodes of the same policy, and say so then."""
-    try:
-        old = json.loads(path.read_text())
-        keys = [k for k in ("steps", "mode", "policy", "against") if k in old and k in result]
-        if all(old[k] == result[k] for k in keys) and old["episodes"] > result["episodes"]:
-            return f"{path} is kept: it has {old['episodes']:,} episodes of the same policy"
-    except (OSError, ValueError, AttributeError, KeyError):
-        pass  # nothing worth keeping
-    write_json(path, result)
-    return None

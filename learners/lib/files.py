@@ -1,20 +1,207 @@
-"""Files that are replaced as a whole: readers see the old one or the new one."""
+"""Files of run folders: replaced as a whole, and read as data that anybody may have written.
+
+Readers see the old file or the new one. Only regular files are opened (a named pipe would never end), and
+whatever is wrong with one becomes a `ValueError` that names it. Mappings carry a CRC-32 of their content, so
+that a changed file is noticed; files without one, written by earlier versions, are read all the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import re
+import shutil
+import stat
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 
+from mail_envs.plain_files import KINDS, open_regular
+
+CHECKSUM = "crc32"
+MOST_BYTES = 64 << 20  # of a JSON file
+MOST_YAML = 1 << 16  # bytes; the parser is slow
+
+
+# ---------------------------------------------------------------------------------------------- writing
 def write_text(path: Path, text: str) -> None:
     """Replace a text file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
+    temporary = temporary_of(path)
+    temporary.unlink(missing_ok=True)
+    with open(temporary, "x", encoding="utf-8") as file:  # x: never through a link
+        file.write(text)
     os.replace(temporary, path)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file."""
-    write_text(path, json.dumps(value, indent=1))
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a JSON file, with a checksum."""
+    write_text(path, json.dumps({**value, CHECKSUM: checksum(value)}, indent=1))
+
+
+def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a YAML file, with a checksum."""
+    plain = json.loads(json.dumps(value))
+    write_text(path, f"{yaml.safe_dump(plain)}{CHECKSUM}: {checksum(value)}\n")
+
+
+def checksum(value: Mapping[str, Any]) -> int:
+    """CRC-32 of a mapping that JSON can hold; the order of its keys does not count."""
+    plain = json.loads(json.dumps(value))
+    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
+
+
+def temporary_of(path: Path) -> Path:
+    """Where a file or folder is written before it takes the place of `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a process that was killed while writing left in `folder`."""
+    for path in folder.glob(".*"):
+        if not re.fullmatch(r"\.[A-Za-z]\w*(\.\w+)?\.\d+", path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_plain(folder: Path, names: Sequence[str]) -> None:
+    """ValueError when one of these in `folder`, or anything below, is neither a regular file nor a folder.
+
+    What is written there would go through a link to a file elsewhere, or wait for a pipe.
+    """
+    for top in (folder / name for name in names):
+        if not os.path.lexists(top):
+            continue
+        below = os.walk(top) if not top.is_symlink() else ()
+        for path in (top, *(Path(p, n) for p, dirs, files in below for n in (*dirs, *files))):
+            mode = stat.S_IFMT(path.lstat().st_mode)
+            if mode not in (stat.S_IFREG, stat.S_IFDIR):
+                kind = KINDS.get(mode, "something else")
+                raise ValueError(f"{path} is {kind}; run folders hold only files and folders")
+
+
+# ---------------------------------------------------------------------------------------------- reading
+def read_bytes(path: Path, most: int | None = MOST_BYTES) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no regular file, longer, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if most is not None and size > most:
+                raise ValueError(f"{path} has {size:,} bytes; at most {most:,} are read")
+            return file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except OSError as error:
+        text = f"{path} cannot be read: {error.strerror}" if error.strerror else str(error)
+        raise ValueError(text) from None
+
+
+def read_end(path: Path, most: int) -> bytes:
+    """The last `most` bytes of a regular file; OSError when there is none, or it is something else."""
+    with open_regular(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return file.read()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file, without its checksum. Raises as `read_bytes` does."""
+    data = read_bytes(path)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError(f"{path} is damaged: it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: it is not JSON ({error})") from None
+    return _checked(path, value)
+
+
+def read_yaml(path: Path, aliases: bool = False) -> dict[str, Any]:
+    """The mapping in a YAML file, without its checksum. Raises as `read_bytes` does.
+
+    Without `aliases` (`*name`), a few of which can stand for gigabytes, these are an error.
+    """
+    data = read_bytes(path, MOST_YAML)
+    try:
+        value = yaml.load(data, _LoaderWithAliases if aliases else _Loader)
+        if not aliases:
+            json.dumps(value)  # dates, sets and the like are no settings
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read: it is nested too deeply") from None
+    except Exception as error:  # the parser raises KeyError, AttributeError, ... for wrong tags
+        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    return _checked(path, value)
+
+
+def _checked(path: Path, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged: it holds {type(value).__name__}, not a mapping")
+    for key in value:
+        if not isinstance(key, str):
+            raise ValueError(f"{path} is damaged: its key {key!r} is not a text")
+    noted = value.pop(CHECKSUM, None)
+    if noted is not None and noted != checksum(value):
+        raise ValueError(
+            f"{path} was changed after it was written: its checksum does not fit (remove `{CHECKSUM}` "
+            "from it if you changed it on purpose)"
+        )
+    return value
+
+
+class _LoaderWithAliases(yaml.SafeLoader):
+    """Plain YAML in which a key that is given twice is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = Counter(k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode))
+        twice = [key for key, count in keys.items() if count > 1]
+        if twice:
+            text = f"the key {twice[0]!r} is given twice"
+            raise yaml.composer.ComposerError(None, None, text, node.start_mark)
+        return node
+
+
+class _Loader(_LoaderWithAliases):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
+        return super().compose_node(parent, index)
+
+
+# -------------------------------------------------------------------------------- what a mapping holds
+def number(path: Path, mapping: Mapping[str, Any], key: str) -> float:
+    """`mapping[key]`, a finite number; ValueError naming the file and the key."""
+    value = mapping.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
+    raise wrong(path, key, value, "a number")
+
+
+def whole(path: Path, mapping: Mapping[str, Any], key: str, least: int = 0) -> int:
+    """`mapping[key]`, a whole number from `least` on; ValueError naming the file and the key."""
+    value = mapping.get(key)
+    if type(value) is int and least <= value < 2**63:
+        return value
+    raise wrong(path, key, value, f"a whole number from {least} on")
+
+
+def wrong(path: Path, key: str, value: Any, expected: str) -> ValueError:
+    """The error about a key that is missing or holds something else."""
+    shown = repr(value)
+    shown = shown if len(shown) < 60 else shown[:57] + "..."
+    return ValueError(f"{path} is damaged: {key} is {shown}, not {expected}")

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from learners.lib.evaluation import normalized
+from learners.lib.evaluation_file import read_evaluation
 from learners.lib.game import game_arguments
-from learners.lib.settings import read_config
+from learners.lib.metrics_file import read_metrics
+from learners.lib.settings import learner_names, read_config
 from learners.lib.sources import known_references, sweep_name
-from learners.lib.statistics import mean_interval, wilson_interval
+from learners.lib.statistics import half_width, mean_interval, wilson_interval
 
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds says nothing
 INCIDENTAL = {
@@ -69,8 +71,8 @@ class Figures:
 
     `sd_seeds` is that of the runs' means, `sd_episodes` that within a run. The 95 % interval `low` to `high`
     of the mean is the wider one of two, and `interval` says which: over `seeds` (Student's t, three or more)
-    or over `episodes` (normal; runs are evaluated on the same starts, so more seeds do not narrow it). So is
-    that of the win rate, where Wilson's interval is the one over episodes.
+    or over `episodes` of one run (Student's t, too). So is that of the win rate, where Wilson's interval is the
+    one over episodes.
     """
 
     seeds: int
@@ -119,23 +121,12 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """One run folder; a line or file that a kill cut short counts as missing."""
-    try:
-        evaluation = json.loads((folder / "evaluation.json").read_text())
-        float(evaluation["return"])
-    except (OSError, ValueError, KeyError, TypeError):
-        evaluation = None
-    points = []
-    path = folder / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if "return" in record:
-            points.append((record["step"], record["return"], record.get("win_rate", np.nan)))
+    """One run folder; ValueError naming the file in it that is damaged."""
+    config, evaluation = read_config(folder), read_evaluation(folder / "evaluation.json")
+    lines = [x for x in read_metrics(folder / "metrics.jsonl") if "return" in x]
+    points = [(x["step"], x["return"], x.get("win_rate", np.nan)) for x in lines]
     steps, returns, wins = np.array(points, np.float64).reshape(-1, 3).T
-    return RunRecord(folder, read_config(folder), evaluation, steps, returns, wins=wins)
+    return RunRecord(folder, config, evaluation, steps, returns, wins=wins)
 
 
 def with_names(records: list[RunRecord]) -> list[RunRecord]:
@@ -165,11 +156,10 @@ def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
 
 def _defaults(learner: str, preset: str) -> dict[str, Any]:
     """The learner's settings under a preset, as they stand in a config.yaml; the preset itself is a detail."""
-    try:
-        module = importlib.import_module(f"learners.{learner}")
-        settings = dataclasses.asdict(module.Args(**module.PRESETS.get(preset, {})))
-    except (ImportError, AttributeError, TypeError):
+    if learner not in learner_names():
         return {}
+    module = importlib.import_module(f"learners.{learner}")
+    settings = dataclasses.asdict(module.Args(**module.PRESETS.get(preset, {})))
     return json.loads(json.dumps(settings))
 
 
@@ -224,9 +214,9 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
     if not results:
         return Figures(0, planned, unfinished=len(runs))
     mean, sd, over_seeds = mean_interval([e["return"] for e in results])
-    within = [float(e.get("sd") or 0.0) for e in results]
+    within = [e.get("sd", 0.0) for e in results]
     sd_episodes = math.sqrt(float(np.mean(np.square(within))))
-    half = 1.96 * sd_episodes / math.sqrt(max(int(e.get("episodes") or 1) for e in results))
+    half = half_width(sd_episodes, max(e.get("episodes", 1) for e in results))
     low, high, kind = mean - half, mean + half, "episodes"
     if over_seeds and len(results) >= ENOUGH_SEEDS and over_seeds[1] - mean > half:
         (low, high), kind = over_seeds, "seeds"
@@ -251,7 +241,7 @@ def win_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     if not rates:
         return {}
     mean, _, over_seeds = mean_interval(rates)
-    low, high = wilson_interval(mean, max(int(e.get("episodes") or 1) for e in results))
+    low, high = wilson_interval(mean, max(e.get("episodes", 1) for e in results))
     if over_seeds and len(rates) >= ENOUGH_SEEDS and over_seeds[1] - over_seeds[0] > high - low:
         low, high = max(over_seeds[0], 0.0), min(over_seeds[1], 1.0)
     return {"win_rate": mean, "win_low": low, "win_high": high}

@@ -19,19 +19,39 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import yaml
 from tqdm import tqdm
 
-from learners.lib.checkpoints import checkpoints, load_checkpoint, save_checkpoint
-from learners.lib.evaluation import evaluate, keep_better, normalized
-from learners.lib.files import write_text
+from demos.policies import load_policy
+from learners.lib.checkpoints import checkpoints, load_checkpoint, same_tree, save_checkpoint
+from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
+from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
+from learners.lib.files import (
+    check_plain,
+    remove_temporary,
+    temporary_of,
+    whole,
+    write_text,
+    write_yaml,
+    wrong,
+)
 from learners.lib.game import game_arguments
+from learners.lib.metrics_file import read_metrics
 from learners.lib.networks import Policy, save_policy
 from learners.lib.outcomes import wins_text
-from learners.lib.settings import check_changes, parse
+from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config
+from learners.lib.sources import identify
 from mail_envs.commands.errors import exit_status
 from mail_envs.settings_text import game_id
 from mail_envs.streams import stream_seed
+
+# What a run writes into its folder, beside TensorBoard's files.
+WRITTEN = (
+    "config.yaml", "metrics.jsonl", "checkpoints", "demonstrations", "policy.safetensors",
+    "evaluation.json", "rollout.gif",
+)  # fmt: skip
+
+# Settings that may differ between a checkpoint and the run that goes on from it.
+MAY_DIFFER = (*OPERATIONAL, "steps", "resume", "run_dir")
 
 
 def main(kind: type, presets: dict[str, dict], train) -> NoReturn:
@@ -66,14 +86,7 @@ class Run:
         self.device = choose_device(args.device)
         name = re.sub(r"[^\w.-]+", "_", f"{learner}_{args.env}_{args.seed}")
         self.folder = Path(args.resume or args.run_dir or f"runs/{name}")
-        self.fresh = not checkpoints(self.folder)  # a start that failed leaves none
-        if not (self.fresh or self.resumed):
-            raise ValueError(
-                f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = {"learner": learner, **dataclasses.asdict(args), "resume": None}
-        write_text(self.folder / "config.yaml", yaml.safe_dump(config))
+        self._enter_folder()
         torch.set_num_threads(args.threads)
         torch.manual_seed(stream_seed(args.seed, "networks"))
         self.rng = torch.Generator(self.device).manual_seed(stream_seed(args.seed, "updates"))
@@ -85,23 +98,45 @@ class Run:
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._stop = False
         self._speed_mark = (time.perf_counter(), 0)
+        self._metrics: Any = None  # opened, as the two that follow, by `begin`
+        self._board: Any = None
+        self.bar: Any = None
+
+    def _enter_folder(self) -> None:
+        """Make the folder, or look at what is in it: before anything in it is replaced."""
+        found = checkpoints(self.folder)
+        self.fresh = not found  # a start that failed leaves none
+        if not (self.fresh or self.resumed):
+            raise ValueError(
+                f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(self.folder / "config.yaml"):
+            read_config(self.folder, type(self.args))
+        check_plain(self.folder, WRITTEN)
+        read_evaluation(self.folder / "evaluation.json")
+        self._saved = None if self.fresh else read_saved(found[-1])
+        self._lines = [] if self.fresh else read_metrics(self.folder / "metrics.jsonl")
+        for place in (self.folder, self.folder / "checkpoints"):
+            remove_temporary(place)  # of a run that was killed
+        if self.fresh:
+            write_yaml(self.folder / "config.yaml", self.config())
+
+    def config(self) -> dict[str, Any]:
+        """What config.yaml holds: the learner and its settings."""
+        return {"learner": self.learner, **dataclasses.asdict(self.args), "resume": None}
 
     # ------------------------------------------------------------------------------------- lifetime
     def __enter__(self) -> Run:
         self._old_handler = None
         if threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
-        self._metrics = open(self.folder / "metrics.jsonl", "a")
-        self._board = _tensorboard(self.folder)
-        self.bar: Any = None  # from `begin` on
         return self
 
     def __exit__(self, *error) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        self._metrics.close()
-        if self._board:
-            self._board.close()
+        for opened in (self.bar, self._metrics, self._board):
+            if opened is not None:
+                opened.close()
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
 
@@ -123,9 +158,16 @@ class Run:
         Every part has state_dict/load_state_dict; the run's own generator is always included.
         """
         self.policy, self.parts = policy, {"policy": policy, **parts}
-        self.policy_metadata = {"learner": self.learner, **metadata}
-        if self.resumed:
-            self._restore()
+        self.policy_metadata = {"learner": self.learner, "seed": self.args.seed, **metadata}
+        if self._saved is not None:
+            self._restore(*self._saved)
+            write_yaml(self.folder / "config.yaml", self.config())
+        elif self.resumed:
+            self.say(f"{self.folder} has no checkpoint yet: starting from the beginning")
+        kept = [json.dumps(x) + "\n" for x in self._lines if x["update"] <= self.updates]
+        write_text(self.folder / "metrics.jsonl", "".join(kept))
+        self._metrics = open(self.folder / "metrics.jsonl", "a")
+        self._board = _tensorboard(self.folder)
         self.bar = tqdm(
             total=self.args.steps,
             initial=self.steps,
@@ -186,6 +228,7 @@ class Run:
     def save(self) -> None:
         """Write checkpoints/step_<k> and the policy at the top of the folder."""
         tree = {
+            "settings": self.config(),
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "rng": self.rng.get_state(),
             "pending": dict(self._sums),
@@ -197,24 +240,34 @@ class Run:
         self.write_policy(self.folder / "policy.safetensors")
 
     def write_policy(self, path: Path) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = temporary_of(path)
         save_policy(temporary, self.policy, {**self.policy_metadata, "steps": self.steps})
         os.replace(temporary, path)
 
-    def _restore(self) -> None:
-        found = checkpoints(self.folder)
-        if not found:
-            self.say(f"{self.folder} has no checkpoint yet: starting from the beginning")
-            _keep_lines(self.folder / "metrics.jsonl", 0)
-            return
-        tree = load_checkpoint(found[-1])
-        for name, part in self.parts.items():
-            part.load_state_dict(tree["parts"][name])
-        self.rng.set_state(tree["rng"])
+    def _restore(self, path: Path, tree: dict[str, Any]) -> None:
+        """Go on from a checkpoint; ValueError when it does not fit this run exactly."""
+        now = json.loads(json.dumps(self.config()))
+        for name, old in tree.get("settings", {}).items():
+            if name not in MAY_DIFFER and now.get(name) != old:
+                raise ValueError(
+                    f"{self.folder}/config.yaml says {name}: {now.get(name)}, but {path} was written "
+                    f"with {old}"
+                )
+        states = tree["parts"]
+        try:
+            if states.keys() != self.parts.keys():
+                raise ValueError(f"it holds {', '.join(states)}, not {', '.join(self.parts)}")
+            for name, part in self.parts.items():
+                part.load_state_dict(states[name])
+                if not same_tree(part.state_dict(), states[name]):
+                    raise ValueError(f"its {name} has other shapes")
+            self.rng.set_state(tree["rng"])
+        except Exception as error:  # whatever the parts raise: the file is not ours to trust
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"{path} does not fit this run: {reason}") from error
         self._sums.update(tree["pending"])
         self.steps, self.updates, self.results = tree["steps"], tree["updates"], tree["results"]
         self._speed_mark = (time.perf_counter(), self.steps)
-        _keep_lines(self.folder / "metrics.jsonl", self.updates)
 
     # ---------------------------------------------------------------------------------------- the end
     def finish(self) -> dict:
@@ -224,13 +277,9 @@ class Run:
         self.write_policy(self.folder / "policy.safetensors")
         if self.args.eval_episodes == 0:
             return {"folder": str(self.folder), "steps": self.steps}
-        result = evaluate(self.policy, self.args, self.policy_metadata["null_action"], self.device)
-        result["normalized_return"] = normalized(result["return"], self.references)
-        result |= {"learner": self.learner, "env": self.args.env, "steps": self.steps}
-        result |= self.results
-        kept = keep_better(self.folder / "evaluation.json", result)
-        low, high = result["confidence_interval"]
-        text = f"{self.learner} on {self.args.env}: return {result['return']:.2f} (95% CI {low:.2f} to {high:.2f})"
+        result = self._evaluation()
+        kept = keep_larger(self.folder / "evaluation.json", result)
+        text = f"{self.learner} on {self.args.env}: return {interval_text(result)}"
         if "team_return" in result["metrics"]:
             text += f", of the team {result['metrics']['team_return']:.2f}"
         if "cloned_return" in result:
@@ -245,10 +294,34 @@ class Run:
         self._film()
         return {"folder": str(self.folder), **result}
 
+    def measure(self, policy: Policy, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Evaluate a network over --eval-episodes episodes; `metadata` of its policy file: `null_action`."""
+        args = self.args
+        vec = make_copies(args.env, args.eval_episodes, game_arguments(vars(args)))
+        try:
+            seeds = evaluation_seeds(args.seed, args.eval_episodes)
+            return evaluate_network(policy, metadata, vec, seeds)
+        finally:
+            vec.close()
+
+    def _evaluation(self) -> dict[str, Any]:
+        """What `learners.evaluate` says about this run, and what the training noted."""
+        found = self.measure(self.policy, self.policy_metadata)
+        return {
+            "env": self.args.env,
+            "policy": identify(self.folder, self.config()),
+            **found,
+            "mode": "sample",
+            "references": self.references,
+            "normalized_return": normalized(found["return"], self.references),
+            "learner": self.learner,
+            "steps": self.steps,
+            **self.results,
+        }
+
     def _film(self) -> None:
         """Write rollout.gif, one episode of the trained policy, where pygame is installed."""
         import mail_envs
-        from demos import load_policy
         from mail_envs.commands.render import play_episode
         from mail_envs.rendering import Canvas, RenderingError, write_gif
 
@@ -270,8 +343,7 @@ class Run:
 
 
 def choose_device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device {name!r} is unknown; choose auto, cpu or cuda")
+    """The torch device that `--device` means; ValueError when it is not there."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device")
@@ -286,15 +358,21 @@ def _tensorboard(folder: Path):
     return SummaryWriter(str(folder))
 
 
-def _keep_lines(path: Path, updates: int) -> None:
-    """Drop metrics of updates after the checkpoint: the resumed run writes them again."""
-    kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            if json.loads(line)["update"] <= updates:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            continue  # the line a kill cut short
-    with open(path, "r+") as file:  # in place: the run holds the same file open for appending
-        file.truncate(0)
-        file.write("".join(kept))
+def read_saved(path: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint and its tree; ValueError naming what is damaged, beside the parts of the learner."""
+    tree = load_checkpoint(path)
+    if whole(path, tree, "steps") != int(path.name.removeprefix("step_")):
+        raise wrong(path, "steps", tree["steps"], path.name)
+    whole(path, tree, "updates")
+    for key in ("parts", "pending", "results"):
+        if not isinstance(tree.get(key), dict):
+            raise wrong(path, key, tree.get(key), "a mapping")
+    if not isinstance(tree.get("settings", {}), dict):
+        raise wrong(path, "settings", tree["settings"], "a mapping")
+    for key, value in tree["results"].items():
+        if not isinstance(value, int | float):
+            raise wrong(path, f"results/{key}", value, "a number")
+    for key, values in tree["pending"].items():
+        if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
+            raise wrong(path, f"pending/{key}", values, "a list of numbers")
+    return path, tree

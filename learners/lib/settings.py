@@ -1,16 +1,18 @@
-"""Settings: what every learner can be told, the command line, and what may change in a run that goes on."""
+"""Settings shared by all learners, their command line, and what may change in a run that is resumed."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-import yaml
 
+from learners.lib.fields import Between, Count, check_mapping, field_types, fit
+from learners.lib.files import read_yaml
 from mail_envs.counts import at_least
 from mail_envs.settings_text import (
     SETTINGS,
@@ -22,18 +24,16 @@ from mail_envs.settings_text import (
 
 # What does not change what is learned: it may differ when a run is resumed.
 OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")
-
-
-# Settings of one or more learners that count something.
 COUNTS = (
-    "num_envs", "rounds", "epochs", "minibatches", "chunk", "threads", "checkpoint_every", "log_every",
-    "fisher_rows", "eigen_every",
+    "num_envs", "rounds", "epochs", "minibatches", "chunk", "fisher_rows", "eigen_every",
 )  # fmt: skip
+LEARNERS = Path(__file__).resolve().parents[1]
+COMMANDS = ("evaluate", "report", "sweep")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What every learner can be told."""
+    """Settings shared by all learners."""
 
     env: str = "stochastic_coop_nav"
     """Id of the game, or the Python file of a game of your own."""
@@ -41,57 +41,46 @@ class Settings:
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
     player_function: str | None = None
     """Who acts when, if not as the id says, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
-    max_rounds: int | None = None
+    max_rounds: Count | None = None
     """Time limit of an episode; None takes the game's own."""
     fixed_horizon: bool = False
     """Let a finished game idle until the time limit, so that ending early carries no information."""
-    steps: int = 2_000_000
+    steps: Annotated[int, Between(0, 2**53)] = 2_000_000
     """Environment steps of training (gradient steps for bc)."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**62)] = 0
     """Seed of networks, actions and games."""
-    device: str = "auto"
-    """auto, cpu or cuda; auto takes cuda when there is one."""
-    threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes cuda when there is one."""
+    threads: Annotated[int, Between(1, 1024)] = 1
     """CPU threads; one is fastest for these small networks."""
     run_dir: str | None = None
     """Run folder; None makes runs/<learner>_<env>_<seed>."""
     resume: str | None = None
     """Run folder to continue with its own settings; --steps may be raised, and device, threads,
     checkpoint-every, log-every, eval-episodes and progress changed."""
-    checkpoint_every: int = 500
+    checkpoint_every: Count = 500
     """Updates between two checkpoints."""
-    log_every: int = 10
+    log_every: Count = 10
     """Updates between two lines of metrics."""
-    eval_episodes: int = 1000
+    eval_episodes: Annotated[int, Between(0, 10**8)] = 1000
     """Episodes of the final evaluation; 0 for none."""
     progress: bool = True
     """Show a progress bar."""
-    preset: str = "default"
-    """Named group of settings that the command line then changes: default, paper or quick."""
+    preset: Literal["default", "paper", "quick"] = "default"
+    """Named group of settings, which the command line then changes."""
 
     def __post_init__(self):
-        """ValueError for numbers that cannot be."""
-        at_least(0, steps=self.steps, eval_episodes=self.eval_episodes)
-        check_choices(self)
+        """TypeError or ValueError naming the first setting that cannot be."""
+        fit(self)
+        at_least(0, steps=self.steps)
         for name in COUNTS:
             if hasattr(self, name):
                 at_least(1, **{name: getattr(self, name)})
-        widths = getattr(self, "hidden", (1,))
-        if not widths:
+        if not getattr(self, "hidden", (1,)):
             raise ValueError("hidden=() must name the width of one layer at least")
-        for width in widths:
-            at_least(1, hidden=width)
 
 
 Kind = TypeVar("Kind", bound=Settings)
-
-
-def check_choices(settings: Settings) -> None:
-    """ValueError naming the first setting whose type is a `Literal` that its value is not in."""
-    for name, type_ in get_type_hints(type(settings)).items():
-        value = getattr(settings, name, None)
-        if get_origin(type_) is Literal and value not in get_args(type_):
-            raise ValueError(f"{name}={value!r} is unknown; choose {', '.join(get_args(type_))}")
 
 
 # ------------------------------------------------------------------------------------ the command line
@@ -102,10 +91,12 @@ def parse(kind: type[Kind], presets: dict[str, dict], words: list[str] | None = 
     presets = {"default": {}, **presets}
     if preset not in presets:
         raise ValueError(f"preset {preset!r} is unknown; choose from {', '.join(presets)}")
-    default = kind(preset=preset, **presets[preset])
+    default = kind(**{"preset": preset, **presets[preset]})
     if folder is not None:
         default = resumed(folder, kind)
-    return tyro.cli(kind, default=default, args=words, description=kind.__doc__)
+    return tyro.cli(
+        kind, prog=command_name(kind), default=default, args=words, description=kind.__doc__
+    )
 
 
 def _value(words: list[str], flag: str) -> str | None:
@@ -114,19 +105,48 @@ def _value(words: list[str], flag: str) -> str | None:
     return words[words.index(flag) + 1] if flag in words[:-1] else None
 
 
-# ------------------------------------------------------------------------------------------- resuming
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.yaml of a run folder; ValueError when it is none."""
+def learner_of(kind: type) -> str:
+    """Name of the learner whose settings `kind` are: that of its file."""
+    return Path(inspect.getfile(kind)).stem
+
+
+def command_name(kind: type) -> str | None:
+    """What the user typed to run a learner of ours; None: whatever Python was told to run."""
+    ours = Path(inspect.getfile(kind)).resolve().parent == LEARNERS
+    return f"python -m learners.{learner_of(kind)}" if ours else None
+
+
+def learner_names() -> list[str]:
+    """The learners that `python -m learners.NAME` runs."""
+    names = [p.stem for p in LEARNERS.glob("*.py")]
+    return sorted(n for n in names if n not in COMMANDS and not n.startswith("_"))
+
+
+# ------------------------------------------------------------------------------------- config.yaml
+def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
+    """config.yaml of a run folder, its values checked against the learner's settings.
+
+    `kind`: the learner's `Args`, where they are at hand.
+
+    Raises:
+        ValueError: naming the file and the key, when it is missing, damaged or no configuration.
+    """
     path = folder / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_yaml(path)
     except FileNotFoundError:
         raise ValueError(f"{folder} is not a run folder: config.yaml is missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read: {reason}") from None
-    if not isinstance(config, dict) or not {"learner", "env"} <= config.keys():
+    missing = [key for key in ("learner", "env") if not isinstance(config.get(key), str)]
+    if missing:
         raise ValueError(f"{path} is damaged: it does not name a learner and its settings")
+    learner = config["learner"]
+    if kind is None or learner != learner_of(kind):
+        ours = learner in learner_names()
+        kind = importlib.import_module(f"learners.{learner}").Args if ours else None
+    try:
+        check_mapping(kind or Settings, config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
     return config
 
 
@@ -135,19 +155,19 @@ def resumed(folder: Path | str, kind: type[Kind], **changes: Any) -> Kind:
 
     `kind`: the learner's `Args`. Which changes are allowed, `check_changes` says.
     """
-    saved, learner = read_config(Path(folder)), Path(inspect.getfile(kind)).stem
+    learner = learner_of(kind)
+    saved = read_config(Path(folder), kind)
     found = saved.pop("learner")
     if found != learner:
         raise ValueError(
             f"{folder} holds a run of {found}, not of {learner}: resume it with learners.{found}"
         )
-    unknown = set(saved) - {f.name for f in dataclasses.fields(kind)}
+    unknown = set(saved) - field_types(kind).keys()
     if unknown:
         raise ValueError(
             f"{folder}/config.yaml has settings that {learner} does not know: "
             f"{', '.join(sorted(unknown))}"
         )
-    saved = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     return kind(**{**saved, "progress": True, "resume": str(folder), **changes})
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import mail_envs
 from demos.manifest import MANIFEST, read_manifest
 from demos.policies import MLPPolicy
+from learners.lib.files import number, read_json, whole, wrong
 from learners.lib.game import game_arguments
 from learners.lib.settings import read_config
 
@@ -25,6 +27,7 @@ class Source:
         spec: for `load_policy`. folder: the run folder, if it is one.
         env: id of the game it was trained on, if that is known; arguments: of `make_vec`.
         identity: who it is, for tables: name, num_demos, seed, steps as far as known.
+        training: learner and steps of a run folder's policy.
     """
 
     spec: str
@@ -32,6 +35,7 @@ class Source:
     env: str | None
     arguments: dict[str, Any]
     identity: dict[str, Any]
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def find(spec: str) -> Source:
@@ -51,11 +55,12 @@ def find(spec: str) -> Source:
             f"policy {spec!r} is neither {', '.join(BUILT_IN)} nor a run folder or a policy file"
         )
     config = read_config(path)
-    if not (path / "policy.safetensors").is_file():
+    if not os.path.lexists(path / "policy.safetensors"):
         raise ValueError(
             f"{path} has no policy.safetensors yet: the run has not reached a checkpoint"
         )
-    return Source(spec, path, config["env"], game_arguments(config), identify(path, config))
+    arguments, identity = game_arguments(config), identify(path, config)
+    return Source(spec, path, config["env"], arguments, identity, trained(path, config))
 
 
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -67,11 +72,30 @@ def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
     """What a sweep calls the algorithm of a run: from its note, or its place in the sweep's folder."""
-    try:
-        return str(json.loads((folder / CELL).read_text())["algorithm"])
-    except (OSError, ValueError, KeyError, TypeError):
-        env, name, _, seed = ("", "", "", "", *folder.resolve().parts)[-4:]
-        return name if (env, seed) == (config["env"], f"seed_{config.get('seed')}") else None
+    path = folder / CELL
+    if path.exists():
+        name = read_json(path).get("algorithm")
+        if not isinstance(name, str):
+            raise wrong(path, "algorithm", name, "a text")
+        return name
+    env, name, _, seed = ("", "", "", "", *folder.resolve().parts)[-4:]
+    return name if (env, seed) == (config["env"], f"seed_{config.get('seed')}") else None
+
+
+def trained(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Learner and steps of a run's policy; ValueError when its policy file is that of another run."""
+    path = folder / "policy.safetensors"
+    metadata = MLPPolicy.load(path).metadata
+    said = {"id": config["env"], "learner": config["learner"], "seed": config.get("seed")}
+    for key, expected in said.items():
+        if key in metadata and metadata[key] != expected:
+            raise ValueError(
+                f"{path} is of another run: its {key} is {metadata[key]!r}, that of "
+                f"{folder}/config.yaml is {expected!r}"
+            )
+    if "steps" in metadata:
+        whole(path, metadata, "steps")
+    return {k: metadata[k] for k in ("learner", "steps") if k in metadata}
 
 
 def _player_function(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -97,6 +121,7 @@ def known_references(folder: Path | None) -> dict[str, float]:
     for path in (folder / "demonstrations", *([Path(demos)] if demos else [])):
         if (path / MANIFEST).is_file():
             manifest = read_manifest(path)
-            found = {k: manifest.get(f"{k}_return") for k in ("random", "expert")}
-            return {k: float(v) for k, v in found.items() if v is not None}
+            keys = {k: f"{k}_return" for k in ("random", "expert")}
+            known = {k: key for k, key in keys.items() if manifest.get(key) is not None}
+            return {k: number(path / MANIFEST, manifest, key) for k, key in known.items()}
     return {}

@@ -30,11 +30,18 @@ def mean_interval(
     mean = float(x.mean())
     if len(x) < 2:
         return mean, 0.0, None
+    sd = float(x.std(ddof=1))
+    half = half_width(sd, len(x), confidence)
+    return mean, sd, (mean - half, mean + half)
+
+
+def half_width(sd: float, count: int, confidence: float = CONFIDENCE) -> float:
+    """Half of Student's t interval of a mean of `count` values, 0 for a single one."""
+    if count < 2:
+        return 0.0
     from scipy.stats import t
 
-    sd = float(x.std(ddof=1))
-    half = float(t.ppf((1 + confidence) / 2, len(x) - 1)) * sd / math.sqrt(len(x))
-    return mean, sd, (mean - half, mean + half)
+    return float(t.ppf((1 + confidence) / 2, count - 1)) * sd / math.sqrt(count)
 
 
 def wilson_interval(rate: float, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -14,7 +14,9 @@ import pytest
 import mail_envs
 from demos.policies import load_policy
 from learners import bc
-from learners.evaluate import Args, evaluate, joint, others, play
+from learners.evaluate import Args, evaluate, joint, others
+from learners.lib import evaluation
+from learners.lib.evaluation import make_copies, play
 from mail_envs.streams import stream_seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +67,7 @@ def test_a_run_folder_gets_its_evaluation(run):
 
 def test_evaluations_repeat_and_do_not_depend_on_how_many_play_side_by_side(run, monkeypatch):
     first = evaluate(Args(str(run), episodes=30, json=True))
-    monkeypatch.setattr("learners.evaluate.NUM_ENVS", 7)
+    monkeypatch.setattr(evaluation, "MOST_COPIES", 7)
     again = evaluate(Args(str(run), episodes=30, json=True))
     assert again == first
     fewer = evaluate(Args(str(run), episodes=10, json=True))
@@ -152,9 +154,9 @@ def test_a_policy_file_brings_its_game(run, tmp_path):
 
 
 def test_episodes_that_are_played_are_those_of_the_seeds():
-    vec = mail_envs.make_vec(GAME, 4)
+    vec = make_copies(GAME, 4, {})
     played = play(vec, load_policy("random", vec), np.arange(6))
-    assert played["returns"].shape == (6, 3) and (played["lengths"] <= 50).all()
+    assert played.returns.shape == (6, 3) and (played.lengths <= 50).all()
 
 
 def test_user_errors_are_one_line(run, tmp_path):

@@ -108,12 +108,12 @@ def test_dry_run_prints_the_commands(tmp_path, capsys):
 
 
 def test_a_failing_cell_does_not_stop_the_others_and_finished_ones_are_skipped(tmp_path, capsys):
-    algorithms = {"bad": {"learner": "bc", "phi": "wrong"}, "bc": {"steps": 5}}
+    algorithms = {"bad": {"learner": "bc", "demos": "nowhere"}, "bc": {"steps": 5}}
     spec = spec_file(tmp_path, num_demos=[2], settings=TINY, algorithms=algorithms)
     out = tmp_path / "out"
     assert main(Args(spec, out=out, jobs=1)) == 1
     text = capsys.readouterr().out
-    assert "1 finished, 1 failed of 2 cells" in text and "phi='wrong' is unknown" in text
+    assert "1 finished, 1 failed of 2 cells" in text and "'nowhere': no such folder" in text
     folder = out / GAME / "bc" / "2" / "seed_0"
     before = (folder / "evaluation.json").stat().st_mtime_ns
     spec = spec_file(tmp_path, num_demos=[2], settings=TINY, algorithms={"bc": {"steps": 5}})

@@ -1,0 +1,99 @@
+"""Checks values against the types of a dataclass's fields: what a file or a caller gives for a setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """Bounds of a number, both included; part of a field's type: `Annotated[int, Between(1, 10)]`."""
+
+    least: float
+    most: float = math.inf
+
+
+Count = Annotated[int, Between(1, 2**31 - 1)]
+"""A whole number from 1 on."""
+
+
+@functools.cache
+def field_types(kind: type) -> dict[str, Any]:
+    """Name and type of every field of a dataclass."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def fitting(name: str, value: Any, kind: Any) -> Any:
+    """`value` as the type `kind` of field `name`: lists become tuples, whole numbers floats.
+
+    Raises:
+        TypeError, ValueError: naming the field, the value and what is allowed.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        value = fitting(name, value, inner[0])
+        for mark in inner[1:]:
+            if isinstance(mark, Between) and value is not None:
+                _check_bounds(name, value, mark)
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        return fitting(name, value, next(t for t in inner if t is not type(None)))
+    if origin is Literal:
+        if not isinstance(value, str | int) or value not in inner:
+            choices = ", ".join(map(str, inner))
+            raise ValueError(f"{name}={_short(value)} is unknown; choose {choices}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{name}={_short(value)} must be a list")
+        return tuple(fitting(name, v, inner[0]) for v in value)
+    return _plain(name, value, kind)
+
+
+def _plain(name: str, value: Any, kind: Any) -> Any:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    good = type(value) is kind or (kind is float and type(value) is int)
+    if kind in words and not good:
+        raise TypeError(f"{name}={_short(value)} must be {words[kind]}")
+    if kind is not float:
+        return value
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.nan
+    if math.isnan(value):
+        raise ValueError(f"{name} must be a number")
+    return value
+
+
+def _check_bounds(name: str, value: Any, mark: Between) -> None:
+    if value < mark.least:
+        raise ValueError(f"{name}={_short(value)} must be at least {mark.least}")
+    if value > mark.most:
+        raise ValueError(f"{name}={_short(value)} must be at most {mark.most}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def fit(instance: Any) -> None:
+    """Check all fields of a dataclass, for its `__post_init__`; values take their field's type."""
+    for name, kind in field_types(type(instance)).items():
+        object.__setattr__(instance, name, fitting(name, getattr(instance, name), kind))
+
+
+def check_mapping(kind: type, mapping: Mapping[str, Any]) -> None:
+    """Check what a mapping says of the fields of dataclass `kind`; other keys are left alone."""
+    for name, type_ in field_types(kind).items():
+        if name in mapping:
+            fitting(name, mapping[name], type_)

@@ -1,0 +1,39 @@
+"""metrics.jsonl of a run folder: a JSON mapping per line, one line every few updates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from learners.lib.files import number, read_bytes, whole
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All lines; [] when there is no file. A last line that a kill cut short is left out.
+
+    ValueError naming the file, the line and the key that is damaged.
+    """
+    try:
+        lines = read_bytes(path, None).split(b"\n")
+    except FileNotFoundError:
+        return []
+    records = []
+    for k, line in enumerate(lines[:-1], 1):  # what follows the last line end was cut short
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise ValueError(f"{path} is damaged: line {k} is no JSON mapping")
+        try:
+            whole(path, record, "step")
+            whole(path, record, "update")
+            for key in ("return", "win_rate", "normalized_return"):
+                value = record.get(key, 0.0)
+                if value == value:  # nan stands for itself
+                    number(path, {key: value}, key)
+        except ValueError as error:
+            raise ValueError(f"{error} (line {k})") from None
+        records.append(record)
+    return records
