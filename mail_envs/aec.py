@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import gymnasium
 import numpy as np
 from pettingzoo import AECEnv
@@ -46,6 +48,10 @@ class AECGame(AECEnv):
         self.agents = []
         self._index = {a: i for i, a in enumerate(self.possible_agents)}
         self._view_buffers()
+
+    def __copy__(self) -> AECGame:
+        """Like `copy.deepcopy`: two views of one game would play into each other's episode."""
+        return copy.deepcopy(self)
 
     def __setstate__(self, state: dict) -> None:
         """Copies, as pickle and SuperSuit make them, look at their own game's buffers."""

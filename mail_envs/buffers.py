@@ -51,7 +51,6 @@ class Buffers:
         d = max(int(np.prod(s.shape)) for s in game.observation_spaces.values())
         s = game.state_space.shape[0]
         seen = observation_dtype(game)
-        has_turns = getattr(game, "has_turns", False)
         e = num_envs
         shapes = {
             "world": (e, world_dtype),
@@ -61,7 +60,7 @@ class Buffers:
             "actions": ((e, n), np.int32) if discrete else ((e, n, num_actions), np.float32),
             "acts": ((e, n), np.uint8),
             "participation": ((e, n), np.uint8),
-            "turns": ((e, n if has_turns else 0), np.uint8),
+            "turns": ((e, n if game.has_turns else 0), np.uint8),
             "observations": ((e, n, d), seen),
             "rewards": ((e, n), np.float32),
             "terminated": (e, np.bool_),

@@ -289,8 +289,12 @@ class KernelLaunches:
         begun = (b.which, params, settings, b.world, b.clock, b.seeds)
         self.reset = device.bind(launches.reset, *begun, *seen)
 
-    def replay(self) -> None:
+    def replay(self) -> list[int]:
         """After `set_state`: the records are all there is."""
+        return []
+
+    def picture(self, e: int) -> None:
+        """The game's `draw` draws it."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 from mail_envs.registry import PETTINGZOO, EnvSpec, pettingzoo_spec, registered, specs
@@ -46,11 +45,8 @@ def make_game(id: str | EnvSpec, backend: str | None = None, **arguments):
             near = difflib.get_close_matches(name, [*known, *ours], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise TypeError(f"{found.id} has no argument {name!r}; {hint}")
-    factory = partial(kind, **{**found.arguments, **arguments})
-    game = factory()
-    if getattr(game, "copyable", False):  # simulators: more copies, in other processes
-        game.factory = factory
-    if getattr(game, "has_turns", False):
+    game = kind(**{**found.arguments, **arguments})
+    if game.has_turns:
         return game, OwnOrder()
     default = found.player_function or (lambda num_agents: Synchronous())
     return game, default(len(game.agents))

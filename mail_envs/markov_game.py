@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -25,6 +26,14 @@ class MarkovGame:
         metric_names: names of the K outcome figures of an episode.
         has_action_mask: whether `observe` restricts actions; otherwise everything is always allowed.
         metadata: anything worth storing with demonstrations, such as the reward convention.
+        has_turns: whether the game itself says who acts next, as chess does. It is then played under
+            `OwnOrder`, and pays agents in rounds of others, too (who is checkmated has not moved).
+        null_problem: why no agent may be absent from a round (nobody knows which action is null), or None.
+            Player functions under which agents may be absent are then refused.
+        replayable: whether equal seeds and actions always give the same episode. Only then can a simulator
+            be copied, pickled or set to a saved state in the middle of an episode.
+        factory: makes another game like this one, of simulators; None: there cannot be another.
+        key_actions: actions by pygame's names of keys, for `python -m mail_envs play`; None: the usual keys.
     """
 
     agents: list[str]
@@ -35,10 +44,22 @@ class MarkovGame:
     metric_names: tuple[str, ...] = ()
     has_action_mask: bool = False
     metadata: dict[str, Any] = {}
+    has_turns: bool = False
+    null_problem: str | None = None
+    replayable: bool = True
+    factory: Callable[[], Any] | None = None
+    key_actions: dict[str, int] | None = None
 
     def draw(self, canvas, state: np.ndarray, participation: np.ndarray) -> None:
         """Draw one environment. `state`: its record; `participation`: uint8 (N,), who acts next."""
         raise NotImplementedError(f"{type(self).__name__} cannot be rendered: it defines no draw()")
+
+    def picture(self) -> np.ndarray | None:
+        """The image that the game makes of itself, uint8 (H, W, 3); None: `draw` draws it."""
+        return None
+
+    def close(self) -> None:
+        """Close windows, files and processes."""
 
 
 class KernelGame(MarkovGame):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -43,6 +44,10 @@ class ParallelGame(ParallelEnv):
         self._index = {a: i for i, a in enumerate(self.possible_agents)}
         self._shapes = [vector.observation_spaces[a].shape for a in self.possible_agents]
         self._own = vector.action_dims
+
+    def __copy__(self) -> ParallelGame:
+        """Like `copy.deepcopy`: two views of one game would play into each other's episode."""
+        return copy.deepcopy(self)
 
     def observation_space(self, agent: str) -> gymnasium.Space:
         return self.observation_spaces[agent]

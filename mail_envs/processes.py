@@ -39,6 +39,7 @@ import numpy as np
 from mail_envs.buffers import Buffers
 from mail_envs.devices import Cpu, _readable
 from mail_envs.drawing import RenderingError
+from mail_envs.own_games import import_source, imported_files
 from mail_envs.simulator import LOST, Row, SimulatorGame, begin, play, replay
 
 START_SECONDS = 120.0  # for a new process to import its simulator and to make its copies
@@ -217,10 +218,11 @@ class Workers:
     def reset(self, which: np.ndarray) -> None:
         self._insist("reset", which, self.timeout)
 
-    def replay(self) -> None:
-        """Bring every copy to where its record and its seed say it is."""
+    def replay(self, which: np.ndarray) -> list[int]:
+        """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
         rounds = int(self.buffers.clock["rounds"].sum())
-        self._insist("replay", np.ones_like(self.lost), self.timeout * max(rounds, 1))
+        self.lost[...] = True
+        return self._insist("replay", which, self.timeout * max(rounds, 1))
 
     def picture(self, e: int) -> np.ndarray:
         """Copy e's image, uint8 (H, W, 3). RenderingError without OpenGL or pygame, else RuntimeError."""
@@ -247,13 +249,15 @@ class Workers:
                 idle = [w for w in idle if w.pipe is not pipe]
         self._finish()
 
-    def _insist(self, command: str, which: np.ndarray, seconds: float) -> None:
-        """Have `which` copies do it; where that fails, again, in a new process."""
-        todo = which.copy()
+    def _insist(self, command: str, which: np.ndarray, seconds: float) -> list[int]:
+        """Have `which` copies do it; where that fails, again, in a new process. What `obey` returned."""
+        todo, answers = which.copy(), []
         while todo.any():
             self.lost[todo] = False
-            self._command(command, todo, seconds)
+            for worker in self._command(command, todo, seconds):
+                answers += worker.value or []
             todo = which & self.lost
+        return answers
 
     def _command(self, command: str, which: np.ndarray, seconds: float) -> list[Worker]:
         """Have `which` copies do it, and wait. Afterwards those that could not are `lost`."""
@@ -335,10 +339,7 @@ def _setup(game: SimulatorGame, buffers: Buffers, device: SharedMemory) -> bytes
     if game.factory is None:
         raise ValueError(f"{type(game).__name__} has no factory, so no process can make a copy")
     places = {name: device.place(array) for name, array in vars(buffers).items()}
-    files = sys.modules.get("mail_envs.own_games")
-    return pickle.dumps(
-        (places, files.imported_files() if files else [], cloudpickle.dumps(game.factory))
-    )
+    return pickle.dumps((places, imported_files(), cloudpickle.dumps(game.factory)))
 
 
 def _end_all(workers: list[Worker], owner: int) -> None:
@@ -395,8 +396,6 @@ class _Copies:
     def __init__(self, setup: bytes, rows: bytes, memory: int):
         places, files, factory = pickle.loads(setup)
         for file in files:
-            from mail_envs.own_games import import_source
-
             import_source(file)
         self.make: Callable[[], SimulatorGame] = cloudpickle.loads(factory)
         buffers = _map(places, memory)
@@ -404,17 +403,21 @@ class _Copies:
         self.games: dict[int, SimulatorGame] = {e: self.make() for e in self.rows}
 
     def obey(self, command: str, which: list[int]) -> tuple[list[tuple[int, str]], Any]:
-        """Carry out a command: the copies that raised with their tracebacks, and what it returned."""
+        """Carry out a command: the copies that raised with their tracebacks, and what it returned.
+
+        That is a picture, or the copies that answered False.
+        """
         if command == "picture":
             return [], self._picture(which[0])
-        failures = []
+        failures, refused = [], []
         for e in which:
             try:
-                COMMANDS[command](self._game(e), self.rows[e])
+                if COMMANDS[command](self._game(e), self.rows[e]) is False:
+                    refused.append(e)
             except Exception:
                 failures.append((e, traceback.format_exc()))
                 self._drop(e)
-        return failures, None
+        return failures, refused
 
     def _game(self, e: int) -> SimulatorGame:
         if e not in self.games:

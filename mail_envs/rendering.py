@@ -325,8 +325,9 @@ def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
         alive=get(buffers.alive)[env],
         returns=clock["returns"],
     )
-    if hasattr(vector.launches, "picture"):  # a simulator draws itself
-        canvas.picture(vector.launches.picture(env))
+    picture = vector.launches.picture(env)  # simulators draw themselves
+    if picture is not None:
+        canvas.picture(picture)
     else:
         vector.game.draw(canvas, get(buffers.world)[env], participation)
 

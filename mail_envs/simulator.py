@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,22 +31,17 @@ ZERO = np.float32(0.0)
 class SimulatorGame(MarkovGame):
     """One copy of a simulator. A game's file implements these methods and the attributes of `MarkovGame`.
 
-    Additional attributes:
-        has_turns: the simulator itself says who acts next, as chess does; `write_turns` asks it. Such a
-            game is played under `OwnOrder`, and pays agents in rounds of others, too (who is checkmated
-            has not moved).
-        replayable: whether equal seeds and actions always give the same episode.
-        null_problem: why agents cannot be absent from a round, or None: nobody knows which action is
-            null. Refused are then player functions under which agents may be absent.
-        factory: makes another copy; `make` and `make_vec` set it.
-        copyable: whether there can be another copy.
+    Every other copy is made by the class with the same arguments, unless the game says otherwise: `factory`.
     """
 
-    has_turns: bool = False
-    replayable: bool = True
-    null_problem: str | None = None
-    copyable: bool = True
-    factory: Callable[[], SimulatorGame] | None = None
+    def __new__(cls, *arguments: Any, **named: Any):
+        game = super().__new__(cls)
+        game.factory = partial(cls, *arguments, **named)
+        return game
+
+    def __reduce_ex__(self, protocol):
+        """Copies and pickles are made anew, as simulators are seldom copied well; views play them on."""
+        return super().__reduce_ex__(protocol) if self.factory is None else (_make, (self.factory,))
 
     def reset(self, seed: int) -> None:
         """Begin the episode of `seed`, in [0, 2**63)."""
@@ -86,12 +82,15 @@ class SimulatorGame(MarkovGame):
         """The simulator's own image, uint8 (H, W, 3)."""
         raise NotImplementedError(f"{type(self).__name__} has no pictures")
 
-    def close(self) -> None:
-        """Let go of windows, files and processes."""
-
     def batch(self, num_envs: int) -> Callable[[Buffers], Any] | None:
         """Where the simulator has a batched interface: makes something like `Copies` from the buffers."""
         return None
+
+
+def _make(factory: Callable[[], SimulatorGame]) -> SimulatorGame:
+    game = factory()
+    game.factory = factory
+    return game
 
 
 def record_dtype(max_rounds: int, num_agents: int, num_components: int) -> np.dtype:
@@ -121,10 +120,6 @@ class Copies:
         self.games, self.buffers = games, buffers
         self.rows = [Row(buffers, e) for e in range(len(games))]
 
-    def __reduce__(self):
-        """Pickled and copied, they look at their own buffers."""
-        return Copies, (self.games, self.buffers)
-
     def step(self, which: np.ndarray) -> None:
         for e, asked in enumerate(which.tolist()):
             if asked:
@@ -135,10 +130,9 @@ class Copies:
             if asked:
                 begin(self.games[e], self.rows[e])
 
-    def replay(self) -> None:
-        """Bring every copy to where its record and its seed say it is."""
-        for game, row in zip(self.games, self.rows, strict=True):
-            replay(game, row)
+    def replay(self, which: np.ndarray) -> list[int]:
+        """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
+        return [e for e in which.nonzero()[0].tolist() if not replay(self.games[e], self.rows[e])]
 
     def picture(self, e: int) -> np.ndarray:
         return self.games[e].picture()
@@ -152,13 +146,23 @@ class Row:
     """One copy's part of the buffers, as views; to slice them in every round takes microseconds."""
 
     def __init__(self, buffers: Buffers, e: int):
-        b = buffers
+        self.buffers, self.e, b = buffers, e, buffers
         self.actions, self.acts = b.actions[e], b.acts[e]
         self.rewards, self.metrics = b.rewards[e], b.metrics[e]
         self.seen = (b.observations[e], b.action_mask[e], b.alive[e], b.state[e])
         self.alive, self.turns = b.alive[e], b.turns[e]
         self.outcome, self.seed = b.world["outcome"][e : e + 1], b.seeds[e : e + 1]
         self.record, self.clock = b.world[e : e + 1], b.clock[e : e + 1]
+
+    def beside(self) -> Row:
+        """Equal arrays elsewhere."""
+        one = slice(self.e, self.e + 1)
+        return Row(Buffers(**{k: np.copy(v[one]) for k, v in vars(self.buffers).items()}), 0)
+
+    def shows(self) -> tuple[bytes, ...]:
+        """Observations, who is alive, the state and whose turn it is. Masks depend on the player function, too."""
+        observations, _, alive, state = self.seen
+        return tuple(array.tobytes() for array in (observations, alive, state, self.turns))
 
 
 def play(game: SimulatorGame, row: Row) -> None:
@@ -181,18 +185,21 @@ def look(game: SimulatorGame, row: Row) -> None:
         game.write_turns(row.turns)
 
 
-def replay(game: SimulatorGame, row: Row) -> None:
-    """Play the copy's episode again up to its present round; the buffers stay as they are."""
-    if not game.replayable:
-        raise RuntimeError(
-            f"{type(game).__name__} cannot go back to a saved state: its episodes do not follow from their seeds"
-        )
-    record, rewards, metrics = row.record[0], np.zeros_like(row.rewards), np.zeros_like(row.metrics)
-    game.reset(int(row.clock["seed"][0]))
+def replay(game: SimulatorGame, row: Row) -> bool:
+    """Play the copy's episode again up to its present round; the buffers stay as they are.
+
+    Returns whether the simulator has come to what the buffers show.
+    """
+    again, record = row.beside(), row.record[0]
+    again.seed[0], again.outcome[0] = row.clock["seed"][0], RUNNING
+    begin(game, again)
     for t in range(int(row.clock["rounds"][0])):
-        rewards[:] = 0
-        if any(game.step(record["actions"][t], record["acts"][t], rewards, metrics)):
-            return
+        if again.outcome[0] != RUNNING:
+            break
+        again.actions[...], again.acts[...] = record["actions"][t], record["acts"][t]
+        again.rewards[...] = 0
+        play(game, again)
+    return bool(row.clock["idle"][0]) or again.shows() == row.shows()
 
 
 def open_copies(
@@ -294,9 +301,13 @@ class SimulatorLaunches:
             self._wind()
             self.copies.reset(b.which)
 
-    def replay(self) -> None:
-        """After `set_state`: bring the simulators to where their records say they are."""
-        self.copies.replay()
+    def replay(self) -> list[int]:
+        """After `set_state`: bring the simulators to where their records say they are.
+
+        Returns the copies that came to something else. What a lost copy was playing is left lost.
+        """
+        b = self.buffers
+        return self.copies.replay((b.world["outcome"] != LOST) | (b.clock["rounds"] == 0))
 
     def picture(self, e: int) -> np.ndarray:
         """Copy e's image, uint8 (H, W, 3)."""

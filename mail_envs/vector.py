@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from typing import Any
 
+import cloudpickle
 import gymnasium
 import numpy as np
 
@@ -17,11 +20,17 @@ from mail_envs.kernels import (
     settings_dtype,
 )
 from mail_envs.markov_game import KernelGame, MarkovGame
+from mail_envs.own_games import import_source, imported_files
 from mail_envs.participation import Participation
 from mail_envs.player_functions import OwnOrder, PlayerFunction, Synchronous
 from mail_envs.random import check_seed, following_seeds
 
+log = logging.getLogger(__name__)
 RENDER_FPS = 10
+OPENED = (
+    "buffers", "launches", "participation", "clock", "metrics", "_device", "_on_cpu", "_errors", "_canvas",
+    "_out", "_info", "_fields",
+)  # fmt: skip  # the attributes that `VectorGame._open` makes
 DEVICE_CHECK_EVERY = 1024  # steps between looks at the error flags of a CUDA device
 
 
@@ -86,6 +95,28 @@ class VectorGame:
         at_least(1, max_rounds=self.max_rounds)
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
+        self._array, self._started, self._steps = array, False, 0
+        self._how = {
+            "device": device,
+            "num_threads": num_threads,
+            "autoreset": autoreset,
+            "num_workers": num_workers,
+            "worker_timeout": worker_timeout,
+            "replayable": replayable,
+        }
+        self._open(**self._how)
+
+    def _open(
+        self,
+        device: str,
+        num_threads: int,
+        autoreset: bool,
+        num_workers: int | None,
+        worker_timeout: float,
+        replayable: bool,
+    ) -> None:
+        """Make the arrays and all that holds on to them: `OPENED`, which copies make anew."""
+        game = self.game
         if isinstance(game, KernelGame):
             if num_workers:
                 raise ValueError(
@@ -94,7 +125,7 @@ class VectorGame:
                 )
             if "max_rounds" in (game.params.dtype.names or ()):
                 game.params["max_rounds"] = self.max_rounds
-            self._device = make_device(device, num_envs, num_threads)
+            self._device = make_device(device, self.num_envs, num_threads)
             self._allocate(game.state_dtype)
             name = _snake(type(game).__name__)
             settings = self._settings(autoreset)
@@ -105,26 +136,75 @@ class VectorGame:
                     f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
                     f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
                 )
-            nobody_absent = isinstance(player_function, (Synchronous, OwnOrder))
-            problem = getattr(game, "null_problem", None)
-            if problem and not (nobody_absent and null_action == "null"):
-                raise ValueError(problem)
+            nobody_absent = isinstance(self.player_function, (Synchronous, OwnOrder))
+            if game.null_problem and not (nobody_absent and self.null_action == "null"):
+                raise ValueError(game.null_problem)
             self._open_simulators(autoreset, num_workers, worker_timeout, replayable)
         self._make_participation()
         self._on_cpu = self._device.name == "cpu"
         self._errors = self.buffers.errors
-        self._started = False
-        self._steps = 0
         self._canvas = None
-        self._array = array
-        self._wrap(array)
-
-    def __setstate__(self, state: dict) -> None:
-        """Copies hand out views of their own buffers; many a simulator is copied without its state."""
-        self.__dict__.update(state)
         self._wrap(self._array)
+
+    def __copy__(self) -> VectorGame:
+        """Like `copy.deepcopy`: two views of the same arrays would play into each other's game."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict) -> VectorGame:
+        """A view of its own copy of the game, which plays on from where this one is.
+
+        Raises:
+            RuntimeError: the simulator cannot be brought there. TypeError: a part cannot be copied.
+        """
+        other = memo[id(self)] = object.__new__(type(self))
+        parts, arrays = self._parts()
+        try:
+            parts = copy.deepcopy(parts, memo)
+        except Exception as error:
+            raise TypeError(self._refusal(error)) from error
+        other._reopen(parts, arrays)
+        return other
+
+    def __reduce__(self):
+        """Pickled like copied. Functions and classes that no module has travel with it (cloudpickle)."""
+        parts, arrays = self._parts()
+        try:
+            return _unpickle, (type(self), imported_files(), cloudpickle.dumps(parts), arrays)
+        except Exception as error:
+            raise TypeError(self._refusal(error)) from error
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+        """What a copy is made of: everything that `_open` does not make, and the arrays' contents."""
         if self._started:
-            self.launches.replay()
+            self._insist_on_replay("be copied or pickled once it plays")
+        parts = {name: value for name, value in vars(self).items() if name not in OPENED}
+        return parts, self.get_state() if self._started else None
+
+    def _reopen(self, parts: dict[str, Any], arrays: dict[str, np.ndarray] | None) -> None:
+        """Become the copy that `_parts` describes."""
+        vars(self).update(parts)
+        self._open(**self._how)
+        if arrays is not None and self._go_to(arrays):
+            self.close()
+            raise RuntimeError(
+                f"{self.id} cannot be copied or pickled once it plays: from the same seed and actions its "
+                "simulator came to something else. Make another one and reset it"
+            )
+
+    def _insist_on_replay(self, what: str) -> None:
+        if not self.game.replayable:
+            raise RuntimeError(
+                f"{self.id} cannot {what}: its episodes do not follow from their seeds and actions. Make "
+                "another one and reset it; or, if EnvPool plays, make this one with replayable=True"
+            )
+
+    def _refusal(self, error: Exception) -> str:
+        single = not isinstance(self.game, KernelGame) and self.game.factory is None
+        hint = "; pass a function that makes the environment instead of the environment"
+        return (
+            f"{self.id} cannot be copied or pickled, because a part of it cannot: "
+            f"{type(error).__name__}: {error}{hint if single else ''}"
+        )
 
     def _set_spaces(self) -> None:
         game = self.game
@@ -407,7 +487,23 @@ class VectorGame:
         return {k: np.array(v.view(np.uint8) if v.dtype.names else v) for k, v in arrays.items()}
 
     def set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Continue from what `get_state` returned for an equal game with as many environments."""
+        """Continue from what `get_state` returned for an equal game with as many environments.
+
+        Simulators play their episodes again up to there; a warning is logged where they come to something
+        else. RuntimeError: the simulator cannot do that. ValueError: the state is another game's.
+        """
+        self._insist_on_replay("go back to a saved state")
+        astray = self._go_to(arrays)
+        if astray:
+            log.warning(
+                "%s: copies %s did not come back to their saved observations; their simulators play on from "
+                "where they are",
+                self.id,
+                ", ".join(map(str, astray)),
+            )
+
+    def _go_to(self, arrays: dict[str, np.ndarray]) -> list[int]:
+        """Take over a saved state; the copies whose simulators came to something else."""
         targets = {
             **vars(self.buffers),
             "history": self.participation.history,
@@ -433,8 +529,8 @@ class VectorGame:
                 target.copy_to_device(host.view(target.dtype).reshape(target.shape))
             else:
                 target.copy_(_tensor(host))
-        self.launches.replay()
         self._started = True
+        return self.launches.replay()
 
     def render(self, env: int = 0, mode: str = "rgb_array"):
         """Draw environment `env`: an image uint8 (H, W, 3), or None in the human window."""
@@ -451,6 +547,16 @@ class VectorGame:
         if self._canvas is not None:
             self._canvas.close()
             self._canvas = None
+
+
+def _unpickle(
+    kind: type[VectorGame], files: list[str], parts: bytes, arrays: dict[str, np.ndarray] | None
+) -> VectorGame:
+    for file in files:  # `my_game.py`: its classes are found in its module
+        import_source(file)
+    vector = object.__new__(kind)
+    vector._reopen(cloudpickle.loads(parts), arrays)
+    return vector
 
 
 def _snake(name: str) -> str:

@@ -32,7 +32,6 @@ class Faulty(SimulatorGame):
     metric_names = ("rounds",)
 
     def __init__(self, fragile: Path | None = None, broken: bool = False, child: bool = False):
-        self.factory = lambda: Faulty(fragile, broken, child)
         self.fragile, self.seed, self.rounds, self.late = fragile, 0, 0, False
         self.owner = os.environ.get("FAULTY_OWNER", str(os.getpid())) == str(os.getpid())
         os.environ.setdefault("FAULTY_OWNER", str(os.getpid()))

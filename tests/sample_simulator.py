@@ -20,7 +20,6 @@ class Twin(SimulatorGame):
             setattr(self, name, getattr(game, name))
         self.metric_names, self.has_action_mask = game.metric_names, game.has_action_mask
         self.metadata = dict(game.metadata)
-        self.factory = lambda: Twin(id, **arguments)
         self.record = _readable(np.zeros(1, game.state_dtype))
         self.clock = _readable(np.zeros(1, clock_dtype(len(game.agents))))
 

@@ -222,9 +222,7 @@ def test_a_game_defined_here_and_now_travels_to_the_workers():
         def observe(self, observations, action_mask, alive, state):
             pass
 
-    game = Here()
-    game.factory = lambda: Here()
-    vec = VectorGame(game, Synchronous(), 2, num_workers=1)
+    vec = VectorGame(Here(), Synchronous(), 2, num_workers=1)
     vec.reset(seed=0)
     vec.step(np.full((2, 1, 2), 0.25, np.float32))
     assert (vec.buffers.rewards == 0.5).all()

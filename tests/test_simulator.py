@@ -57,7 +57,7 @@ def test_a_simulator_whose_seeds_do_not_decide_cannot_go_back():
     game.replayable = False
     vector = VectorGame(game, mail_envs.Synchronous(), 1)
     vector.reset(seed=0)
-    with pytest.raises(RuntimeError, match="Twin cannot go back"):
+    with pytest.raises(RuntimeError, match="Twin cannot go back to a saved state"):
         vector.set_state(vector.get_state())
 
 

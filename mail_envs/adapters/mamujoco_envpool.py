@@ -61,12 +61,6 @@ class EnvPoolCopies:
         b.alive[which] = True
         self._see(which)
 
-    def replay(self) -> None:
-        raise RuntimeError(
-            "EnvPool cannot go back to a saved round; make the environment with num_workers=0, or with "
-            "more workers, to restore states"
-        )
-
     def picture(self, e: int) -> np.ndarray:
         """Copy e's robot, uint8 (480, 480, 3). RenderingError without OpenGL."""
         if self._screen is None:

@@ -79,7 +79,8 @@ class PettingZooGame(SimulatorGame):
         global_state: bool = True,
     ):
         opened = open_environment(env, dict(env_args or {}))
-        self.copyable = opened is not env
+        if opened is env:
+            self.factory = None
         self.metadata = {
             "environment": env if isinstance(env, str) else environment_name(opened),
             "pettingzoo": pettingzoo.__version__,

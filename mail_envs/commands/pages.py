@@ -81,7 +81,7 @@ def made(id: str) -> Made:
         game, player_function = mail_envs.make_game(id)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return Made(problem=" ".join(str(error).split()))
-    getattr(game, "close", lambda: None)()  # its attributes are all that a page needs
+    game.close()  # its attributes are all that a page needs
     return Made(game, player_function)
 
 

@@ -210,9 +210,8 @@ def key_actions(vector: Any) -> dict[str, int]:
         vector.num_actions
     )  # of the agent that has most; the mask refuses what another has not
     keys = {key: k for k, key in enumerate((string.digits + string.ascii_lowercase)[:actions])}
-    own = getattr(vector.game, "key_actions", None)
-    if own is not None:
-        return {**keys, **own}
+    if vector.game.key_actions is not None:
+        return {**keys, **vector.game.key_actions}
     return {**keys, **(FIVE_ACTIONS if actions == 5 else {"space": 0})}
 
 

@@ -19,7 +19,7 @@ STANDARD_ERRORS = 5.0  # participation frequencies may be off by this much
 
 def check_non_participants(subject: Subject) -> None:
     """Whoever does not participate gets no reward, and what it was told to do does not matter."""
-    if getattr(subject.vector().game, "has_turns", False):
+    if subject.vector().game.has_turns:
         raise NotApplicable("a game with an order of its own pays agents in turns of others, too")
     fix = "use acts[i], not actions[i], to find out who acts"
     for seed in SEEDS:
@@ -97,7 +97,7 @@ def check_masks(subject: Subject) -> None:
                 f"the mask allows actions beyond the {n} that {vector.agents[i]} has",
                 "write only as many entries of action_mask as the agent has actions",
             )
-    if getattr(vector.game, "null_problem", None):
+    if vector.game.null_problem:
         return  # φ cannot be an action there
     vector = subject.vector(8, null_action="as_action")
     _, info = vector.reset(seed=0)
