@@ -1,13 +1,27 @@
-"""Policies that demonstrate: learned networks, scripted experts, random play. NumPy only.
+"""Policies that demonstrate: learned networks, scripted experts, random play, and your own. NumPy only.
 
 A policy is a callable `policy(observations, info, rng) -> actions` over K environments at once:
 observations float32 (K, N, D); info the dictionary of `VectorGame` (`participation`, `action_mask`, `state`,
-`round`, ...); actions int32 (K, N), or float32 (K, N, A). What it returns for agents that do not
-participate does not count.
+`round`, ...); actions int (K, N), or float32 (K, N, A) in continuous games. What it returns for agents that do
+not participate does not count. It draws with `rng.random(size)`, `rng.standard_normal(size)` or
+`rng.integers(low, high, size)`, where `size` begins with K.
 
 `info["environment"]`, int (K,), says which environments these are; left out: the first K. Recurrent policies
 remember, and so are called once per round of every environment: what their agents remember moves on in rounds
 in which the agent acts, and is forgotten where an episode begins (`info["round"]` is 0).
+
+A policy of your own is made by a function of the environment, and named by its file: `--policy my_policy.py:make`.
+
+```python
+import numpy as np
+
+def make(vec):                        # a VectorGame: vec.agents, vec.action_dims, vec.max_rounds, ...
+    def policy(observations, info, rng):
+        first = info["action_mask"].argmax(-1)                         # (K, N), the first action allowed
+        chance = rng.random(first.shape)
+        return np.where((chance < 0.1) & (info["action_mask"][..., 1] != 0), 1, first)
+    return policy
+```
 """
 
 from __future__ import annotations
@@ -20,6 +34,7 @@ import numpy as np
 
 from demos.actions import action_bounds, own_actions
 from demos.policy_file import observed_numbers, read_policy_file
+from mail_envs.own_games import import_attribute
 
 Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
 
@@ -31,12 +46,15 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
 
     Args:
         spec: "random"; "scripted", or "scripted:NAME" where there are several; "expert", the shipped
-            network of this game; the path of a run folder or of a policy file (`.safetensors`).
+            network of this game; the path of a run folder or of a policy file (`.safetensors`);
+            `my_policy.py:make` or `my_module:make`, a function of the user's own that makes one. These
+            are imported, so a spec is what a user typed, never what a file says.
         env: the game that is to be played.
         greedy: learned policies take their most likely action instead of sampling.
 
     Raises:
         ValueError: no such policy, not a policy file, or one made for other observations or actions.
+        TypeError: the user's own is no function that makes a policy.
     """
     if spec == "random":
         return random_policy(env)
@@ -45,6 +63,8 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
         from demos.experts import scripted_expert
 
         return scripted_expert(env, style)
+    if is_own_policy(spec):
+        return _own_policy(str(spec), env)
     if spec == "expert":
         path = EXPERTS / f"{env.id}.safetensors"
         if not path.is_file():
@@ -61,10 +81,29 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
         path = path / "policy.safetensors"
     if not path.is_file():
         raise ValueError(
-            f"policy {str(spec)!r} is neither 'random', 'scripted', 'expert', nor a policy file or a run "
-            f"folder (no file {path})"
+            f"policy {str(spec)!r} is neither 'random', 'scripted', 'expert', nor a policy file, a run "
+            f"folder (no file {path}) or a function of your own such as my_policy.py:make"
         )
     return MLPPolicy.load(path, env, greedy)
+
+
+def is_own_policy(spec: str | Path) -> bool:
+    """Whether `spec` names a function of the user's own, `my_policy.py:make` or `my_module:make`."""
+    where, colon, name = str(spec).rpartition(":")
+    return bool(colon) and where != "scripted" and name.isidentifier() and not Path(spec).exists()
+
+
+def _own_policy(spec: str, env: Any) -> Policy:
+    where, _, name = spec.rpartition(":")
+    make = import_attribute(where, name)
+    if not callable(make):
+        raise TypeError(f"{spec} is {make!r}, not a function make(vec) that returns a policy")
+    policy: Any = make(env)
+    if not callable(policy):
+        raise TypeError(
+            f"{spec}(vec) returned {policy!r}, not a policy(observations, info, rng) -> actions"
+        )
+    return policy
 
 
 def best_policy(env: Any) -> str:

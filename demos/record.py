@@ -9,6 +9,7 @@ that was cut short, by Ctrl-C or a kill, is completed by running its command aga
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,13 +28,16 @@ from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
-from demos.policies import MLPPolicy, Policy, load_policy
+from demos.policies import MLPPolicy, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
 
+log = logging.getLogger(__name__)
+
 NUM_ENVS = 256
+MOST_ATTEMPTS = 3  # at an episode whose simulator dies
 REFERENCE_EPISODES = 500
 IDENTITY = (
     "id", "arguments", "player_function", "null_action", "max_rounds", "fixed_horizon", "agents",
@@ -42,13 +46,17 @@ IDENTITY = (
 
 
 def rollouts(env: Any, policy: Policy, seeds: Sequence[int] | np.ndarray) -> Iterator[Episode]:
-    """Play the episodes with these seeds in `env` (a `VectorGame`, E at a time), in their order."""
+    """Play the episodes with these seeds in `env` (a `VectorGame`, E at a time), in their order.
+
+    An episode that ended because its simulator's process died or was silent is played again; the loss is
+    logged. ChildProcessError when that happens MOST_ATTEMPTS times to one episode.
+    """
     seeds = np.asarray(seeds, np.int64)
     for start in range(0, len(seeds), env.num_envs):
         yield from _batch(env, policy, seeds[start : start + env.num_envs])
 
 
-def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
+def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> Iterator[Episode]:
     """One episode in each of the first len(seeds) environments. An environment that is done is ignored."""
     padded = np.concatenate([seeds, np.repeat(seeds[-1:], env.num_envs - len(seeds))])
     observations, info = env.reset_to(padded)
@@ -57,6 +65,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
     tape.write("states", 0, info["state"])
     running = np.arange(env.num_envs) < len(seeds)
     finished: dict[int, Episode] = {}
+    lost: list[int] = []
     following = 0
     t = 0
     while running.any():
@@ -73,6 +82,9 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
         tape.write("observations", t, _where(done, info["final_observation"], observations))
         tape.write("states", t, _where(done, info["final_state"], info["state"]))
         for e in np.flatnonzero(done & running):
+            if "worker_restarted" in info and info["worker_restarted"][e]:
+                lost.append(int(e))
+                continue
             metrics = {k: float(v[e]) for k, v in info["metrics"].items()}
             finished[int(e)] = tape.episode(
                 int(e), t, bool(terminated[e]), bool(truncated[e]), int(seeds[e]), metrics
@@ -81,6 +93,22 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray) -> Iterator[Episode]:
         while following in finished:  # an episode is handed out as soon as all before it are done
             yield finished.pop(following)
             following += 1
+    if lost:
+        finished |= zip(lost, _again(env, policy, seeds[lost], attempts), strict=True)
+    yield from (finished[e] for e in range(following, len(seeds)))
+
+
+def _again(env: Any, policy: Policy, seeds: np.ndarray, attempts: int) -> Iterator[Episode]:
+    """Play the episodes that were lost with their simulators once more."""
+    shown = ", ".join(map(str, seeds[:5])) + (", ..." if len(seeds) > 5 else "")
+    if attempts >= MOST_ATTEMPTS:
+        raise ChildProcessError(
+            f"the simulator of {env.id} was lost {attempts} times during the episodes of the seeds {shown}"
+        )
+    log.warning(
+        "%s: lost with their simulators and played again: episodes of the seeds %s", env.id, shown
+    )
+    return _batch(env, policy, seeds, attempts + 1)
 
 
 def _act(
@@ -95,8 +123,11 @@ def _act(
         raise ValueError(
             f"the policy returned actions of shape {chosen.shape}, expected {(len(rows), *shape[1:])}"
         )
+    if chosen.dtype.kind not in ("iu" if env.discrete else "fiu"):
+        kind = "whole numbers" if env.discrete else "numbers"
+        raise TypeError(f"the policy returned actions of the type {chosen.dtype}, expected {kind}")
     if env.discrete:
-        actions = info["action_mask"].argmax(-1).astype(np.int32)
+        actions = info["action_mask"].argmax(-1).astype(chosen.dtype)
     else:
         actions = np.zeros(shape, np.float32)
     actions[rows] = chosen
@@ -256,6 +287,8 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
 
 def _name(policy: Any, player: Policy, greedy: bool) -> str:
     """Who demonstrates, in words that mean something on another machine."""
+    if isinstance(policy, (str, Path)) and is_own_policy(policy):
+        return Path(policy).name
     if isinstance(player, MLPPolicy):
         name = "expert" if policy == "expert" else Path(policy).name
         details = [str(player.metadata[k]) for k in ("learner", "steps") if k in player.metadata]
@@ -278,7 +311,8 @@ class Args:
     out: Path
     """Folder of the set. An existing set of the same settings is continued."""
     policy: str = "scripted"
-    """Who demonstrates: expert, scripted, random, a run folder, or a policy file."""
+    """Who demonstrates: expert, scripted, random, a run folder, a policy file, or a function of your own
+    that makes a policy, `my_policy.py:make` (see demos/policies.py)."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0

@@ -1,4 +1,7 @@
-"""Games that users wrote: `my_game.py`, `my_game.py:id` and `my_module:id` in the place of an id."""
+"""What users wrote themselves: games, player functions and policies in their own files and modules.
+
+`my_game.py`, `my_game.py:id` and `my_module:id` stand in the place of an id. Only what a user typed comes here.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mail_envs.markov_game import MarkovGame
 from mail_envs.registry import register, specs
@@ -42,6 +46,14 @@ def import_game(source: str) -> str:
 def import_source(where: str) -> ModuleType:
     """Import a Python file (`….py`) or a module; ValueError when that fails."""
     return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+
+
+def import_attribute(where: str, name: str) -> Any:
+    """`name` in a Python file or a module, which is imported; ValueError when there is none."""
+    module = import_source(where)
+    if not hasattr(module, name):
+        raise ValueError(f"{where} has no {name!r}")
+    return getattr(module, name)
 
 
 def imported_files() -> list[str]:

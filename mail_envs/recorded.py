@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mail_envs.making import make_vec
 from mail_envs.registry import PETTINGZOO, EnvSpec, pettingzoo_spec, registered, specs
 from mail_envs.settings_text import (
     game_id,
@@ -151,8 +152,6 @@ def recorded_arguments(
     id: str, arguments: Any, source: str | Path, named: Named = NOTHING
 ) -> dict[str, Any]:
     """The game's arguments that a file says, and those of `--set`: plain values for arguments that it has."""
-    import mail_envs
-
     if not isinstance(arguments, Mapping):
         raise ValueError(f"{source}: arguments cannot be {_short(arguments)}")
     arguments = {k: v for k, v in arguments.items() if k not in named.arguments}
@@ -166,7 +165,7 @@ def recorded_arguments(
     if not isinstance(backend, (str, type(None))):
         raise ValueError(f"{source}: the argument 'backend' cannot be {_short(backend)}")
     kind = _spec(id).load(backend)
-    ours = inspect.signature(mail_envs.make_vec).parameters.keys() - {"arguments"}
+    ours = inspect.signature(make_vec).parameters.keys() - {"arguments"}
     known = inspect.signature(kind).parameters.keys() - ours | {"backend"}
     if id.startswith(PETTINGZOO):
         known -= {"env"}  # the id says which

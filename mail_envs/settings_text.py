@@ -93,18 +93,20 @@ def parse_player_function(text: str) -> Any:
     as manifests and policy files say it; `my_players.py:ALTERNATE` or `my_players:ALTERNATE`, one of
     your own by name. `HistoryDependent` and the like take their function as "module:name".
     """
+    from mail_envs.own_games import import_attribute
     from mail_envs.player_functions import PlayerFunction, from_config
 
     config = player_function_config(text)
     module, _, name = text.partition(":")
     try:
         if config is None:
-            value = _attribute(module, name)
+            value = import_attribute(module, name)
             if not isinstance(value, PlayerFunction):
                 raise TypeError(f"{name} in {module} is {value!r}, not a player function")
             return value
         if isinstance(config.get("function"), str):
-            config["function"] = _attribute(*config["function"].split(":", 1))
+            module, _, name = config["function"].partition(":")
+            config["function"] = import_attribute(module, name)
         return from_config(config)
     except (ImportError, TypeError, ValueError) as error:
         raise CommandError(f"--player-function {text}: {error}") from error
@@ -149,13 +151,3 @@ def _call(text: str) -> dict[str, Any]:
     if not isinstance(given.get("function", ""), str):
         raise TypeError('give the function as "module:name"')
     return {"type": kind.__name__, **given}
-
-
-def _attribute(module: str, name: str = "") -> Any:
-    """`name` in a module or a Python file, which is imported."""
-    from mail_envs.own_games import import_source
-
-    try:
-        return getattr(import_source(module), name)
-    except AttributeError:
-        raise ValueError(f"{module} has no {name!r}") from None

@@ -41,8 +41,9 @@ def play(
     Args:
         game: the game.
         agent: the agent to steer first; default: the first one.
-        others: who steers the others: expert, scripted, random, a run folder or a policy file;
-            default: the first of these three that there is.
+        others: who steers the others: expert, scripted, random, a run folder, a policy file, or
+            `my_policy.py:make`, a function of your own; default: the first of these three that there
+            is.
         seed: seed of the first episode; episode k has seed + k.
         episodes: stop after so many episodes; 0: play until ESC.
         speed: rounds per second, at most.

@@ -31,8 +31,8 @@ def render(
     Args:
         game: the game.
         out: the file to write, .gif or .png.
-        policy: expert, scripted, random, a run folder or a policy file; default: the first of these
-            three that there is.
+        policy: expert, scripted, random, a run folder, a policy file, or `my_policy.py:make`, a
+            function of your own; default: the first of these three that there is.
         episodes: number of episodes in a GIF.
         seed: seed of the first episode; episode k has seed + k.
         fps: rounds per second.
