@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from pettingzoo import AECEnv
 
-from mail_envs.single import check_render_mode, mask_in_observation, observation_space
+from mail_envs.single import check_render_mode, mask_in_observation, observation_space, shared_info
 from mail_envs.vector import VectorGame
 
 
@@ -21,7 +21,8 @@ class AECGame(AECEnv):
     acted, and rounds in which it did not participate count 0.
 
     `infos[agent]` holds `round`, `participation` (uint8 (N,), this round's vector), for discrete games
-    `action_mask` (int8), `illegal_actions`, and the game's metrics as they stand, 0 at the beginning.
+    `action_mask` (int8), `illegal_actions`, `worker_restarted` (the episode was cut short because the
+    simulator's worker process died), and the game's metrics as they stand, 0 at the beginning.
 
     The class is flat on purpose: `last` and `step` do their work without a wrapper between.
     """
@@ -169,18 +170,12 @@ class AECGame(AECEnv):
 
     def _begin_round(self) -> None:
         """Queue the participants, and tell every agent what this round is."""
-        index, clock = self._index, self.vector.clock
-        participates = self._participation.tolist()
+        index, participates = self._index, self._participation.tolist()
         self._queue = [a for a in reversed(self.agents) if participates[index[a]]]
         if not self._queue:
             return
         self.agent_selection = self._queue[-1]
-        shared = {
-            "round": int(clock["rounds"][0]),
-            "participation": self._participation.copy(),
-            "illegal_actions": int(clock["illegal_actions"][0]),
-            **{k: float(v[0]) for k, v in self.vector.metrics.items()},
-        }
+        shared = {"participation": self._participation.copy(), **shared_info(self.vector)}
         if self._discrete and not self.mask_in_observation:
             self.infos = {a: {**shared, "action_mask": self._masks[a].copy()} for a in self.agents}
         else:
@@ -198,12 +193,8 @@ class AECGame(AECEnv):
         alive = self._alive.tolist()
         self.terminations = {a: terminated or not alive[self._index[a]] for a in self.agents}
         self.truncations = dict.fromkeys(self.agents, not terminated)
-        outcome = {
-            "round": int(self.vector.clock["rounds"][0]),
-            "participation": np.zeros_like(self._participation),
-            "illegal_actions": int(self.vector.clock["illegal_actions"][0]),
-            **{k: float(v[0]) for k, v in self.vector.metrics.items()},
-        }
+        nobody = np.zeros_like(self._participation)
+        outcome = {"participation": nobody, **shared_info(self.vector)}
         self.infos = {a: dict(outcome) for a in self.agents}
         if self._discrete and not self.mask_in_observation:
             for agent, info in self.infos.items():

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from mail_envs.single import check_render_mode, mask_in_observation, observation_space
+from mail_envs.single import check_render_mode, mask_in_observation, observation_space, shared_info
 from mail_envs.vector import VectorGame
 
 
@@ -18,8 +18,9 @@ class ParallelGame(ParallelEnv):
 
     `step` takes an action of every living agent; those of agents that do not participate in the round
     are ignored, and may be left out. `infos[agent]["participates"]` tells who will act next; it and
-    `round`, `participation`, `action_mask` (discrete games), `illegal_actions` come with every
-    observation, and so do the game's metrics as they stand, 0 at the beginning.
+    `round`, `participation`, `action_mask` (discrete games), `illegal_actions`, `worker_restarted` (the
+    episode was cut short because the simulator's worker process died) come with every observation, and
+    so do the game's metrics as they stand, 0 at the beginning.
     """
 
     def __init__(
@@ -115,17 +116,13 @@ class ParallelGame(ParallelEnv):
         return rows
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        b, clock = self.vector.buffers, self.vector.clock
-        metrics = {k: float(v[0]) for k, v in self.vector.metrics.items()}
-        infos = {}
+        b, infos, shared = self.vector.buffers, {}, shared_info(self.vector)
         for agent in self.agents:
             i = self._index[agent]
             infos[agent] = {
-                "round": int(clock["rounds"][0]),
                 "participates": bool(b.participation[0, i]),
                 "participation": b.participation[0].copy(),
-                "illegal_actions": int(clock["illegal_actions"][0]),
-                **metrics,
+                **shared,
             }
             if self.vector.discrete and not self.mask_in_observation:
                 infos[agent]["action_mask"] = b.action_mask[0, i, : self._own[i]].copy()

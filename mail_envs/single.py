@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 
@@ -20,6 +22,17 @@ def mask_in_observation(vector: VectorGame, action_mask: str) -> bool:
     if action_mask == "observation" and not vector.discrete:
         raise ValueError("action_mask='observation' needs discrete actions; these are continuous")
     return action_mask == "observation"
+
+
+def shared_info(vector: VectorGame) -> dict[str, Any]:
+    """What `infos` tell every agent, in every round with the same keys."""
+    b = vector.buffers
+    return {
+        "round": int(b.clock["rounds"][0]),
+        "illegal_actions": int(b.clock["illegal_actions"][0]),
+        "worker_restarted": bool(b.restarted[0]),
+        **{name: float(values[0]) for name, values in vector.metrics.items()},
+    }
 
 
 def observation_space(vector: VectorGame, agent: str, mask_in_observation: bool):

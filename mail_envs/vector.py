@@ -289,11 +289,10 @@ class VectorGame:
             "state": b.state,
             "final_observation": b.final_observations,
             "final_state": b.final_state,
+            "worker_restarted": b.restarted,
         }
         if self.discrete:
             info["action_mask"] = b.action_mask
-        if not isinstance(self.game, KernelGame):
-            info["worker_restarted"] = b.restarted
         self._fields = {
             "round": "rounds",
             "seed": "seed",
@@ -355,8 +354,8 @@ class VectorGame:
             (E,) and info: `participation` uint8 (E, N), who acts next; `action_mask` int8 (E, N, A);
             `alive` bool (E, N); `state` float32 (E, S); `round`, `seed`, `illegal_actions` (E,); and,
             valid where an episode just ended: `final_observation`, `final_state`, `episode_return`
-            float32 (E, N), `episode_length`, `episode_seed` (E,), and `metrics`. Of simulators also
-            `worker_restarted` bool (E,): the copy's process died, its episode was cut short.
+            float32 (E, N), `episode_length`, `episode_seed` (E,), `metrics`, and `worker_restarted`
+            bool (E,): the copy's worker process died and cut the episode short.
 
         Raises:
             RuntimeError: before the first reset.

@@ -12,6 +12,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from mail_envs.aec import AECGame
+from mail_envs.parallel import ParallelGame
 from mail_envs.player_functions import Stochastic, Synchronous
 from mail_envs.random import next_seed
 from mail_envs.simulator import SimulatorGame
@@ -121,6 +123,25 @@ def test_a_failure_ends_only_the_episodes_it_touches(faulty, caplog, fault, lost
         _, rewards, _, truncated, info = vec.step(actions(vec))
         assert not truncated.any() and not info["worker_restarted"].any()
     assert (rewards[lost] == 2).all()
+
+
+@pytest.mark.parametrize("kind", [AECGame, ParallelGame])
+def test_every_view_says_that_a_worker_died(faulty, kind):
+    env = kind(faulty(num_envs=1, num_workers=1, autoreset=False))
+    for fault in (ENDS, KILLED, FINE):
+        env.reset(seed=0)
+        while env.agents:
+            if kind is ParallelGame:
+                assert not any(infos["worker_restarted"] for infos in env._infos().values())
+                _, _, ended, cut, infos = env.step({"agent_0": fault, "agent_1": FINE})
+            else:
+                assert not env.last()[-1]["worker_restarted"]
+                for action in (fault, FINE):
+                    env.step(action)
+                ended, cut, infos = env.terminations, env.truncations, dict(env.infos)
+                while env.agents and (any(ended.values()) or any(cut.values())):
+                    env.step(None)
+        assert [info["worker_restarted"] for info in infos.values()] == [fault == KILLED] * 2
 
 
 def test_without_autoreset_a_lost_episode_waits_for_the_next_reset(faulty):

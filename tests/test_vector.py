@@ -251,7 +251,7 @@ def test_shapes_and_types_are_those_of_the_contract():
         "seed": ((5,), np.int64), "illegal_actions": ((5,), np.int32),
         "final_observation": ((5, 4, 16), np.float32), "final_state": ((5, 20), np.float32),
         "episode_return": ((5, 4), np.float32), "episode_length": ((5,), np.int32),
-        "episode_seed": ((5,), np.int64),
+        "episode_seed": ((5,), np.int64), "worker_restarted": ((5,), np.bool_),
     }  # fmt: skip
     assert {k: (v.shape, v.dtype.type) for k, v in info.items() if k != "metrics"} == shapes
     assert observations.shape == (5, 4, 16) and observations.dtype == np.float32
