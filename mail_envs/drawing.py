@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,14 +49,26 @@ class Drawing:
 
     def __init__(self, size: tuple[int, int], top_pixels: int = 0) -> None:
         """Make a surface of `size` (width, height) pixels; the world starts `top_pixels` down."""
-        self._pygame = import_pygame()
         self.size = (int(size[0]), int(size[1]))
         self._top = top_pixels
-        self._surface = self._pygame.Surface(
-            (self.size[0] * SUPERSAMPLING, self.size[1] * SUPERSAMPLING), depth=32
-        )
         self._fonts: dict[int, Any] = {}
         self.begin()
+
+    @cached_property
+    def _pygame(self) -> Any:
+        return import_pygame()
+
+    @cached_property
+    def _surface(self) -> pygame.Surface:
+        width, height = self.size
+        surface = self._pygame.Surface((width * SUPERSAMPLING, height * SUPERSAMPLING), depth=32)
+        surface.fill(PAPER)
+        return surface
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the frame and pygame's objects: a copy makes its own when it is drawn on."""
+        state = {k: v for k, v in vars(self).items() if k not in ("_pygame", "_surface")}
+        return {**state, "_fonts": {}}
 
     def begin(
         self,

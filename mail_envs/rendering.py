@@ -77,6 +77,16 @@ class Canvas(Drawing):
         self._inbox: list[Any] = []  # events that another canvas fetched
         self._notes: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy opens a window of its own; events stay with the window in which they happened."""
+        return {
+            **super().__getstate__(),
+            "_window": None,
+            "_clock": None,
+            "events": [],
+            "_inbox": [],
+        }
+
     # -- the frame --------------------------------------------------------------------------
 
     def annotate(
@@ -158,9 +168,7 @@ class Canvas(Drawing):
                 canvas._inbox.append(event)
             if not owners and hasattr(event, "window"):
                 others.append(event)
-        if (
-            pygame.display.get_surface() is not None
-        ):  # a window of the program's own, without a name
+        if pygame.display.get_surface() is not None:  # the program's own window, which has no name
             for event in others:
                 pygame.event.post(event)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 
@@ -194,6 +196,54 @@ def test_another_environment_that_quits_pygame_does_not_end_our_pictures(window)
     ours.step(dict.fromkeys(ours.agents, 2))
     ours.render()
     ours.close()
+
+
+def pickled(thing):
+    return pickle.loads(pickle.dumps(thing))
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, pickled])
+@pytest.mark.parametrize(
+    "id", ["stochastic_coop_nav", "mpe_simple_tag", "gold_miner_easy_2_vs_2", "smac_3m"]
+)
+def test_games_that_have_been_drawn_are_copied(id, twin):
+    env = mail_envs.make(id, api="parallel", render_mode="rgb_array")
+    env.reset(seed=3)
+    first = env.render()
+    other = twin(env)
+    assert np.array_equal(other.render(), first)
+    for _ in range(3):
+        masks = env.vector.buffers.action_mask[0]
+        actions = {a: int(np.flatnonzero(masks[i])[-1]) for i, a in enumerate(env.agents)}
+        env.step(actions)
+        played = env.render()
+        assert not np.array_equal(played, first)
+        assert np.array_equal(other.render(), first), "the copy stays where it is"
+        other.step(actions)
+        first = other.render()
+        assert np.array_equal(first, played)
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, pickled])
+def test_a_copy_opens_a_window_of_its_own(window, twin):
+    canvas = Canvas((60, 60))
+    before = picture_of(canvas)
+    canvas.present("human", fps=1000)
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_a, window=canvas._window))
+    canvas.poll()
+    other = twin(canvas)
+    assert other.events == [] and [e.key for e in canvas.events] == [pygame.K_a]
+    assert np.array_equal(picture_of(other), before)
+    other.present("human", fps=1000)
+    assert other._window is not canvas._window and other._is_open()
+    other.close()
+    assert canvas._is_open() and not canvas.closed
+
+
+def test_a_copy_shows_what_is_drawn_on_it_without_a_beginning():
+    canvas = pickled(Canvas((60, 60)))
+    canvas.circle((0, 0), 0.5, "red")
+    assert close_to(canvas.present(), "red").any()
 
 
 def test_no_screen_is_one_clear_error(monkeypatch):
