@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -16,23 +15,6 @@ from mail_envs.settings_text import parse_player_function
 
 SOURCE = "set/manifest.json"
 NAV = {"id": "coop_nav", "agents": ["agent_0", "agent_1", "agent_2"]}
-
-
-@pytest.fixture
-def trap(tmp_path, monkeypatch):
-    """A module that writes a marker when it is imported, in the current folder and importable."""
-    marker = tmp_path / "imported"
-    (tmp_path / "trap.py").write_text(
-        "import mail_envs\n"
-        f"open({str(marker)!r}, 'w').close()\n"
-        "PLAYER = mail_envs.Stochastic(0.5)\n"
-        "def parallel_env(**arguments): raise RuntimeError('made')\n"
-        "env = act = parallel_env\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield marker
-    assert not marker.exists() and "trap" not in sys.modules
 
 
 ATTACKS = [
