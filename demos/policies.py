@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -98,12 +98,12 @@ def _own_policy(spec: str, env: Any) -> Policy:
     make = import_attribute(where, name)
     if not callable(make):
         raise TypeError(f"{spec} is {make!r}, not a function make(vec) that returns a policy")
-    policy: Any = make(env)
+    policy = make(env)
     if not callable(policy):
         raise TypeError(
             f"{spec}(vec) returned {policy!r}, not a policy(observations, info, rng) -> actions"
         )
-    return policy
+    return cast(Policy, policy)
 
 
 def best_policy(env: Any) -> str:

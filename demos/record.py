@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,8 @@ from demos.manifest import MANIFEST
 from demos.policies import MLPPolicy, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
+from mail_envs.counts import at_least
+from mail_envs.random import check_seed
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
 
@@ -237,36 +240,54 @@ def record(
     Raises:
         DemonstrationError: `out` holds something else, or a set with other settings.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes!r} must be at least 1")
-    num_envs = min(num_envs or NUM_ENVS, episodes)
-    env = mail_envs.make_vec(id, num_envs=num_envs, replayable=True, **arguments)
-    player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
-    name = demonstrator or _name(policy, player, greedy)
-    metadata = describe(env, name, random_return, expert_return)
+    num_envs = NUM_ENVS if num_envs is None else num_envs
+    at_least(1, episodes=episodes, num_envs=num_envs)
+    check_seed(check_seed(seed) + episodes - 1)
+    seeds = np.arange(seed, seed + episodes, dtype=np.int64)
     out = Path(out)
-    if (out / MANIFEST).exists():
-        writer, recorded = _continue(out, metadata)
-    else:
-        if metadata["random_return"] is None:
-            metadata["random_return"] = mean_return(env, load_policy("random", env))
-        writer, recorded = DemonstrationWriter.create(out, metadata), np.zeros(0, np.int64)
-    seeds = np.setdiff1d(np.arange(seed, seed + episodes, dtype=np.int64), recorded)
-    with writer:
-        bar: Iterable[Episode] = rollouts(env, player, seeds)
+    count = min(num_envs, episodes)
+    with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
+        player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
+        if greedy and not isinstance(player, MLPPolicy):
+            raise ValueError(f"greedy is for learned policies, which {policy!r} is not")
+        name = demonstrator or _name(policy, player, greedy)
+        writer, recorded = _writer(out, describe(env, name, random_return, expert_return), env)
+        left = np.setdiff1d(seeds, recorded)
+        played: Iterable[Episode] = rollouts(env, player, left)
         if progress:
-            bar = tqdm(
-                bar,
-                total=episodes,
-                initial=episodes - len(seeds),
-                unit="episode",
-                desc=f"{id} by {name}",
-            )
-        for episode in bar:
-            writer.append(episode)
+            done, text = episodes - len(left), f"{env.id} by {name}"
+            played = tqdm(played, total=episodes, initial=done, unit="episode", desc=text)
+        _write(writer, played)
     if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
         writer.annotate(expert_return=writer.manifest["statistics"]["return_mean"])
     return Demonstrations.open(out, verify=False)
+
+
+def _writer(
+    out: Path, metadata: dict[str, Any], env: Any
+) -> tuple[DemonstrationWriter, np.ndarray]:
+    """A writer for the set in `out`, new or continued, and the seeds that it holds."""
+    if (out / MANIFEST).exists():
+        return _continue(out, metadata)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DemonstrationError(f"{out}: already exists and is not an empty folder")
+    if metadata["random_return"] is None:
+        metadata["random_return"] = mean_return(env, load_policy("random", env))
+    return DemonstrationWriter.create(out, metadata), np.zeros(0, np.int64)
+
+
+def _write(writer: DemonstrationWriter, episodes: Iterable[Episode]) -> None:
+    """Append the episodes. A set that is still empty when something fails is taken away again."""
+    try:
+        with writer:
+            for episode in episodes:
+                writer.append(episode)
+    except BaseException:
+        if writer.episodes == 0:
+            (writer.folder / MANIFEST).unlink()
+            with suppress(OSError):  # there is something else in it
+                writer.folder.rmdir()
+        raise
 
 
 def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter, np.ndarray]:

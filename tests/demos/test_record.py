@@ -140,6 +140,58 @@ def test_a_set_of_a_game_of_ones_own_is_replayed_with_its_file(tmp_path, capsys)
     assert subprocess.run([*verify, "--env", UNEQUAL], **at).returncode == 0
 
 
+OWN_PLAYERS = """
+import numba, numpy as np
+import mail_envs
+from mail_envs.player_functions import HistoryDependent, PlayerFunction
+
+class Every(PlayerFunction):
+    def __init__(self, k):
+        self.k = k
+
+    def table(self, num_agents):
+        rounds = np.arange(self.k)[:, None]
+        return (rounds == np.arange(num_agents) % self.k).astype(np.float32), 0
+
+@numba.njit
+def rested(i, history):
+    t = history.shape[0]
+    return np.float32(0.0) if t > 0 and history[t - 1, i] else np.float32(0.5)
+
+class Rested(HistoryDependent):
+    def __init__(self):
+        super().__init__(rested)
+
+MINE, OTHER, RESTED, FUNCTION = Every(3), Every(2), Rested(), mail_envs.HistoryDependent(rested)
+"""
+
+
+@pytest.mark.parametrize("name", ["MINE", "RESTED", "FUNCTION"])
+def test_a_player_function_of_ones_own_records_and_replays(tmp_path, name, capsys, monkeypatch):
+    """Its file is named when recording and when replaying; the set alone makes nobody import it."""
+    monkeypatch.chdir(tmp_path)
+    mine = f"mine_{name.lower()}.py"
+    (tmp_path / mine).write_text(OWN_PLAYERS)
+    given = {"player_function": f"{mine}:{name}"}
+    assert main(Args(env="coop_nav", out=tmp_path / "set", episodes=3, num_envs=2, **given)) == 0
+    config = Demonstrations.open("set").metadata["player_function"]
+    assert (
+        config
+        == {
+            "MINE": {"type": "mine_mine:Every", "k": 3},
+            "RESTED": {"type": "mine_rested:Rested", "function": "mine_rested:rested"},
+            "FUNCTION": {"type": "HistoryDependent", "function": "mine_function:rested"},
+        }[name]
+    )
+    verify = {"path": Path("set"), "verify": True, "all": True}
+    assert replay.main(replay.Args(**verify)) == 2
+    assert f"add --player-function {mine}:NAME" in capsys.readouterr().err
+    assert replay.main(replay.Args(**verify, player_function=f"{mine}:OTHER")) == 2
+    assert "but --player-function" in capsys.readouterr().err
+    assert replay.main(replay.Args(**verify, **given)) == 0
+    assert "3 of 3" in capsys.readouterr().out
+
+
 def test_existing_set_is_completed_and_others_refused(tmp_path):
     out = tmp_path / "set"
     record("stochastic_coop_nav", "scripted", 5, 0, out, num_envs=2)
@@ -214,6 +266,19 @@ def test_commands_name_what_is_wrong(tmp_path, capsys):
     assert "stochastic_coop_nav" in capsys.readouterr().err
     assert main(Args(env="coop_nav", out=tmp_path / "a", policy="no/such/run")) == 2
     assert "no/such/run" in capsys.readouterr().err
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes").touch()
+    for given, error in (
+        ({"episodes": 0}, "episodes=0 must be at least 1"),
+        ({"num_envs": 0}, "num_envs=0 must be at least 1"),
+        ({"seed": -1}, "seed=-1 is not an integer in"),
+        ({"seed": 2**63 - 5}, "is not an integer in"),
+        ({"policy": "random", "greedy": True}, "greedy is for learned policies"),
+        ({"out": tmp_path / "b"}, "b: already exists and is not an empty folder"),
+        ({"set": ("null_action=skip",)}, "null_action='skip'"),
+    ):
+        assert main(Args(**{"env": "coop_nav", "out": tmp_path / "a", **given})) == 2
+        assert error in capsys.readouterr().err
     assert inspect.main(inspect.Args(tmp_path / "a")) == 2
     assert replay.main(replay.Args(tmp_path / "a")) == 2
     assert not (tmp_path / "a").exists()
