@@ -8,7 +8,14 @@ import gymnasium
 import numpy as np
 from pettingzoo import AECEnv
 
-from mail_envs.single import check_render_mode, mask_in_observation, observation_space, shared_info
+from mail_envs.single import (
+    Dead,
+    check_render_mode,
+    dead_stay,
+    mask_in_observation,
+    observation_space,
+    shared_info,
+)
 from mail_envs.vector import VectorGame
 
 
@@ -22,13 +29,22 @@ class AECGame(AECEnv):
 
     `infos[agent]` holds `round`, `participation` (uint8 (N,), this round's vector), for discrete games
     `action_mask` (int8), `illegal_actions`, `worker_restarted` (the episode was cut short because the
-    simulator's worker process died), and the game's metrics as they stand, 0 at the beginning.
+    simulator's worker process died), the game's metrics as they stand, 0 at the beginning, and what a
+    simulator itself tells the agent under other names.
+
+    An agent that dies has terminated, takes an empty turn and leaves `agents`. With `dead="stay"` it stays,
+    without turns, until the episode ends for all.
 
     The class is flat on purpose: `last` and `step` do their work without a wrapper between.
     """
 
     def __init__(
-        self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"
+        self,
+        vector: VectorGame,
+        *,
+        render_mode: str | None = None,
+        action_mask: str = "info",
+        dead: Dead = "leave",
     ):
         self.vector = vector
         self.render_mode = check_render_mode(render_mode)
@@ -41,6 +57,7 @@ class AECGame(AECEnv):
         }
         self.possible_agents = list(vector.agents)
         self.mask_in_observation = mask_in_observation(vector, action_mask)
+        self.dead_stay = dead_stay(dead)
         self.observation_spaces = {
             a: observation_space(vector, a, self.mask_in_observation) for a in self.possible_agents
         }
@@ -84,8 +101,11 @@ class AECGame(AECEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> None:
-        """Begin an episode and its first round in which somebody participates."""
-        self.vector.reset(seed=seed)
+        """Begin an episode and its first round in which somebody participates.
+
+        `options` as in `VectorGame.reset`.
+        """
+        self.vector.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         self.infos = {a: {} for a in self.agents}
         self.agent_selection = self.agents[0]
@@ -165,7 +185,7 @@ class AECGame(AECEnv):
         self._paid = True
         if b.terminated[0] or b.truncated[0]:
             self._end_episode()
-        elif not all(self._alive.tolist()):
+        elif not (self.dead_stay or all(self._alive.tolist())):
             self._bury_the_dead()
 
     def _begin_round(self) -> None:
@@ -175,11 +195,16 @@ class AECGame(AECEnv):
         if not self._queue:
             return
         self.agent_selection = self._queue[-1]
-        shared = {"participation": self._participation.copy(), **shared_info(self.vector)}
+        self._tell(self._participation.copy())
+
+    def _tell(self, participation: np.ndarray) -> None:
+        """Set the infos: what a simulator itself tells an agent, what all share, and the agent's own mask."""
+        shared = {"participation": participation, **shared_info(self.vector)}
+        own = self.vector.own_infos()
+        self.infos = {a: {**own[a], **shared} if a in own else dict(shared) for a in self.agents}
         if self._discrete and not self.mask_in_observation:
-            self.infos = {a: {**shared, "action_mask": self._masks[a].copy()} for a in self.agents}
-        else:
-            self.infos = {a: dict(shared) for a in self.agents}
+            for agent, info in self.infos.items():
+                info["action_mask"] = self._masks[agent].copy()
 
     def _bury_the_dead(self) -> None:
         """Agents that died take their last, empty turn before anybody acts."""
@@ -190,15 +215,10 @@ class AECGame(AECEnv):
 
     def _end_episode(self) -> None:
         terminated = bool(self.vector.buffers.terminated[0])
-        alive = self._alive.tolist()
-        self.terminations = {a: terminated or not alive[self._index[a]] for a in self.agents}
+        stay = [self.dead_stay or alive for alive in self._alive.tolist()]
+        self.terminations = {a: terminated or not stay[self._index[a]] for a in self.agents}
         self.truncations = dict.fromkeys(self.agents, not terminated)
-        nobody = np.zeros_like(self._participation)
-        outcome = {"participation": nobody, **shared_info(self.vector)}
-        self.infos = {a: dict(outcome) for a in self.agents}
-        if self._discrete and not self.mask_in_observation:
-            for agent, info in self.infos.items():
-                info["action_mask"] = self._masks[agent].copy()
+        self._tell(np.zeros_like(self._participation))
         self._queue = []
         self.agent_selection = self.agents[0]
 

@@ -60,7 +60,8 @@ def make(
     render_mode: str | None = None,
     max_rounds: int | None = None,
     null_action: str = "null",
-    action_mask: str = "info",
+    action_mask: Literal["info", "observation"] = "info",
+    dead: Literal["leave", "stay"] = "leave",
     fixed_horizon: bool = False,
     **arguments,
 ):
@@ -74,6 +75,8 @@ def make(
         max_rounds: time limit; None: the game's own.
         null_action: "null", or "as_action" for φ as one more discrete action.
         action_mask: "info", or "observation" for dict observations.
+        dead: "leave": agents that die leave `agents`; "stay": they stay, without acting, until the episode
+            ends for all, for learning libraries that know no deaths.
         fixed_horizon: let an ended game idle in an absorbing state until the time limit.
         **arguments: the game's own, see `python -m mail_envs info ID`.
     """
@@ -93,7 +96,7 @@ def make(
         autoreset=False,
         **arguments,
     )
-    return views[api](vector, render_mode=render_mode, action_mask=action_mask)
+    return views[api](vector, render_mode=render_mode, action_mask=action_mask, dead=dead)
 
 
 def make_vec(

@@ -9,7 +9,14 @@ import gymnasium
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from mail_envs.single import check_render_mode, mask_in_observation, observation_space, shared_info
+from mail_envs.single import (
+    Dead,
+    check_render_mode,
+    dead_stay,
+    mask_in_observation,
+    observation_space,
+    shared_info,
+)
 from mail_envs.vector import VectorGame
 
 
@@ -20,11 +27,21 @@ class ParallelGame(ParallelEnv):
     are ignored, and may be left out. `infos[agent]["participates"]` tells who will act next; it and
     `round`, `participation`, `action_mask` (discrete games), `illegal_actions`, `worker_restarted` (the
     episode was cut short because the simulator's worker process died) come with every observation, and
-    so do the game's metrics as they stand, 0 at the beginning.
+    so do the game's metrics as they stand, 0 at the beginning, and what a simulator itself tells the agent
+    under other names.
+
+    An agent that dies has terminated and leaves `agents`. With `dead="stay"`, for clients that know no
+    deaths, it stays until the episode ends for all: it does not participate, is paid 0, observes what the
+    game shows the dead, and its mask is the game's own (in StarCraft zeros, and the no-op alone).
     """
 
     def __init__(
-        self, vector: VectorGame, *, render_mode: str | None = None, action_mask: str = "info"
+        self,
+        vector: VectorGame,
+        *,
+        render_mode: str | None = None,
+        action_mask: str = "info",
+        dead: Dead = "leave",
     ):
         self.vector = vector
         self.render_mode = check_render_mode(render_mode)
@@ -36,6 +53,7 @@ class ParallelGame(ParallelEnv):
         }
         self.possible_agents = list(vector.agents)
         self.mask_in_observation = mask_in_observation(vector, action_mask)
+        self.dead_stay = dead_stay(dead)
         self.observation_spaces = {
             a: observation_space(vector, a, self.mask_in_observation) for a in self.possible_agents
         }
@@ -57,8 +75,8 @@ class ParallelGame(ParallelEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None):
-        """Begin an episode; observations and infos of all agents."""
-        self.vector.reset(seed=seed)
+        """Begin an episode; observations and infos of all agents. `options` as in `VectorGame.reset`."""
+        self.vector.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos()
 
@@ -94,13 +112,16 @@ class ParallelGame(ParallelEnv):
         acting = self.agents
         over = bool(b.terminated[0] or b.truncated[0])
         rewards = {a: float(b.rewards[0, self._index[a]]) for a in acting}
-        terminations = {a: bool(b.terminated[0] or not b.alive[0, self._index[a]]) for a in acting}
+        terminations = {a: bool(b.terminated[0] or self._left(a)) for a in acting}
         truncations = dict.fromkeys(acting, bool(b.truncated[0]))
         observations, infos = self._observations(), self._infos()
         self.agents = [] if over else [a for a in acting if not terminations[a]]
         if self.render_mode == "human":
             self.render()
         return observations, rewards, terminations, truncations, infos
+
+    def _left(self, agent: str) -> bool:
+        return not (self.dead_stay or self.vector.buffers.alive[0, self._index[agent]])
 
     def _observations(self) -> dict[str, Any]:
         b, dims = self.vector.buffers, self.vector.observation_dims
@@ -117,9 +138,11 @@ class ParallelGame(ParallelEnv):
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         b, infos, shared = self.vector.buffers, {}, shared_info(self.vector)
+        own = self.vector.own_infos()
         for agent in self.agents:
             i = self._index[agent]
             infos[agent] = {
+                **own.get(agent, {}),
                 "participates": bool(b.participation[0, i]),
                 "participation": b.participation[0].copy(),
                 **shared,

@@ -32,7 +32,12 @@ class SimulatorGame(MarkovGame):
     """One copy of a simulator. A game's file implements these methods and the attributes of `MarkovGame`.
 
     Every other copy is made by the class with the same arguments, unless the game says otherwise: `factory`.
+
+    Additional attributes:
+        options: what `reset(options=...)` of the view was given, for `reset` to read.
     """
+
+    options: dict[str, Any] | None = None
 
     def __new__(cls, *arguments: Any, **named: Any):
         game = super().__new__(cls)
@@ -81,6 +86,10 @@ class SimulatorGame(MarkovGame):
     def picture(self) -> np.ndarray:
         """The simulator's own image, uint8 (H, W, 3)."""
         raise NotImplementedError(f"{type(self).__name__} has no pictures")
+
+    def infos(self) -> dict[str, dict[str, Any]]:
+        """What the simulator itself tells agents, by name, after the last `reset` or `step`."""
+        return {}
 
     def batch(self, num_envs: int) -> Callable[[Buffers], Any] | None:
         """Where the simulator has a batched interface: makes something like `Copies` from the buffers."""
@@ -308,6 +317,21 @@ class SimulatorLaunches:
         """
         b = self.buffers
         return self.copies.replay((b.world["outcome"] != LOST) | (b.clock["rounds"] == 0))
+
+    def take_options(self, options: dict[str, Any] | None) -> None:
+        """Hand `reset(options=...)` on. ValueError where the simulators are not in this process."""
+        if isinstance(self.copies, Copies):
+            for game in self.copies.games:
+                game.options = options
+        elif options is not None:
+            raise ValueError(
+                f"reset(options={options!r}) reaches simulators in this process only: make the environment "
+                "with num_workers=0, replayable=True"
+            )
+
+    def infos(self) -> dict[str, dict[str, Any]]:
+        """What the simulator of copy 0 tells its agents; {} of simulators that are not in this process."""
+        return self.copies.games[0].infos() if isinstance(self.copies, Copies) else {}
 
     def picture(self, e: int) -> np.ndarray:
         """Copy e's image, uint8 (H, W, 3)."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
 
 from mail_envs.vector import VectorGame
+
+Dead = Literal["leave", "stay"]
+
+
+def dead_stay(dead: Dead) -> bool:
+    """Whether agents that die stay in `agents` until the episode ends."""
+    if dead not in get_args(Dead):
+        raise ValueError(f"dead={dead!r} is not one of 'leave', 'stay'")
+    return dead == "stay"
 
 
 def check_render_mode(render_mode: str | None) -> str | None:

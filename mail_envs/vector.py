@@ -96,6 +96,7 @@ class VectorGame:
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
         self._array, self._started, self._steps = array, False, 0
+        self._options: dict[str, Any] | None = None
         self._how = {
             "device": device,
             "num_threads": num_threads,
@@ -140,6 +141,7 @@ class VectorGame:
             if game.null_problem and not (nobody_absent and self.null_action == "null"):
                 raise ValueError(game.null_problem)
             self._open_simulators(autoreset, num_workers, worker_timeout, replayable)
+            self.launches.take_options(self._options)
         self._make_participation()
         self._on_cpu = self._device.name == "cpu"
         self._errors = self.buffers.errors
@@ -310,11 +312,18 @@ class VectorGame:
         self.clock = b.clock
         self.metrics = info["metrics"]
 
-    def reset(self, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every environment; environment e gets seed + e.
 
         Without a seed: fresh ones the first time, afterwards those that follow from the last episodes'.
+        `options` go to simulators in this process, until the next call; our own games have none and ignore
+        them. ValueError: simulators in other processes cannot be given options.
         """
+        if not isinstance(self.game, KernelGame):
+            self.launches.take_options(options)
+            self._options = options
         if seed is None and self._started:
             seeds = following_seeds(np.asarray(self._host("seed")))
         else:
@@ -341,6 +350,10 @@ class VectorGame:
         if self._device.get(b.errors)[INVALID_PROBABILITY]:
             self._raise_invalid_probability()
         return self._out[0], dict(self._info)
+
+    def own_infos(self) -> dict[str, dict[str, Any]]:
+        """What a simulator in this process itself tells the agents of environment 0, by name."""
+        return {} if isinstance(self.game, KernelGame) else self.launches.infos()
 
     def step(self, actions) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Play one round in every environment.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from pettingzoo.test import api_test, parallel_api_test, seed_test
@@ -93,6 +95,53 @@ def test_the_dead_leave_the_parallel_view():
     assert env.agents == ["fighter_0", "fighter_2"]
     for part in env.step({"fighter_0": 0, "fighter_2": 0}):
         assert list(part) == env.agents
+
+
+def test_the_dead_may_stay_in_the_parallel_view():
+    env = duel(partial(ParallelGame, dead="stay"), endless=True, max_rounds=4)
+    env.reset(seed=0)
+    everybody = list(env.agents)
+    env.vector.buffers.world["lives"][0] = [3, 1, 3]
+    actions = {"fighter_0": HIT, "fighter_1": 0, "fighter_2": 0}
+    for t in range(4):
+        _, rewards, terminations, truncations, infos = env.step(actions)
+        assert list(terminations.values()) == [False] * 3
+        assert list(truncations.values()) == [t == 3] * 3
+        assert infos["fighter_1"]["participates"] is False and rewards["fighter_1"] == 0
+        assert env.agents == (everybody if t < 3 else [])
+
+
+def test_the_dead_may_stay_in_the_aec_view_without_turns():
+    env = duel(partial(AECGame, dead="stay"), endless=True, max_rounds=3)
+    env.reset(seed=0)
+    env.vector.buffers.world["lives"][0] = [3, 1, 3]
+    for action in (HIT, 0, 0):
+        env.step(action)
+    turns = []
+    for agent in env.agent_iter():
+        ended = env.terminations[agent] or env.truncations[agent]
+        turns.append((agent, ended))
+        assert env.terminations.get("fighter_1", False) is False
+        env.step(None if ended else 0)
+    living = ["fighter_0", "fighter_2"] * 2
+    assert turns == [(a, False) for a in living] + [(f"fighter_{i}", True) for i in range(3)]
+
+
+@pytest.mark.parametrize("view", [AECGame, ParallelGame])
+def test_the_dead_that_stay_pass_pettingzoos_tests(view):
+    def make():
+        return duel(partial(view, dead="stay"), player_function=mail_envs.Stochastic(0.7))
+
+    if view is AECGame:
+        api_test(make(), num_cycles=100)
+        seed_test(make, 50)
+    else:
+        parallel_api_test(make(), num_cycles=100)
+
+
+def test_what_the_dead_may_do_is_named():
+    with pytest.raises(ValueError, match="dead='vanish' is not one of 'leave', 'stay'"):
+        mail_envs.make("smac_3m", dead="vanish")
 
 
 def test_several_deaths_in_a_round_are_buried_one_after_the_other():

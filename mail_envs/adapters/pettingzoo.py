@@ -38,6 +38,11 @@ agents), at most 20,000, otherwise 1,000 rounds. A longer one than the environme
 `env_args={"max_cycles": ...}`, too.
 
 **Seeds.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator accepts.
+`reset(options=...)` of our views hands `options` on, for that episode.
+
+**Infos.** What the environment tells an agent is in `infos[agent]` of the AEC and parallel views, beside our own
+entries, which win where names are equal (`round`, `participation`, `participates`, `illegal_actions`, `action_mask`).
+Vectors have arrays only: there the environment's infos, and `options`, are not to be had.
 
 At construction the environment is reset once, to see whether it has masks and a state.
 """
@@ -113,7 +118,7 @@ class PettingZooGame(SimulatorGame):
         self._native_null, problem = null_actions(self._module(), native, noop)
         self.null_problem = None if self.has_turns else problem
         masked = any(o.masked for o in self._observations)
-        masked |= any("action_mask" in play.infos.get(a, {}) for a in self._ids)
+        masked |= any("action_mask" in (play.infos.get(a) or {}) for a in self._ids)
         self.has_action_mask = masked and isinstance(self._actions[0], Choice)
         self.max_rounds = time_limit(play.env, len(self._ids) if self.has_turns else 1)
 
@@ -134,8 +139,12 @@ class PettingZooGame(SimulatorGame):
         self.state_space = gymnasium.spaces.Box(-np.inf, np.inf, (length,), np.float32)
 
     def reset(self, seed: int) -> None:
-        self._play.reset(seed % SEEDS)
+        self._play.reset(seed % SEEDS, self.options)
         self._alive = set(self._play.env.agents)
+
+    def infos(self):
+        present = ((a, self._play.infos.get(a)) for a in self._ids)
+        return {str(a): dict(info) for a, info in present if info}
 
     def step(self, actions, acts, rewards, metrics):
         acting = self._play.acting()
@@ -149,8 +158,18 @@ class PettingZooGame(SimulatorGame):
         paid, terminated, truncated = self._play.step(chosen)
         for agent, reward in paid.items():
             if agent in self._index:
-                rewards[self._index[agent]] = reward
+                rewards[self._index[agent]] = self._number(agent, reward)
         return self._end_of_round(terminated, truncated)
+
+    def _number(self, agent: Any, reward: Any) -> float:
+        """A reward, which some environments give as an array of one."""
+        try:
+            return float(np.asarray(reward).item())
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{self.metadata['environment']} pays {agent} {reward!r}; a reward is one number, or an array "
+                "with one"
+            ) from None
 
     def _native_action(self, agent: Any, actions: np.ndarray, acts: np.ndarray) -> Any:
         """What the environment receives from an agent."""
@@ -186,11 +205,21 @@ class PettingZooGame(SimulatorGame):
             if seen is None:
                 observations[i] = 0
             else:
-                self._observations[i].write(seen, observations[i])
+                self._see(i, seen, observations[i])
             if self.has_action_mask:
                 mask = self._mask(i)
                 action_mask[i, : mask.size] = mask
         self._write_state(observations, state)
+
+    def _see(self, i: int, seen: Any, row: np.ndarray) -> None:
+        try:
+            self._observations[i].write(seen, row)
+        except (KeyError, TypeError, ValueError) as error:
+            space = self._play.env.observation_space(self._ids[i])
+            raise ValueError(
+                f"{self.agents[i]} of {self.metadata['environment']} observes something outside of its space "
+                f"{space}: {type(error).__name__}: {error}"
+            ) from error
 
     def _mask(self, i: int) -> np.ndarray:
         """Agent i's mask int8 (n,): all ones without one, or when the agent has left."""
@@ -200,7 +229,7 @@ class PettingZooGame(SimulatorGame):
             if self._observations[i].masked:
                 mask = self._play.observations.get(agent, {}).get("action_mask")
             if mask is None:
-                mask = self._play.infos.get(agent, {}).get("action_mask")
+                mask = (self._play.infos.get(agent) or {}).get("action_mask")
         return np.ones(choice.space.n, np.int8) if mask is None else choice.read_mask(mask)
 
     def _write_state(self, observations: np.ndarray, state: np.ndarray) -> None:
@@ -246,8 +275,8 @@ class Rounds:
     def __init__(self, env: Any):
         self.env: Any = aec_to_parallel(env) if isinstance(env, AECEnv) else env
 
-    def reset(self, seed: int) -> None:
-        self.observations, self.infos = self.env.reset(seed=seed)
+    def reset(self, seed: int, options: dict | None = None) -> None:
+        self.observations, self.infos = self.env.reset(seed=seed, **given(options))
 
     def acting(self) -> list[Any]:
         return list(self.env.agents)
@@ -264,8 +293,8 @@ class Turns:
     def __init__(self, env: Any):
         self.env: Any = env
 
-    def reset(self, seed: int) -> None:
-        self.env.reset(seed=seed)
+    def reset(self, seed: int, options: dict | None = None) -> None:
+        self.env.reset(seed=seed, **given(options))
         self._look()
 
     def acting(self) -> list[Any]:
@@ -284,7 +313,7 @@ class Turns:
         """What everybody sees, those who are leaving included."""
         env = self.env
         self.observations = {a: env.observe(a) for a in env.agents}
-        self.infos = {a: env.infos.get(a, {}) for a in env.agents}
+        self.infos = {a: env.infos.get(a) or {} for a in env.agents}
 
     def _bury_the_dead(self) -> None:
         """Agents that have left take their last, empty turns."""
@@ -293,6 +322,11 @@ class Turns:
             env.terminations[env.agent_selection] or env.truncations[env.agent_selection]
         ):
             env.step(None)
+
+
+def given(options: dict | None) -> dict[str, Any]:
+    """Keywords of `reset`: some environments know no options."""
+    return {} if options is None else {"options": options}
 
 
 def is_parallelizable(env: Any) -> bool:

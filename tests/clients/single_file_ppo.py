@@ -1,7 +1,8 @@
 """PPO as a single-file learner has it: B players in parallel, one policy, everything in one loop.
 
 The players come from SuperSuit or straight from `make_vec`. The one line that asynchronous games ask for: rows
-of players that do not act are left out of the loss, while their values run through all rounds.
+of players that do not act are left out of the loss, while their values run through all rounds. An episode that the
+time limit cuts short is not over: its last round bootstraps from the value of the final observation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ class Seen(NamedTuple):
     observations: np.ndarray  # float32 (B, D)
     acts: np.ndarray  # bool (B,)
     rewards: np.ndarray  # float32 (B,)
-    done: np.ndarray  # bool (B,)
+    terminated: np.ndarray  # bool (B,)
+    truncated: np.ndarray  # bool (B,)
+    final: (
+        np.ndarray
+    )  # float32 (B, D), the ended episode's last observation; zeros where none has ended
 
 
 class GymnasiumPlayers:
@@ -40,11 +45,16 @@ class GymnasiumPlayers:
     def reset(self, seed: int) -> Seen:
         observations, infos = self.envs.reset(seed=seed)
         nothing = np.zeros(self.num_players, np.float32)
-        return Seen(observations, self._acts(infos), nothing, nothing > 0)
+        nowhere = nothing > 0
+        return Seen(
+            observations, self._acts(infos), nothing, nowhere, nowhere, np.zeros_like(observations)
+        )
 
     def step(self, actions: np.ndarray) -> Seen:
         observations, rewards, terminated, truncated, infos = self.envs.step(actions)
-        return Seen(observations, self._acts(infos), rewards, (terminated | truncated) > 0)
+        nothing = np.zeros_like(observations[0])
+        final = np.stack([info.get("terminal_observation", nothing) for info in infos])
+        return Seen(observations, self._acts(infos), rewards, terminated > 0, truncated > 0, final)
 
     def _acts(self, infos: list[dict]) -> np.ndarray:
         return np.array([info["participates"] for info in infos])
@@ -60,18 +70,25 @@ class VectorPlayers:
 
     def reset(self, seed: int) -> Seen:
         observations, info = self.vector.reset(seed=seed)
-        nothing = np.zeros(self.num_players, np.float32)
-        return self._seen(observations, info, nothing, nothing > 0)
+        nothing = np.zeros((self.vector.num_envs, self.vector.num_agents), np.float32)
+        nowhere = nothing[:, 0] > 0
+        return self._seen(observations, nothing, nowhere, nowhere, info)
 
     def step(self, actions: np.ndarray) -> Seen:
-        actions = actions.reshape(self.vector.num_envs, -1)
-        observations, rewards, terminated, truncated, info = self.vector.step(actions)
-        done = np.repeat(terminated | truncated, self.vector.num_agents)
-        return self._seen(observations, info, rewards.reshape(-1).copy(), done)
+        return self._seen(*self.vector.step(actions.reshape(self.vector.num_envs, -1)))
 
-    def _seen(self, observations, info, rewards, done) -> Seen:
-        flat = observations.reshape(self.num_players, -1).copy()
-        return Seen(flat, info["participation"].reshape(-1) > 0, rewards, done)
+    def _seen(self, observations, rewards, terminated, truncated, info) -> Seen:
+        """An environment's arrays, a row per player; the next step overwrites them, so they are copied."""
+        done = np.repeat(terminated | truncated, self.vector.num_agents)
+        final = info["final_observation"].reshape(self.num_players, -1) * done[:, None]
+        return Seen(
+            observations.reshape(self.num_players, -1).copy(),
+            info["participation"].reshape(-1) > 0,
+            rewards.reshape(-1).copy(),
+            np.repeat(terminated, self.vector.num_agents),
+            np.repeat(truncated, self.vector.num_agents),
+            final,
+        )
 
 
 class Agent(nn.Module):
@@ -122,31 +139,39 @@ def rollout(players, agent, seen: Seen, running: np.ndarray, returns: list[float
             actions = policy.sample()
         acts = torch.from_numpy(seen.acts)
         seen = players.step(actions.numpy())
-        paid, done = (torch.from_numpy(np.asarray(x)) for x in (seen.rewards, seen.done))
-        rows.append((observations, actions, policy.log_prob(actions), values, acts, paid, done))
+        paid, terminated, truncated, final = (torch.from_numpy(np.asarray(x)) for x in seen[2:])
+        with torch.no_grad():
+            beyond = agent.critic(final.float())[..., 0] * (truncated & ~terminated)
+        done = terminated | truncated
+        rows.append(
+            (observations, actions, policy.log_prob(actions), values, acts, paid, done, beyond)
+        )
         running += seen.rewards
-        returns += running[seen.done].tolist()
-        running[seen.done] = 0
+        returns += running[done.numpy()].tolist()
+        running[done.numpy()] = 0
     return [torch.stack(column) for column in zip(*rows, strict=True)], seen
 
 
 def estimate_advantages(rows, agent, seen: Seen) -> Tensor:
-    """Generalized advantage estimates through all rounds, (T, B)."""
-    _, _, _, values, _, rewards, done = rows
+    """Generalized advantage estimates through all rounds, (T, B).
+
+    After an end the next row is another episode's. What counts there is `beyond`, the value of the final
+    observation of an episode that was cut short, 0 of one that has terminated.
+    """
+    _, _, _, values, _, rewards, done, beyond = rows
     with torch.no_grad():
         following = agent(torch.from_numpy(np.asarray(seen.observations, np.float32)))[1]
     advantages, last = torch.zeros_like(values), torch.zeros_like(following)
     for t in reversed(range(ROUNDS)):
-        goes_on = 1.0 - done[t].float()
-        last = (
-            rewards[t] + GAMMA * following * goes_on - values[t] + GAMMA * LAMBDA * goes_on * last
-        )
+        following = torch.where(done[t], beyond[t], following)
+        last = last.masked_fill(done[t], 0.0)
+        last = rewards[t] + GAMMA * following - values[t] + GAMMA * LAMBDA * last
         advantages[t], following = last, values[t]
     return advantages
 
 
 def update(agent, optimizer, rows, advantages: Tensor) -> float:
-    observations, actions, old, values, acts, _, _ = rows
+    observations, actions, old, values, acts, *_ = rows
     targets = advantages + values
     here = acts.bool()  # players that do not act chose nothing: their rows teach nothing
     columns = [x[here] for x in (observations, actions, old, advantages, targets)]

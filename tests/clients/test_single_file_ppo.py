@@ -4,12 +4,59 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from single_file_ppo import GymnasiumPlayers, VectorPlayers, train
+import torch
+from single_file_ppo import (
+    GAMMA,
+    Agent,
+    GymnasiumPlayers,
+    Seen,
+    VectorPlayers,
+    estimate_advantages,
+    rollout,
+    train,
+)
 from three_games import ASYNCHRONOUS, GAMES, KERNEL, SIMULATOR, client, make
 
 import mail_envs
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Endless:
+    """One player that is paid 1 in every round, for ever; episodes are cut after ten rounds, or end then."""
+
+    num_players, num_observations, num_actions = 1, 1, 2
+
+    def __init__(self, ends: bool):
+        self.ends, self.round = ends, 0
+
+    def reset(self, seed: int) -> Seen:
+        return self.seen(False, 0.0)
+
+    def step(self, actions: np.ndarray) -> Seen:
+        self.round += 1
+        return self.seen(self.round % 10 == 0, 1.0)
+
+    def seen(self, over: bool, reward: float) -> Seen:
+        over, same = np.array([over]), np.ones((1, 1), np.float32)
+        cut, paid = over & (not self.ends), np.array([reward], np.float32)
+        return Seen(same, np.array([True]), paid, over & self.ends, cut, same * over[:, None])
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_time_limit_is_no_end(ends):
+    """A critic that knows the value of going on for ever, 1 / (1 - gamma), is right where the limit cuts."""
+    agent = Agent(1, 2)
+    with torch.no_grad():
+        agent.critic[-1].weight.zero_()
+        agent.critic[-1].bias.fill_(1 / (1 - GAMMA))
+    players = Endless(ends)
+    rows, seen = rollout(players, agent, players.reset(0), np.zeros(1), [])
+    advantages = estimate_advantages(rows, agent, seen)
+    if ends:  # nothing comes after the tenth round
+        assert advantages[9] == pytest.approx(1 - 1 / (1 - GAMMA), abs=1e-3)
+    else:
+        assert advantages.abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("id", [KERNEL, ASYNCHRONOUS])
