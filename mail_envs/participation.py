@@ -6,6 +6,7 @@ in action set m where u falls into the m-th of the intervals that its probabilit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,100 +44,97 @@ class Participation:
         as_action: bool,
         has_action_mask: bool,
     ):
-        num_envs, num_agents = buffers.participation.shape
-        num_actions = max(action_dims)
-        player.check(num_agents, action_dims, discrete)
-        self.player, self.buffers = player, buffers
-        self.past_actions: Any = None
-        self.history: Any = None
-        self._remember = None
-        clock, alive, participation = buffers.clock, buffers.alive, buffers.participation
-
-        has_turns = buffers.turns.shape[1] > 0
-        if has_turns != player.needs_turns:
-            raise ValueError(
-                f"this game has its own order of turns, which {player!r} cannot replace: use OwnOrder()"
-                if has_turns
-                else "OwnOrder() is for games that say whose turn it is; this one does not"
-            )
-        table = player.table(num_agents)
-        if has_turns:
-            kernel = launch(draw_from_turns, "turns, alive, participation", device.name)
-            self._draw = device.bind(kernel, buffers.turns, alive, participation)
-        elif table is not None:
-            row = np.array([table[1], player.shared_coin], np.int32)
-            kernel = launch(draw_from_table, "table, row, clock, alive, participation", device.name)
-            self._draw = device.bind(
-                kernel, device.put(table[0]), device.put(row), clock, alive, participation
-            )
-        else:
-            if device.name == "cuda" and not player.compiled:
-                raise ValueError(
-                    f"{player!r} is a plain Python function; device='cuda' needs one "
-                    "that is compiled with numba"
-                )
-            self.history = device.zeros((num_envs, max_rounds + 1, num_agents), np.uint8)
-            rounds = max_rounds if player.needs_state else 1
-            shape = (num_envs, rounds, num_agents) + (() if discrete else (num_actions,))
-            self.past_actions = device.zeros(shape, np.int32 if discrete else np.float32)
-            if player.needs_state:
-                kernel = launch(
-                    remember,
-                    "clock, actions, participation, alive, action_mask, past_actions",
-                    device.name,
-                )
-                self._remember = device.bind(
-                    kernel,
-                    clock,
-                    buffers.actions,
-                    participation,
-                    alive,
-                    buffers.action_mask,
-                    self.past_actions,
-                )
-            if player.compiled:
-                sets = device.put(np.array([player.num_sets], np.int32))
-                self._draw = device.bind(
-                    compiled_draw(player, device.name),
-                    sets,
-                    clock,
-                    buffers.state,
-                    alive,
-                    self.past_actions,
-                    participation,
-                    self.history,
-                    buffers.errors,
-                )
-            else:
-                arguments = "probabilities, clock, alive, participation, history"
-                self._draw_given = launch(draw_from_probabilities, arguments, device.name)
-                self._draw = self._draw_in_python
-
+        player.check(buffers.participation.shape[1], action_dims, discrete)
+        check_turns(player, has_turns=buffers.turns.shape[1] > 0)
+        self.player, self.buffers, self._device = player, buffers, device
+        self.history: Any = None  # uint8 (E, T + 1, N)
+        self.past_actions: Any = None  # int32 (E, T, N) or float32 (E, T, N, A)
+        if self._looks_back():
+            self._make_histories(max_rounds, 0 if discrete else max(action_dims))
+        self._draw = self._choose_draw()
+        self._remember = self._bind_remember() if player.needs_state else None
         self._restrict = self._zero_components = None
         narrows = isinstance(player, ActionSets)
         if discrete and (narrows or as_action or has_action_mask):
-            members = (
-                player.membership(num_actions) if narrows else np.ones((1, num_actions), np.int8)
-            )
-            kernel = launch(
-                restrict_masks,
-                "members, own, flags, alive, participation, action_mask",
-                device.name,
-            )
-            self._restrict = device.bind(
-                kernel,
-                device.put(members),
-                device.put(np.array(action_dims, np.int32)),
-                device.put(np.array([has_action_mask, as_action], np.int32)),
-                alive,
-                participation,
-                buffers.action_mask,
-            )
+            self._restrict = self._bind_restrict(action_dims, has_action_mask, as_action)
         elif narrows:
-            kernel = launch(restrict_components, "members, participation, actions", device.name)
-            self._zero_components = device.bind(
-                kernel, device.put(player.membership(num_actions)), participation, buffers.actions
+            self._zero_components = self._bind_zero_components(max(action_dims))
+
+    def _looks_back(self) -> bool:
+        """Whether probabilities depend on more than the round."""
+        turns = self.buffers.turns.shape[1] > 0
+        return not turns and self.player.table(self.buffers.participation.shape[1]) is None
+
+    def _make_histories(self, max_rounds: int, num_components: int) -> None:
+        """Room for the participation vectors so far and, where they matter, for the actions."""
+        num_envs, num_agents = self.buffers.participation.shape
+        rounds = max_rounds if self.player.needs_state else 1
+        components = (num_components,) if num_components else ()
+        self.history = self._device.zeros((num_envs, max_rounds + 1, num_agents), np.uint8)
+        self.past_actions = self._device.zeros(
+            (num_envs, rounds, num_agents, *components), np.float32 if components else np.int32
+        )
+
+    def _bind(self, function: Any, **arrays: Any) -> Callable[[], None]:
+        """A launch of `function`, whose arguments after the environment are `arrays`."""
+        kernel = launch(function, ", ".join(arrays), self._device.name)
+        return self._device.bind(kernel, *arrays.values())
+
+    def _choose_draw(self) -> Callable[[], None]:
+        """What draws the next participation vectors."""
+        player, device, b = self.player, self._device, self.buffers
+        if player.needs_turns:
+            return self._bind(
+                draw_from_turns, turns=b.turns, alive=b.alive, participation=b.participation
             )
+        table = player.table(b.participation.shape[1])
+        if table is not None:
+            row = np.array([table[1], player.shared_coin], np.int32)
+            return self._bind(
+                draw_from_table, table=device.put(table[0]), row=device.put(row), clock=b.clock,
+                alive=b.alive, participation=b.participation,
+            )  # fmt: skip
+        if player.compiled:
+            sets = device.put(np.array([player.num_sets], np.int32))
+            return device.bind(
+                compiled_draw(player, device.name), sets, b.clock, b.state, b.alive, self.past_actions,
+                b.participation, self.history, b.errors,
+            )  # fmt: skip
+        if device.name == "cuda":
+            raise ValueError(
+                f"{player!r} is a plain Python function; device='cuda' needs one "
+                "that is compiled with numba"
+            )
+        arguments = "probabilities, clock, alive, participation, history"
+        self._draw_given = launch(draw_from_probabilities, arguments, device.name)
+        return self._draw_in_python
+
+    def _bind_remember(self) -> Callable[[], None]:
+        b = self.buffers
+        return self._bind(
+            remember, clock=b.clock, actions=b.actions, participation=b.participation, alive=b.alive,
+            action_mask=b.action_mask, past_actions=self.past_actions,
+        )  # fmt: skip
+
+    def _bind_restrict(
+        self, action_dims: list[int], has_action_mask: bool, as_action: bool
+    ) -> Callable[[], None]:
+        put, b, num_actions = self._device.put, self.buffers, max(action_dims)
+        members = np.ones((1, num_actions), np.int8)
+        if isinstance(self.player, ActionSets):
+            members = self.player.membership(num_actions)
+        return self._bind(
+            restrict_masks, members=put(members), own=put(np.array(action_dims, np.int32)),
+            flags=put(np.array([has_action_mask, as_action], np.int32)), alive=b.alive,
+            participation=b.participation, action_mask=b.action_mask,
+        )  # fmt: skip
+
+    def _bind_zero_components(self, num_components: int) -> Callable[[], None]:
+        b = self.buffers
+        members = self._device.put(self.player.membership(num_components))
+        return self._bind(
+            restrict_components, members=members, participation=b.participation, actions=b.actions
+        )
 
     def before_step(self) -> None:
         """Note the actions of the round that is about to be played."""
@@ -159,6 +157,16 @@ class Participation:
             self.player, rounds, b.state, self.past_actions, self.history, b.participation.shape
         )
         self._draw_given(probabilities, b.clock, b.alive, b.participation, self.history)
+
+
+def check_turns(player: PlayerFunction, has_turns: bool) -> None:
+    """ValueError for a player function other than `OwnOrder` where the game has turns, and the reverse."""
+    if has_turns and not player.needs_turns:
+        raise ValueError(
+            f"this game has its own order of turns, which {player!r} cannot replace: use OwnOrder()"
+        )
+    if player.needs_turns and not has_turns:
+        raise ValueError("OwnOrder() is for games that say whose turn it is; this one does not")
 
 
 @device_function
@@ -198,8 +206,10 @@ def remember(e, clock, actions, participation, alive, action_mask, past_actions)
 def restrict_masks(e, members, own, flags, alive, participation, action_mask):
     """Narrow masks to the action set. Agents that wait may send anything, or only φ.
 
-    What the game wrote for the dead stays, and for agents whose action set it leaves nothing of. `own`: (N,) numbers of actions without φ. `flags`: [whether
-    the game wrote a mask, whether φ is the last action].
+    What the game wrote for the dead stays, and for agents whose action set it leaves nothing of.
+
+    `own`: (N,) numbers of actions without φ. `flags`: [whether the game wrote a mask, whether φ is the last
+    action].
     """
     for i in range(participation.shape[1]):
         m = participation[e, i]
