@@ -13,6 +13,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from mail_envs.settings_text import (
 )
 
 DEPTH = 8  # of lists and dictionaries within an argument
-LARGEST = 2**63 - 1
+LARGEST = (
+    10_000  # whole number that a file may give: more agents, say, than anybody means are a trap
+)
+KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool, "None": type(None)}
 NULL_ACTIONS = ("null", "as_action")
 
 
@@ -166,12 +170,19 @@ def recorded_arguments(
         raise ValueError(f"{source}: the argument 'backend' cannot be {_short(backend)}")
     kind = _spec(id).load(backend)
     ours = inspect.signature(make_vec).parameters.keys() - {"arguments"}
-    known = inspect.signature(kind).parameters.keys() - ours | {"backend"}
+    parameters = inspect.signature(kind).parameters
+    known = parameters.keys() - ours | {"backend"}
     if id.startswith(PETTINGZOO):
         known -= {"env"}  # the id says which
-    for name in arguments:
+    for name, value in arguments.items():
         if name not in known:
             raise ValueError(f"{source}: {id} has no argument {_short(name)} that a file may give")
+        if name != "backend" and not _fits(value, parameters[name].annotation):
+            kind = parameters[name].annotation
+            raise ValueError(
+                f"{source}: the argument {name!r} cannot be {_short(value)}, it is "
+                f"{getattr(kind, '__name__', kind)}"
+            )
     return {**arguments, **named.arguments}
 
 
@@ -276,10 +287,12 @@ def _config(player: Any) -> Any:
 
 def _not_plain(value: Any, depth: int = DEPTH, code: bool = False) -> str:
     """What of a value is no plain JSON value, or "". Texts that name Python code are none, unless `code`."""
-    if value is None or isinstance(value, (bool, float)):
+    if value is None or isinstance(value, bool):
         return ""
-    if isinstance(value, int):
-        return "" if abs(value) <= LARGEST else f"a number of {value.bit_length()} bits"
+    if isinstance(value, (int, float)):
+        fits = abs(value) <= LARGEST if isinstance(value, int) else isfinite(value)
+        size = f"a number of {value.bit_length()} bits" if isinstance(value, int) else value
+        return "" if fits else f"{size}; if it is meant, give it by --set"
     if isinstance(value, str):
         names_code = not code and (":" in value or value.endswith(".py"))
         return (
@@ -295,6 +308,17 @@ def _not_plain(value: Any, depth: int = DEPTH, code: bool = False) -> str:
             return f"a dictionary with the key {_short(strange[0])}"
         value = list(value.values())
     return next(filter(None, (_not_plain(v, depth - 1, code) for v in value)), "")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of the type `int | None`, ...; True of all other types, which the game checks."""
+    names = str(getattr(annotation, "__name__", annotation)).split(" | ")
+    if not KINDS.keys() >= set(names):
+        return True
+    kinds = [KINDS[name] for name in names]
+    if isinstance(value, bool):
+        return bool in kinds
+    return any(isinstance(value, kind) for kind in kinds)
 
 
 def _short(value: Any) -> str:

@@ -72,7 +72,14 @@ WRONG_TYPES = [
     ({"id": ["coop_nav"]}, "id cannot be"),
     ({"arguments": [1]}, r"arguments cannot be \[1\]"),
     ({"arguments": "num_agents=3"}, "arguments cannot be 'num_agents=3'"),
-    ({"arguments": {"num_agents": 2**70}}, "a number of 71 bits"),
+    ({"arguments": {"num_agents": 2**70}}, "a number of 71 bits; if it is meant, give it by --set"),
+    ({"arguments": {"num_agents": -(10**9)}}, "a number of 30 bits"),
+    ({"arguments": {"num_agents": "3"}}, "'num_agents' cannot be '3', it is int"),
+    ({"arguments": {"num_agents": 2.5}}, "'num_agents' cannot be 2.5, it is int"),
+    ({"arguments": {"num_agents": True}}, "'num_agents' cannot be True, it is int"),
+    ({"arguments": {"num_agents": None}}, "'num_agents' cannot be None, it is int"),
+    ({"arguments": {"terminate_on_success": 1}}, "'terminate_on_success' cannot be 1, it is bool"),
+    ({"arguments": {"penalty": float("nan")}}, "cannot be nan"),
     ({"arguments": {"penalty": {"a": [[[[[[[[[]]]]]]]]]}}}, "nested more than 8 deep"),
     ({"arguments": {"penalty": {1: 2}}}, "a dictionary with the key 1"),
     ({"arguments": {"wings": 2}}, "coop_nav has no argument 'wings'"),
@@ -247,7 +254,7 @@ def test_only_regular_files_are_opened(tmp_path):
     with pytest.raises(OSError, match="expected a regular file, found a folder"):
         open_regular(tmp_path)
     with pytest.raises(OSError, match="found a device"):
-        open_regular("/dev/zero")
+        open_regular(os.devnull)
     with pytest.raises(OSError, match="loop"):
         open_regular(tmp_path / "loop")
     with pytest.raises(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""Mistakes of the user's: one line and one exit status, the same in all commands.
+"""User errors print one line and have one exit status, the same in all commands.
 
-With MAIL_ENVS_TRACEBACK=1 they come with a traceback; whatever else goes wrong always does.
+With MAIL_ENVS_TRACEBACK=1 the traceback follows; other errors always show it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable
 
 MISTAKE, INTERRUPTED = 2, 130
-MISTAKES = (ValueError, TypeError, OSError, ImportError, NotImplementedError)
+MISTAKES = (ValueError, TypeError, OSError, ImportError, NotImplementedError, MemoryError)
 
 
 class CommandError(ValueError):
-    """A mistake in what the user typed."""
+    """An error in what the user typed."""
 
 
 def exit_status(command: Callable[[], int | None]) -> int:
-    """Run a command; its own status, 2 after a mistake of the user's, 130 after Ctrl-C."""
+    """Run a command; its own status, 2 after a user error, 130 after Ctrl-C."""
     try:
         return int(command() or 0)
     except KeyboardInterrupt as stop:
@@ -33,5 +33,6 @@ def exit_status(command: Callable[[], int | None]) -> int:
         expected = line or isinstance(error, (*MISTAKES, RenderingError))
         if os.environ.get("MAIL_ENVS_TRACEBACK") or not expected:
             raise
-        print(f"error: {line or ' '.join(str(error).split())}", file=sys.stderr)
+        text = line or " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {text}", file=sys.stderr)
         return MISTAKE
