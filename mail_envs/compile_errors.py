@@ -12,7 +12,7 @@ from types import FrameType
 
 from numba.core.errors import NumbaError
 
-from mail_envs.kernels import cache_directory
+from mail_envs.launch_cache import cache_directory
 
 LENGTH = 300  # numba quotes whole types
 PREAMBLE = "Failed in "

@@ -4,7 +4,8 @@ A game writes three plain `@njit` functions about *one* environment (see `markov
 module writes the loop around them: serial, over threads, or one CUDA thread per environment. The loop is
 a small generated Python module which imports the game's functions by name, because that is the form
 numba's disk cache recognizes at the next start; closures over compiled functions are compiled anew every
-time. The module's name carries a hash of the sources it depends on, so an edited game is recompiled.
+time. The module's name carries a key of all that its machine code is made from (`code_keys`), so what is played
+follows from the sources as they are.
 
 Functions that no module can import (written in a notebook or in `__main__`) work too, without the disk
 cache.
@@ -12,19 +13,18 @@ cache.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
 import sys
-import tempfile
-from functools import cache, lru_cache
-from pathlib import Path
-from types import ModuleType
+from functools import lru_cache
+from types import CodeType, ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit
+
+from mail_envs.code_keys import code_key, forget_stale_code, python
+from mail_envs.launch_cache import cache_directory, import_generated
+
+DISK_CACHE = "cache=True, "  # in the options of launches
 
 # Kernels allocate nothing, so they do without numba's reference counting: it costs a factor of three.
 LAUNCH_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
@@ -259,7 +259,7 @@ def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: b
 
     `functions` holds the game's `reset_env`, `step_env` and `observe_env`.
     """
-    options = "cache=True, **LAUNCH_OPTIONS" + (", parallel=True" if threads else "")
+    options = f"{DISK_CACHE}**LAUNCH_OPTIONS" + (", parallel=True" if threads else "")
     source = _COMMON + (_CUDA if device == "cuda" else _CPU)
     return compile_module(
         source,
@@ -331,7 +331,7 @@ def launch(one, arguments: str, device: str, source: str = "", functions: dict |
         head + source + (_GRID if device == "cuda" else _LOOP),
         functions or {"one": one},
         name=f"{python(one).__name__}_{device}",
-        options="cache=True, **LAUNCH_OPTIONS",
+        options=f"{DISK_CACHE}**LAUNCH_OPTIONS",
         arguments=arguments,
     )
     return module.run
@@ -339,85 +339,38 @@ def launch(one, arguments: str, device: str, source: str = "", functions: dict |
 
 def compile_module(source: str, functions: dict, *, name: str, **fields) -> ModuleType:
     """Make a module of `source`, in which each function of `functions` is known by its key."""
-    sources = sorted(_source_files(functions.values()))
     importable = all(_is_importable(f) for f in functions.values())
-    imports = (
-        "\n".join(
-            f"from {python(f).__module__} import {python(f).__name__} as {key}"
-            for key, f in functions.items()
-        )
+    fields["name"] = name
+    fields["imports"] = "\n".join(
+        f"from {python(f).__module__} import {python(f).__name__} as {key}"
+        for key, f in functions.items()
         if importable
-        else ""
     )
-    if not importable:  # no disk cache can recognize these functions at the next start
-        fields["options"] = fields["options"].replace("cache=True", "cache=False")
-    for field, text in {"name": name, "imports": imports, **fields}.items():
+    for field, text in fields.items():
         source = source.replace("{" + field + "}", text)
-    if importable:
-        return _import_generated(name, source, tuple(sources))
     module = ModuleType(f"mail_envs_generated_{name}")
     module.__dict__.update(functions)
-    exec(compile(source, f"<launches of {name}>", "exec"), module.__dict__)  # our own text
-    return module
+    exec(_code_of(source.replace(DISK_CACHE, ""), name), module.__dict__)  # our own text
+    roots = [*functions.values(), *_made_in(module)]
+    forget_stale_code(roots)
+    directory = cache_directory() if importable else None
+    if directory is None:  # no file, or none that the next process would recognize
+        return module
+    return import_generated(directory, f"{name}_{code_key(roots)[:32]}", source)
 
 
-def python(function):
-    """The Python function behind a compiled one (itself with NUMBA_DISABLE_JIT=1)."""
-    return getattr(function, "py_func", function)
+@lru_cache(maxsize=64)
+def _code_of(source: str, name: str) -> CodeType:
+    return compile(source, f"<launches of {name}>", "exec")
+
+
+def _made_in(module: ModuleType) -> list:
+    """The functions that a module defines itself, in their order there."""
+    values = list(vars(module).values())
+    return [v for v in values if getattr(python(v), "__globals__", None) is vars(module)]
 
 
 def _is_importable(function) -> bool:
     source = python(function)
     module = sys.modules.get(source.__module__)
     return source.__module__ != "__main__" and getattr(module, source.__name__, None) is function
-
-
-def _source_files(functions) -> set[str]:
-    """Files of all compiled functions that these call, however deep."""
-    files, queue, seen = set(), list(functions), set()
-    while queue:
-        function = queue.pop()
-        if id(function) in seen:
-            continue
-        seen.add(id(function))
-        if isinstance(function, ModuleType):
-            files.add(function.__file__)
-            continue
-        source = python(function)
-        files.add(source.__code__.co_filename)
-        for used in (source.__globals__.get(n) for n in source.__code__.co_names):
-            ours = isinstance(used, ModuleType) and used.__name__.startswith("mail_envs.")
-            if ours or hasattr(used, "py_func"):
-                queue.append(used)
-    return {f for f in files if f and os.path.isfile(f)}
-
-
-@cache
-def _import_generated(name: str, source: str, sources: tuple[str, ...]) -> ModuleType:
-    digest = hashlib.sha256(f"{source}{numba.__version__}{np.__version__}".encode())
-    for path in (*sources, __file__, str(Path(__file__).with_name("random.py"))):
-        digest.update(Path(path).read_bytes())
-    title = f"{name}_{digest.hexdigest()[:16]}"
-    path = cache_directory() / f"{title}.py"
-    if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(source)
-        os.replace(file.name, path)
-    spec = importlib.util.spec_from_file_location(f"mail_envs_generated_{title}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@lru_cache(maxsize=1)
-def cache_directory() -> Path:
-    """Where generated modules and their machine code live: $MAIL_ENVS_CACHE or ~/.cache/mail_envs."""
-    wanted = os.environ.get("MAIL_ENVS_CACHE") or Path.home() / ".cache" / "mail_envs"
-    try:
-        Path(wanted).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=wanted):
-            return Path(wanted)
-    except OSError:  # a read-only home: compile once per process group instead
-        return Path(tempfile.mkdtemp(prefix="mail_envs_"))

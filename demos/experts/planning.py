@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from mail_envs.code_keys import disk_cached
 
 DT = 0.1
 KEEP = 0.75
@@ -47,7 +48,7 @@ def bodies_of(env: Any) -> Bodies:
     )
 
 
-@njit(cache=True)
+@disk_cached
 def advance(body, ux, uy, accel, max_speed, position_first):
     """One round of one body (x, y, vx, vy) under the push (ux, uy), without contacts."""
     x, y, vx, vy = body
@@ -63,7 +64,7 @@ def advance(body, ux, uy, accel, max_speed, position_first):
     return x + DT * new_vx, y + DT * new_vy, new_vx, new_vy
 
 
-@njit(cache=True)
+@disk_cached
 def coast(states, depth, bodies):
     """Where agents (N, 4) will be in the next rounds when nobody pushes: float64 (N, depth, 2)."""
     paths = np.empty((len(states), depth, 2))
@@ -75,7 +76,7 @@ def coast(states, depth, bodies):
     return paths
 
 
-@njit(cache=True)
+@disk_cached
 def pursue(state, target, depth, i, bodies):
     """Where agent i will be in the next rounds when it pushes straight to `target`: (depth, 2)."""
     path = np.empty((depth, 2))
@@ -90,14 +91,14 @@ def pursue(state, target, depth, i, bodies):
     return path
 
 
-@njit(cache=True)
+@disk_cached
 def distance(x, y, point):
     """Distance from (x, y) to a point (2,)."""
     dx, dy = x - point[0], y - point[1]
     return np.sqrt(dx * dx + dy * dy)
 
 
-@njit(cache=True)
+@disk_cached
 def crowding(x, y, k, paths, reach, hard):
     """Overlap with the others' expected places in round k; `reach` (N,) is 0 for those that do not count."""
     total = 0.0
@@ -109,7 +110,7 @@ def crowding(x, y, k, paths, reach, hard):
     return total
 
 
-@njit(cache=True)
+@disk_cached
 def fear(x, y, k, paths, reach):
     """The prey's price of being at (x, y) in round k: contacts, adversaries near by, the walls."""
     total = wall(x) + wall(y)
@@ -122,13 +123,13 @@ def fear(x, y, k, paths, reach):
     return total
 
 
-@njit(cache=True)
+@disk_cached
 def wall(x):
     """The predator-prey game's price for leaving the box, felt a little earlier."""
     return 10.0 * max(abs(x) - 0.85, 0.0)
 
 
-@njit(cache=True)
+@disk_cached
 def overlap(x, y, obstacles, reach):
     """Overlap with solid landmarks (L, 2)."""
     total = 0.0
@@ -137,7 +138,7 @@ def overlap(x, y, obstacles, reach):
     return total
 
 
-@njit(cache=True)
+@disk_cached
 def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies):
     """First push of agent i's cheapest plan, and where it leads: (action, (depth, 2)).
 
@@ -186,14 +187,14 @@ def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies)
     return best_action, best_trail
 
 
-@njit(cache=True)
+@disk_cached
 def unpack(state, n):
     """One row of the global state: agents (N, 4), landmarks (L, 2), float64."""
     whole = state.astype(np.float64)
     return whole[: 4 * n].copy().reshape(n, 4), whole[4 * n :].copy().reshape(-1, 2)
 
 
-@njit(cache=True)
+@disk_cached
 def approach_all(states, participation, targets, weight, depth, bodies):
     """Pushes of all agents to resting targets (K, N, 2), one agent after the other: int32 (K, N)."""
     num_envs, n = participation.shape

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from demos.experts.planning import APPROACH, FLEE, bodies_of, coast, distance, plan, pursue, unpack
+from mail_envs.code_keys import disk_cached
 
 DEPTH = 4
 CROWDING = 0.3
@@ -53,7 +53,7 @@ def tag(env: Any):
     return scripted
 
 
-@njit(cache=True)
+@disk_cached
 def nearest(agents, j, prey):
     """The prey that is nearest to agent j."""
     best, found = np.inf, 0
@@ -65,7 +65,7 @@ def nearest(agents, j, prey):
     return found
 
 
-@njit(cache=True)
+@disk_cached
 def chase_and_flee(states, participation, prey, depth, bodies):
     """Pushes of the agents that are `prey` (N,) and of the others, who chase them: int32 (K, N)."""
     num_envs, n = participation.shape

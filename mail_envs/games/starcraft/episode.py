@@ -28,7 +28,7 @@ from mail_envs.games.starcraft.scoring import (
     shared_reward,
 )
 from mail_envs.games.starcraft.sight import update_sightings, visible_between
-from mail_envs.kernels import compile_module, device_function
+from mail_envs.kernels import DISK_CACHE, compile_module, device_function
 
 DECIMALS = "f8"  # as precise as the original
 
@@ -177,7 +177,7 @@ def run(begins, battle, params, rng, actions, observations, global_state, action
 
 def _launch():
     functions = {"encode_frame": encode_frame}
-    options = "cache=True, **LAUNCH_OPTIONS"
+    options = f"{DISK_CACHE}**LAUNCH_OPTIONS"
     return compile_module(_RUN, functions, name="starcraft_frame", options=options).run
 
 
