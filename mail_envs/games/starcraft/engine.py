@@ -68,7 +68,6 @@ def combat_fields(num_units: int) -> list[tuple]:
         ("bursts", "i4", (u,)),  # baneling about to explode
         ("phase", "i4"),  # loop of the half second in which pursuers are told whom to attack
         ("team_return", "f4"),  # sum of the rewards
-        ("seed", "i8"),  # of this battle
     ]
 
 

@@ -44,7 +44,7 @@ its last order.
 | | original | default |
 |---|---|---|
 | reward of SMAC | enemies that regenerate more than they lose pay | cost nothing, as in SMACv2 |
-| scale of SMACv2's reward | from the first battle's enemies, for ever | from each battle's |
+| scale of SMACv2's reward | from the first battle's enemies, for ever: those of the battle with the seed `scale_seed`, 0 | from each battle's |
 | cooldowns in the state | over constants; those of stalker and colossus are each other's | over the longest possible: at most 1 |
 | enemies' type bits where stalkers meet zealots | zealot, stalker, the reverse of the allies' | stalker, zealot |
 | "attackable" in a medivac's observation | whether it can heal ally k | 0 |
@@ -152,6 +152,7 @@ from mail_envs.games.starcraft.orders import give_order, halt
 from mail_envs.games.starcraft.scoring import (
     begin_battle,
     count_living,
+    largest_reward,
     note_strength,
     outcome,
     shared_reward,
@@ -161,7 +162,7 @@ from mail_envs.games.starcraft.spawns import place_armies, spawn_params
 from mail_envs.games.starcraft.units import LOOPS_PER_STEP
 from mail_envs.kernels import device_function
 from mail_envs.markov_game import KernelGame
-from mail_envs.random import next_seed
+from mail_envs.random import DYNAMICS, stream_key
 
 NULL_ORDERS = ("keep", "stop")
 MOST_NOISE = 4.0  # armies stay apart
@@ -175,6 +176,7 @@ class StarCraft(KernelGame):
         variant: of SMACv2: "standard", "epo" or "conic".
         null_orders: what φ means: "keep", the unit goes on with its last order, or "stop".
         start_noise: by how much units on SMAC's maps are off their places at the start, at most, along each axis.
+        scale_seed: with `faithful=True`, the seed of the SMACv2 battle whose enemies set the scale of all rewards.
         **options: of `options.Options`, such as `faithful=True` or `obs_last_action=True`.
     """
 
@@ -186,12 +188,15 @@ class StarCraft(KernelGame):
         variant: str = "standard",
         null_orders: str = "keep",
         start_noise: float = 0.0,
+        scale_seed: int = 0,
         **options,
     ):
         of = scenario(battle)
         chosen = make_options(of, variant, **options)
         if not 0 <= start_noise <= MOST_NOISE:
             raise ValueError(f"start_noise={start_noise!r} must be between 0 and {MOST_NOISE}")
+        if not isinstance(scale_seed, int) or not 0 <= scale_seed < 2**63:
+            raise ValueError(f"scale_seed={scale_seed!r} is not an integer in [0, 2**63)")
         self.scenario, self.options = of, chosen
         self.agents = agent_names(of)
         self.max_rounds = chosen.max_rounds or of.max_rounds
@@ -211,6 +216,8 @@ class StarCraft(KernelGame):
                 **spawn_params(of),
                 "start_noise": np.asarray(start_noise, np.float32),
                 "null_stops": np.asarray(choice("null_orders", null_orders, NULL_ORDERS), np.int64),
+                "keeps_scale": np.asarray(chosen.faithful and of.version == 2, np.int64),
+                "scale_seed": np.asarray(scale_seed, np.int64),
             }
         )
         self.metric_names = ("battle_won", "dead_allies", "dead_enemies", "team_return")
@@ -252,13 +259,18 @@ def agent_names(of) -> list[str]:
 
 @device_function
 def reset_env(state, rng, params):
-    if params.keeps_scale != 0 and rng.seed != next_seed(state.seed):
-        state.max_reward = ZERO  # not the battle that follows the last one: a new scale
-    state.seed = rng.seed
-    place_armies(state, rng, params)
+    scale = ZERO
+    for own in range(1 - params.keeps_scale, 2):  # before this battle, the one that sets the scale
+        rng.key = stream_key(rng.seed if own == 1 else params.scale_seed, DYNAMICS)
+        rng.counter = 0
+        place_armies(state, rng, params)
+        if own == 0:
+            scale = np.float32(largest_reward(state, params))
     state.phase = pick(rng, LOOPS_PER_STEP)
     state.team_return = ZERO
     begin_battle(state, params)
+    if params.keeps_scale != 0:
+        state.max_reward = scale
     look_around(state, rng, params)
 
 

@@ -182,7 +182,6 @@ def _integers(scenario: Scenario, options: Options) -> dict:
         "own_health": options.sees_own_health,
         "shares_sightings": shares_sightings(scenario, options),
         "regeneration_pays": options.faithful and v1,
-        "keeps_scale": options.faithful and not v1,
         **{name: getattr(options, name) for name in _FLAGS},
     }
 

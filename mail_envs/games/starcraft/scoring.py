@@ -18,7 +18,7 @@ ONE = np.float32(1.0)
 
 @device_function
 def begin_battle(state, params):
-    """No actions and no sightings yet, all look east. Rewards are scaled, by the first battle in faithful SMACv2."""
+    """No actions and no sightings yet, all look east; rewards are scaled by this battle's enemies."""
     state.rounds = 0
     for i in range(params.num_agents):
         state.last_action[i] = -1
@@ -26,8 +26,7 @@ def begin_battle(state, params):
         state.look[i, 1] = ZERO
     if params.shares_sightings != 0:
         clear_sightings(state, params)
-    if params.keeps_scale == 0 or state.max_reward == ZERO:
-        state.max_reward = largest_reward(state, params)
+    state.max_reward = largest_reward(state, params)
     note_strength(state, params)
 
 

@@ -278,18 +278,59 @@ def test_looking_around_leaves_the_order_in_force():
     assert np.allclose(world["look"][:, :5], (0, 1), atol=1e-6)
 
 
-def test_the_faithful_scale_is_that_of_the_first_battle_until_a_new_seed():
-    vector = VectorGame(StarCraft("smacv2_terran_5_vs_5", faithful=True), Synchronous(), 1)
-    _, info = vector.reset(seed=0)
-    world, rng = vector.buffers.world, np.random.default_rng(0)
-    first, teams = float(world["max_reward"][0]), set()
-    for _ in range(150):
-        *_, info = vector.step(at_random(vector, info, rng))
-        teams.add(tuple(world["type"][0, 5:]))
-        assert world["max_reward"][0] == first
+def faithful(scale_seed: int) -> VectorGame:
+    game = StarCraft("smacv2_terran_5_vs_5", faithful=True, scale_seed=scale_seed)
+    return VectorGame(game, Synchronous(), 1)
+
+
+def test_the_faithful_scale_is_that_of_one_battle_whatever_is_played():
+    scales = {}
+    for scale_seed in (0, 3):
+        vector = faithful(scale_seed)
+        world = vector.buffers.world
+        vector.reset(seed=scale_seed)
+        scales[scale_seed] = 200 + 5 * 10 + world["max_health"][0, 5:].sum()
+        for seed in (0, 3, 8):
+            vector.reset(seed=seed)
+            assert world["max_reward"][0] == scales[scale_seed]
+    assert scales[0] != scales[3]
+
+
+def test_the_battle_that_sets_the_scale_leaves_nothing_else_behind():
+    worlds = []
+    for scale_seed in (0, 3):
+        vector = faithful(scale_seed)
+        vector.reset(seed=8)
+        worlds.append((vector.buffers.world, vector.buffers.clock))
+    (world, clock), (other, other_clock) = worlds
+    for name in world.dtype.names:
+        assert np.array_equal(world[name], other[name]) == (name != "max_reward"), name
+    for name in clock.dtype.names:
+        assert np.array_equal(clock[name], other_clock[name]), name
+
+
+def test_every_faithful_battle_plays_again_from_its_seed():
+    """Battles in a row, each with its own teams, and each alone in a game made anew: the same rewards."""
+    vector, rng = faithful(0), np.random.default_rng(0)
+    _, info = vector.reset(seed=5)
+    battles, teams = [], set()
+    while len(battles) < 4:
+        seed = int(vector.buffers.clock["seed"][0])
+        teams.add(tuple(vector.buffers.world["type"][0, 5:]))
+        played, done = [], False
+        while not done:
+            actions = at_random(vector, info, rng)
+            _, rewards, terminated, truncated, info = vector.step(actions)
+            done = bool(np.asarray(terminated | truncated).any())
+            played.append((actions.copy(), np.array(rewards)))
+        battles.append((seed, played))
     assert len(teams) > 1
-    scales = {float(vector.reset(seed=s) and world["max_reward"][0]) for s in range(5)}
-    assert len(scales) > 1
+    for seed, played in battles:
+        alone = faithful(0)
+        alone.reset(seed=seed)
+        for actions, rewards in played:
+            assert np.array_equal(alone.step(actions)[1], rewards)
+        assert sum(rewards.sum() for _, rewards in played) > 0
 
 
 @pytest.mark.parametrize(
@@ -304,6 +345,8 @@ def test_the_faithful_scale_is_that_of_the_first_battle_until_a_new_seed():
         ("smac_3m", {"move_amount": "two"}, TypeError, "move_amount='two' must be a number"),
         ("smac_3m", {"reward_scale_rate": 0}, ValueError, "reward_scale_rate=0"),
         ("smac_3m", {"conic_fov": True}, TypeError, "smacv2_"),
+        ("smacv2_terran_5_vs_5", {"scale_seed": None}, ValueError, "scale_seed=None"),
+        ("smacv2_terran_5_vs_5", {"scale_seed": -1}, ValueError, "scale_seed=-1"),
     ],
 )
 def test_what_does_not_exist_is_refused(id, options, error, match):
