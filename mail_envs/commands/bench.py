@@ -1,4 +1,4 @@
-"""`python -m mail_envs bench`: speeds on this machine, next to others' measured in the same run."""
+"""`python -m mail_envs bench`: speeds on this machine, beside other libraries measured in the same run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ import numpy as np
 import tyro
 
 from mail_envs.commands import CommandError
+from mail_envs.commands.peers import (
+    MAMUJOCO_PEERS,
+    PEERS,
+    SOURCES,
+    installed,
+    mpe2_aec,
+    scenario_of,
+)
+from mail_envs.commands.rates import aec_turns, measure
 
 SIZES = (1, 64, 1024, 8192)
 SIMULATOR_SIZES = (1, 64)
@@ -23,7 +32,7 @@ SIMULATOR_SIZES = (1, 64)
 MANY, FEWER = 65_536, 4_096
 MEMORY_LIMIT = 2**30  # bytes
 
-# Run in processes of their own, with a warm cache: what a user waits for at the start.
+# Run in processes of their own, with a warm cache: what a user waits for at start-up.
 IMPORT = """
 import time
 begin = time.perf_counter()
@@ -37,7 +46,7 @@ begin = time.perf_counter()
 mail_envs.make(sys.argv[1]).reset(seed=0)
 print(time.perf_counter() - begin)
 """
-# Processor time: what is compiled is compiled in one thread. An empty folder is what nobody has compiled for.
+# CPU time of compiling, which runs in one thread, with an empty cache.
 COMPILE = """
 import os, sys, tempfile, time
 import numpy as np
@@ -85,11 +94,11 @@ def bench(
     """Measure steps a second, start-up times and memory; one thread, rates per CPU-second.
 
     Args:
-        ids: games to measure, or families of games such as `mpe`.
-        against: peers to measure with them, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
-            measured on the same scenario as the game, right after it.
-        seconds: CPU time for each rate.
-        start: measure start-up times, compilation and memory, too.
+        ids: games or families (such as `mpe`) to measure.
+        against: other libraries to measure, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
+            measured on the game's scenario, right after the game.
+        seconds: CPU time per rate.
+        start: also measure start-up, compilation and memory.
         json_output: print JSON instead of tables.
     """
     peers = choose_peers(against)
@@ -136,9 +145,8 @@ class Rival:
 
 
 def rivals(ids: tuple[str, ...], peers: list[str]) -> dict[str, list[Rival]]:
-    """Whom each game is compared with."""
+    """The scenarios of peers that each game is compared with."""
     import mail_envs
-    from mail_envs.commands.peers import scenario_of
 
     found = {
         id: [(peer, scenario_of(peer, id, mail_envs.spec(id).family)) for peer in peers]
@@ -148,9 +156,7 @@ def rivals(ids: tuple[str, ...], peers: list[str]) -> dict[str, list[Rival]]:
 
 
 def choose_peers(against: str) -> list[str]:
-    """Names of the peers to measure; an unknown or absent one is an error."""
-    from mail_envs.commands.peers import PEERS, SOURCES, installed
-
+    """Names of the peers to measure. CommandError: one is unknown or not installed."""
     if against in ("none", ""):
         return []
     if against == "installed":
@@ -191,8 +197,6 @@ def sizes_of(id: str) -> tuple[int, ...]:
 
 def rival_jobs(rival: Rival, seconds: float) -> Iterator[Job]:
     """All measurements of a peer's scenario."""
-    from mail_envs.commands.peers import MAMUJOCO_PEERS, PEERS, mpe2_aec
-
     rate = PEERS[rival.peer]
     for size in SIMULATOR_SIZES if rival.peer in MAMUJOCO_PEERS else SIZES:
         what = f"vector {size}"
@@ -221,7 +225,6 @@ def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
     the measured time; elsewhere beforehand.
     """
     import mail_envs
-    from mail_envs.commands.peers import measure
 
     vector = mail_envs.make_vec(id, num_envs, seed=0)
     masked = vector.discrete and vector.game.has_action_mask
@@ -282,7 +285,6 @@ def compiled_draw() -> Callable[..., None]:
 def agent_turns(id: str, seconds: float) -> dict[str, float]:
     """Agent turns a second of `make(id)`, with random allowed actions."""
     import mail_envs
-    from mail_envs.commands.peers import aec_turns
 
     env = mail_envs.make(id)
     if not (env.vector.discrete and env.vector.game.has_action_mask):

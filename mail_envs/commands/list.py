@@ -7,7 +7,7 @@ def list_games(family: str | None = None) -> None:
     """List every registered game.
 
     Args:
-        family: only the games of this family.
+        family: list only the games of this family.
     """
     from rich.console import Console
     from rich.table import Table
@@ -20,11 +20,11 @@ def list_games(family: str | None = None) -> None:
     if family is not None and family not in families:
         raise CommandError(f"family {family!r} is not one of {', '.join(families)}")
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("id", "family", "what it is"):
-        table.add_column(column, no_wrap=column != "what it is")
+    for column in ("id", "family", "summary"):
+        table.add_column(column, no_wrap=column != "summary")
     for spec in specs.values():
         if family in (None, spec.family):
             table.add_row(f"[bold cyan]{spec.id}[/]", spec.family, spec.summary)
     console = Console()
     console.print(table)
-    console.print("\n[dim]python -m mail_envs info ID[/] tells more about one of them.")
+    console.print("\n[dim]python -m mail_envs info ID[/] describes one of them.")

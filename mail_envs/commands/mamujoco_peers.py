@@ -1,7 +1,6 @@
-"""Other people's Multi-Agent MuJoCo, to be measured beside ours.
+"""Rates of other libraries' Multi-Agent MuJoCo.
 
-Like the functions of `mail_envs.commands.peers`: environment steps per CPU-second and per second, with random
-actions drawn beforehand. `scenario` is one of our ids, such as `mamujoco_halfcheetah_6x1`.
+Random actions are drawn beforehand. `scenario` is one of our ids, such as `mamujoco_halfcheetah_6x1`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import mail_envs
-from mail_envs.commands.peers import Rate, measure
+from mail_envs.commands.rates import Rate, measure
 
 
 def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:

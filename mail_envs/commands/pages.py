@@ -1,4 +1,4 @@
-"""`python -m mail_envs pages`: a page per id for docs/environments, with a picture, and an index."""
+"""`python -m mail_envs pages`: a page per id for docs/environments, with a film, and an index."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def pages(
     A game whose simulator is not installed keeps the page it has.
 
     Args:
-        ids: which; default: all.
-        out: the folder.
-        pictures: whether to draw the pictures, too; else pages show those that there are.
+        ids: ids to write pages for; default: all.
+        out: folder of the pages.
+        pictures: draw the pictures again; else pages keep the existing ones.
     """
     import mail_envs
 
@@ -138,14 +138,14 @@ def index(folder: Path) -> str:
     """The table of all pages, by family."""
     parts = [
         "# Environments",
-        "A page per id: what agents see and do, rewards, ends, arguments, returns to compare with. "
+        "One page per id: observations, actions, rewards, ends, arguments, reference returns. "
         "`python -m mail_envs info ID` shows the same in a terminal; "
         "`python -m mail_envs pages` writes these pages from the games' docstrings.",
     ]
     families: dict[str, list[EnvSpec]] = {}
     for spec in ours():
         families.setdefault(spec.family, []).append(spec)
-    header = ("id", "agents", "observation", "actions", "who acts", "what it is")
+    header = ("id", "agents", "observation", "actions", "who acts", "summary")
     for family, specs in families.items():
         rows = [index_row(spec, folder) for spec in specs]
         parts += [f"## {family.replace('_', ' ')}", table(header, rows)]
@@ -210,7 +210,7 @@ def picture_of(spec: EnvSpec) -> str:
 
 
 def looks(spec: EnvSpec) -> tuple:
-    """What a picture shows: the game and its arguments, less those that cannot be seen."""
+    """What a picture shows: the game and its arguments, except those without visible effect."""
     seen = dict(spec.arguments)
     seen.pop("difficulty", None)
     if seen.get("battle", "").startswith("smacv2"):  # a film for each race

@@ -1,7 +1,7 @@
-"""Other people's StarCraft battles, to be measured beside ours: SMAClite, and SMAX of JaxMARL.
+"""Rates of other libraries' StarCraft battles: SMAClite, and SMAX of JaxMARL.
 
-Like the functions of `mail_envs.commands.peers`: environment steps per CPU-second and per second. Which actions are
-available nobody knows beforehand, so random ones are drawn as the battle goes, which is in the rates, as in ours.
+Which actions are available is only known during a battle, so random ones are drawn step by step; as for our games, the
+rates include that.
 `smaclite_battle` and `smax_battle` make what is measured; battles that a peer does not ship are put together from its
 units where it has them.
 """
@@ -20,7 +20,7 @@ from unittest import mock
 
 import numpy as np
 
-from mail_envs.commands.peers import Rate, measure
+from mail_envs.commands.rates import Rate, measure
 
 SMAX = "smax_"  # begins the names of SMAX's scenarios among those of JaxMARL
 MOST_COPIES = 1024  # of SMAX: with more, large battles take gigabytes and minutes a step

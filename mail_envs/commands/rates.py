@@ -1,0 +1,87 @@
+"""Measuring speeds: steps per CPU-second and per second of wall time, of any environment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWN = 1024  # actions drawn beforehand
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Steps a second, by processor time and by the clock on the wall."""
+
+    cpu: float
+    wall: float
+
+
+def measure(run: Callable[[int], int], seconds: float) -> Rate:
+    """Rate of `run(n)`, which makes n calls and returns the steps made: best of three trials.
+
+    The best one is what the machine can do; on a shared machine the others measure the neighbors.
+    """
+    run(2)  # compiles; JAX may compile once more for what the first call returned
+    calls, spent = 1, 0.0
+    while spent < seconds / 20:  # find out how many calls fill a trial
+        calls *= 2
+        begin = time.process_time()
+        run(calls)
+        spent = time.process_time() - begin
+    calls = max(1, int(calls * seconds / 3 / max(spent, 1e-9)))
+    best = Rate(0.0, 0.0)
+    for _ in range(3):
+        begin, clock = time.process_time(), time.perf_counter()
+        steps = run(calls)
+        cpu, wall = time.process_time() - begin, time.perf_counter() - clock
+        best = Rate(max(best.cpu, steps / cpu), max(best.wall, steps / wall))
+    return best
+
+
+def drawn_actions(env) -> dict[str, list]:
+    """DRAWN random actions for every agent of a PettingZoo environment."""
+    rng = np.random.default_rng(0)
+    drawn = {}
+    for agent in env.possible_agents:
+        space = env.action_space(agent)
+        discrete = hasattr(space, "n")
+        drawn[agent] = (
+            rng.integers(0, space.n, DRAWN).tolist()
+            if discrete
+            else list(rng.uniform(space.low, space.high, (DRAWN, *space.shape)).astype(np.float32))
+        )
+    return drawn
+
+
+def drawn_choices(env) -> Callable:
+    """A function (agent, turn, info) of random actions drawn beforehand."""
+    actions = drawn_actions(env)
+
+    def choose(agent, turn, info):
+        return actions[agent][turn % DRAWN]
+
+    return choose
+
+
+def aec_turns(env, seconds: float, choose: Callable | None = None) -> Rate:
+    """Agent turns of an AEC environment, `last` and `step` included.
+
+    `choose(agent, turn, info)` gives the actions; without it they are random ones drawn beforehand.
+    """
+    choose = choose or drawn_choices(env)
+    env.reset(seed=0)
+
+    def run(calls: int) -> int:
+        turns = 0
+        while turns < calls:
+            for agent in env.agent_iter():
+                _, _, terminated, truncated, info = env.last()
+                env.step(None if terminated or truncated else choose(agent, turns, info))
+                turns += 1
+            env.reset()
+        return turns
+
+    return measure(run, seconds)
