@@ -1,9 +1,10 @@
 """Record demonstrations: `python -m demos.record --env ID --policy scripted --episodes 1000 --out PATH`.
 
-Episode k is the episode of seed S + k, always: the set does not favour episodes that end early, and it does
-not depend on how many environments were stepped side by side. Policies draw numbers that are keyed by the
-episode's seed and the round (`demos.keyed_random`). So the same command records the same bits, and a set
-that was cut short, by Ctrl-C or a kill, is completed by running its command again.
+The episodes are those of the stream that belongs to --seed (`mail_envs.streams`), one after the other: sets of
+different seeds share no episode, nor does any learner train or get evaluated on them. A set does not favor episodes
+that end early, and does not depend on how many environments were stepped side by side. Policies draw numbers that are
+keyed by the episode's seed and the round (`demos.keyed_random`). So the same command records the same bits, and a
+set that was cut short, by Ctrl-C or a kill, is completed by running its command again.
 """
 
 from __future__ import annotations
@@ -337,7 +338,7 @@ class Args:
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0
-    """Seed of the first episode; the others follow."""
+    """Seed of the set: sets of different seeds share no episode."""
     num_envs: int = NUM_ENVS
     """Environments side by side (changes the speed only)."""
     greedy: bool = False
@@ -355,9 +356,10 @@ def main(args: Args) -> int:
 
 def command(args: Args) -> None:
     """Record as told, and say what the set holds."""
+    first = stream_seed(args.seed, "demonstrations")
     try:
         demonstrations = record(
-            game_id(args.env), args.policy, args.episodes, args.seed, args.out,
+            game_id(args.env), args.policy, args.episodes, first, args.out,
             num_envs=args.num_envs, greedy=args.greedy, progress=True,
             **game_keywords(args.set, args.player_function),
         )  # fmt: skip

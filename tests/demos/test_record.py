@@ -19,6 +19,7 @@ from demos.dataset import Demonstrations
 from demos.layout import DemonstrationError
 from demos.policies import load_policy
 from demos.record import Args, main, mean_return, record, rollouts
+from mail_envs.streams import stream_seed
 
 GAMES = [
     "stochastic_coop_nav",
@@ -144,6 +145,7 @@ OWN_PLAYERS = """
 import numba, numpy as np
 import mail_envs
 from mail_envs.player_functions import HistoryDependent, PlayerFunction
+from mail_envs.streams import stream_seed
 
 class Every(PlayerFunction):
     def __init__(self, k):
@@ -227,12 +229,21 @@ def test_stopped_recording_keeps_what_was_finished_and_continues(tmp_path, kind)
         process.wait(60)
     finally:
         process.kill()
-    d = Demonstrations.open(tmp_path / "set")
-    assert len(d) > 10 and [e.seed for e in d] == list(range(len(d)))
+    d, first = Demonstrations.open(tmp_path / "set"), stream_seed(0, "demonstrations")
+    assert len(d) > 10 and [e.seed - first for e in d] == list(range(len(d)))
     assert replay.verify(d.first(5)) == []
     count = len(d)
-    again = record("stochastic_coop_nav", "scripted", count + 3, 0, tmp_path / "set")
-    assert [e.seed for e in again] == list(range(count + 3))
+    again = record("stochastic_coop_nav", "scripted", count + 3, first, tmp_path / "set")
+    assert [e.seed - first for e in again] == list(range(count + 3))
+
+
+def test_sets_of_neighboring_seeds_share_no_episode(tmp_path):
+    seeds = []
+    for seed in (0, 1):
+        out = tmp_path / str(seed)
+        assert main(Args(env="coop_nav", out=out, policy="random", episodes=20, seed=seed)) == 0
+        seeds.append({e.seed for e in Demonstrations.open(out)})
+    assert len(seeds[0] | seeds[1]) == 40
 
 
 def test_commands(tmp_path, capsys):
