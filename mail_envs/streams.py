@@ -26,8 +26,8 @@ def stream_seed(seed: int, purpose: Purpose) -> int:
     purposes = get_args(Purpose)
     if purpose not in purposes:
         raise ValueError(f"purpose={purpose!r} is not one of {', '.join(purposes)}")
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed={seed!r} is not an integer from 0 on")
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed!r} is not an integer in [0, 2**63)")
     words = np.random.SeedSequence((int(seed), purposes.index(purpose))).generate_state(
         1, np.uint64
     )

@@ -283,7 +283,7 @@ def test_commands_name_what_is_wrong(tmp_path, capsys):
         ({"episodes": 0}, "episodes=0 must be at least 1"),
         ({"num_envs": 0}, "num_envs=0 must be at least 1"),
         ({"seed": -1}, "seed=-1 is not an integer in"),
-        ({"seed": 2**63 - 5}, "is not an integer in"),
+        ({"seed": 2**63}, "is not an integer in"),
         ({"policy": "random", "greedy": True}, "greedy is for learned policies"),
         ({"out": tmp_path / "b"}, "b: already exists and is not an empty folder"),
         ({"set": ("null_action=skip",)}, "null_action='skip'"),
@@ -292,6 +292,12 @@ def test_commands_name_what_is_wrong(tmp_path, capsys):
         assert error in capsys.readouterr().err
     assert inspect.main(inspect.Args(tmp_path / "a")) == 2
     assert replay.main(replay.Args(tmp_path / "a")) == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_last_seed_of_a_set_must_be_one_too(tmp_path):
+    with pytest.raises(ValueError, match=r"seed=\d+ is not an integer in"):
+        record("coop_nav", "random", 10, 2**63 - 5, tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
