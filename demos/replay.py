@@ -160,6 +160,10 @@ def main(args: Args) -> int:
 
 def command(args: Args) -> int:
     """Verify, film or show; 1 when a simulated episode differs from the recorded one."""
+    if args.out is not None and args.out.suffix != ".gif":
+        raise ValueError(f"--out {args.out}: write a .gif file")
+    if args.all and not args.verify:
+        raise ValueError("--all is for --verify")
     named = Named.typed(args.env, args.player_function, args.set)
     demonstrations = Demonstrations.open(args.path)
     if not -len(demonstrations) <= args.episode < len(demonstrations):

@@ -298,3 +298,36 @@ def test_a_game_without_kernels_names_what_it_lacks():
 
     with pytest.raises(TypeError, match="json must define reset_env, step_env, observe_env"):
         VectorGame(Incomplete(), mail_envs.Synchronous())
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--episodes", "0"], "episodes=0 must be at least 1"),
+        (["--size", "0"], "size=0 must be at least 1"),
+        (["--fps", "0"], "--fps 0.0: more than 0 rounds per second"),
+        (["--fps", "nan"], "--fps nan: more than 0 rounds per second"),
+        (["--policy", "my_policy.py:make"], "my_policy.py: there is no such file"),
+        (["--policy", "nowhere"], "'nowhere' is neither 'random', 'scripted', 'expert'"),
+        (["--seed", "-1"], "seed=-1"),
+    ],
+)
+def test_render_says_what_is_wrong_in_one_line(words, error, tmp_path, capsys):
+    from mail_envs.__main__ import main
+
+    out = tmp_path / "film.gif"
+    assert main(["render", "coop_nav", "--out", str(out), *words]) == 2
+    stderr = capsys.readouterr().err.splitlines()
+    assert len(stderr) == 1 and stderr[0].startswith("error: ") and error in stderr[0]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"out": Path("x.png")}, "--out x.png: write a .gif file"), ({"all": True}, "--all is for")],
+)
+def test_replay_says_what_is_wrong_before_it_opens_a_set(options, error, capsys):
+    from demos import replay
+
+    assert replay.main(replay.Args(Path("no_such_set"), **options)) == 2
+    assert error in capsys.readouterr().err

@@ -41,7 +41,7 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize("said", ATTACKS, ids=str)
+@pytest.mark.parametrize("said", ATTACKS, ids=lambda v: str(v)[:60])
 def test_nothing_that_a_file_names_is_imported(said, trap):
     with pytest.raises(ValueError, match=r"set/manifest\.json|coop_nav has no backend"):
         game_of({**NAV, **said}, SOURCE)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mail_envs.commands.arguments import GameArguments
 from mail_envs.commands.errors import CommandError
+from mail_envs.counts import at_least
 
 if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
@@ -50,8 +51,11 @@ def play(
         record: write the finished episodes as demonstrations into this folder.
     """
     from demos.policies import best_policy, load_policy
+    from mail_envs.random import check_seed
     from mail_envs.rendering import Canvas
 
+    check_seed(seed)
+    at_least(0, episodes=episodes)
     vector = game.make(autoreset=False)
     if not vector.discrete:
         raise CommandError(f"{vector.id} has continuous actions here; play needs discrete ones")
@@ -207,9 +211,7 @@ class Session:
 
 def key_actions(vector: Any) -> dict[str, int]:
     """Which key means which action: digits, then letters, and the game's own keys."""
-    actions = (
-        vector.num_actions
-    )  # of the agent that has most; the mask refuses what another has not
+    actions = vector.num_actions  # of the agent that has most; masks refuse what others lack
     keys = {key: k for k, key in enumerate((string.digits + string.ascii_lowercase)[:actions])}
     if vector.game.key_actions is not None:
         return {**keys, **vector.game.key_actions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import tyro
 
 from mail_envs.commands.arguments import GameArguments
 from mail_envs.commands.errors import CommandError
+from mail_envs.counts import at_least
 
 if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
@@ -39,12 +41,15 @@ def render(
         size: width and height of the picture.
     """
     from demos.policies import best_policy, load_policy
+    from mail_envs.random import check_seed
     from mail_envs.rendering import Canvas, write_gif, write_png
 
     if out.suffix not in (".gif", ".png"):
         raise CommandError(f"--out {out}: write a .gif or .png file")
-    if episodes < 1:
-        raise CommandError(f"--episodes {episodes}: at least 1 is needed")
+    at_least(1, episodes=episodes, size=size)
+    check_seed(check_seed(seed) + episodes - 1)
+    if not 0 < fps < math.inf:
+        raise CommandError(f"--fps {fps}: more than 0 rounds per second are needed")
     vector = game.make(autoreset=False)
     act = load_policy(policy or best_policy(vector), vector)
     canvas = Canvas((size, size), title=vector.id)
