@@ -145,7 +145,6 @@ OWN_PLAYERS = """
 import numba, numpy as np
 import mail_envs
 from mail_envs.player_functions import HistoryDependent, PlayerFunction
-from mail_envs.streams import stream_seed
 
 class Every(PlayerFunction):
     def __init__(self, k):
