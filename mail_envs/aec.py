@@ -30,7 +30,7 @@ class AECGame(AECEnv):
     `infos[agent]` holds `round`, `participation` (uint8 (N,), this round's vector), for discrete games
     `action_mask` (int8), `illegal_actions`, `worker_restarted` (the episode was cut short because the
     simulator's worker process died), the game's metrics as they stand, 0 at the beginning, and what a
-    simulator itself tells the agent under other names.
+    simulator itself tells the agent; where names are equal, ours win.
 
     An agent that dies has terminated, takes an empty turn and leaves `agents`. With `dead="stay"` it stays,
     without turns, until the episode ends for all.

@@ -33,6 +33,8 @@ class MarkovGame:
         replayable: whether equal seeds and actions always give the same episode. Only then can a simulator
             be copied, pickled or set to a saved state in the middle of an episode.
         factory: makes another game like this one, of simulators; None: there cannot be another.
+        takes_options: whether `reset(options=...)` means something to the game. Others warn and go on.
+        has_infos: whether the game has infos of its own for its agents (simulators: `infos`).
         key_actions: actions by pygame's names of keys, for `python -m mail_envs play`; None: the usual keys.
     """
 
@@ -48,6 +50,8 @@ class MarkovGame:
     null_problem: str | None = None
     replayable: bool = True
     factory: Callable[[], Any] | None = None
+    takes_options: bool = False
+    has_infos: bool = False
     key_actions: dict[str, int] | None = None
 
     def draw(self, canvas, state: np.ndarray, participation: np.ndarray) -> None:

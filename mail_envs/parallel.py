@@ -27,8 +27,8 @@ class ParallelGame(ParallelEnv):
     are ignored, and may be left out. `infos[agent]["participates"]` tells who will act next; it and
     `round`, `participation`, `action_mask` (discrete games), `illegal_actions`, `worker_restarted` (the
     episode was cut short because the simulator's worker process died) come with every observation, and
-    so do the game's metrics as they stand, 0 at the beginning, and what a simulator itself tells the agent
-    under other names.
+    so do the game's metrics as they stand, 0 at the beginning, and what a simulator itself tells the agent;
+    where names are equal, ours win.
 
     An agent that dies has terminated and leaves `agents`. With `dead="stay"`, for clients that know no
     deaths, it stays until the episode ends for all: it does not participate, is paid 0, observes what the

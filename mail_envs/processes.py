@@ -138,10 +138,12 @@ class Worker:
         self._send(setup)
         self._send(pickle.dumps(self.copies))
 
-    def ask(self, number: int, command: str, copies: list[int], seconds: float) -> None:
+    def ask(
+        self, number: int, command: str, copies: list[int], seconds: float, options: bytes = b""
+    ) -> None:
         self.asked, self.command, self.seconds = number, command, seconds
         self.deadline = time.monotonic() + seconds + (0.0 if self.ready else START_SECONDS)
-        self._send(pickle.dumps((number, command, copies)))
+        self._send(pickle.dumps((number, command, copies, options)))
 
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # it is dead: the pipe ends, which `wait` sees
@@ -193,7 +195,7 @@ class Workers:
         self._before = {name: np.copy(getattr(buffers, name)) for name in WRITTEN}
         self._setup = _setup(game, buffers, device)
         game.close()  # its copies play
-        self._number, self._open = READY, False
+        self._number, self._open, self._options = READY, False, b""
         bounds = [num_envs * k // num_workers for k in range(num_workers + 1)]
         self.workers = [Worker(k, range(*bounds[k : k + 2])) for k in range(num_workers)]
         self._finish = weakref.finalize(self, _end_all, self.workers, os.getpid())
@@ -236,6 +238,25 @@ class Workers:
             raise worker.value
         raise RuntimeError(f"copy {e} has no picture: {worker.value or 'its worker died'}")
 
+    def take_options(self, options: dict[str, Any] | None) -> None:
+        """Options of all episodes that begin, or are played again, from now on. TypeError: not to be sent."""
+        try:
+            self._options = cloudpickle.dumps(options)
+        except Exception as error:
+            raise TypeError(
+                f"options={options!r} cannot be sent to worker processes ({error}); num_workers=0 plays in "
+                "this process"
+            ) from error
+
+    def infos(self, e: int) -> dict[str, dict[str, Any]]:
+        """What copy e tells its agents; {} when it was lost. RuntimeError: it cannot be sent here."""
+        if self.lost[e]:
+            return {}
+        (worker,) = self._command("infos", np.arange(len(self.lost)) == e, self.timeout)
+        if isinstance(worker.value, str):
+            raise RuntimeError(worker.value)
+        return pickle.loads(worker.value) if worker.value else {}
+
     def close(self) -> None:
         """Close all simulators and end their processes; silent workers are killed after 5 s."""
         if not self._finish.alive:
@@ -269,7 +290,8 @@ class Workers:
             first, stop = worker.copies.start, worker.copies.stop
             copies = which[first:stop].nonzero()[0] + first
             if len(copies):
-                worker.ask(self._number, command, copies.tolist(), seconds)
+                options = self._options if command in ("reset", "replay") else b""
+                worker.ask(self._number, command, copies.tolist(), seconds, options)
                 asked.append(worker)
         self._gather(asked)
         return asked
@@ -364,10 +386,10 @@ def work(pipe: int, life: int, memory: int) -> None:
     try:
         connection.send_bytes(pickle.dumps((READY, [], None)))
         while True:
-            number, command, which = pickle.loads(connection.recv_bytes())
+            number, command, which, options = pickle.loads(connection.recv_bytes())
             if command == "close":
                 break
-            connection.send_bytes(pickle.dumps((number, *copies.obey(command, which))))
+            connection.send_bytes(pickle.dumps((number, *copies.obey(command, which, options))))
     except (EOFError, OSError):  # the owner is gone
         os.killpg(0, signal.SIGKILL)
     copies.close()
@@ -402,17 +424,24 @@ class _Copies:
         self.rows = {e: Row(buffers, e) for e in pickle.loads(rows)}
         self.games: dict[int, SimulatorGame] = {e: self.make() for e in self.rows}
 
-    def obey(self, command: str, which: list[int]) -> tuple[list[tuple[int, str]], Any]:
+    def obey(
+        self, command: str, which: list[int], options: bytes
+    ) -> tuple[list[tuple[int, str]], Any]:
         """Carry out a command: the copies that raised with their tracebacks, and what it returned.
 
-        That is a picture, or the copies that answered False.
+        That is a picture, infos, or the copies that answered False.
         """
         if command == "picture":
             return [], self._picture(which[0])
+        if command == "infos":
+            return [], self._infos(which[0])
         failures, refused = [], []
         for e in which:
             try:
-                if COMMANDS[command](self._game(e), self.rows[e]) is False:
+                game = self._game(e)
+                if options:
+                    game.options = pickle.loads(options)
+                if COMMANDS[command](game, self.rows[e]) is False:
                     refused.append(e)
             except Exception:
                 failures.append((e, traceback.format_exc()))
@@ -432,6 +461,19 @@ class _Copies:
         except Exception:
             return traceback.format_exc()
 
+    def _infos(self, e: int) -> bytes | str:
+        """Copy e's infos, packed; or why they cannot be sent."""
+        infos = self._game(e).infos()
+        try:
+            return cloudpickle.dumps(infos)
+        except Exception:
+            parts = ((a, k, v) for a, info in infos.items() for k, v in info.items())
+            agent, key, value = next(part for part in parts if not _can_be_packed(part[2]))
+            return (
+                f"the infos of {agent} in copy {e} hold {key}={value!r}, which cannot be sent from a worker "
+                "process: num_workers=0 plays in this process"
+            )
+
     def _drop(self, e: int) -> None:
         game = self.games.pop(e, None)
         with contextlib.suppress(Exception):
@@ -441,6 +483,14 @@ class _Copies:
     def close(self) -> None:
         for e in list(self.games):
             self._drop(e)
+
+
+def _can_be_packed(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:
+        return False
+    return True
 
 
 def _map(places: dict[str, tuple], memory: int) -> Buffers:

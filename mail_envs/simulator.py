@@ -34,7 +34,7 @@ class SimulatorGame(MarkovGame):
     Every other copy is made by the class with the same arguments, unless the game says otherwise: `factory`.
 
     Additional attributes:
-        options: what `reset(options=...)` of the view was given, for `reset` to read.
+        options: what `reset(options=...)` of the view was given, for `reset` to read, where `takes_options`.
     """
 
     options: dict[str, Any] | None = None
@@ -88,7 +88,7 @@ class SimulatorGame(MarkovGame):
         raise NotImplementedError(f"{type(self).__name__} has no pictures")
 
     def infos(self) -> dict[str, dict[str, Any]]:
-        """What the simulator itself tells agents, by name, after the last `reset` or `step`."""
+        """What the simulator itself tells agents, by name, in this round; where `has_infos`."""
         return {}
 
     def batch(self, num_envs: int) -> Callable[[Buffers], Any] | None:
@@ -142,6 +142,14 @@ class Copies:
     def replay(self, which: np.ndarray) -> list[int]:
         """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
         return [e for e in which.nonzero()[0].tolist() if not replay(self.games[e], self.rows[e])]
+
+    def take_options(self, options: dict[str, Any] | None) -> None:
+        """Options of all episodes that begin, or are played again, from now on."""
+        for game in self.games:
+            game.options = options
+
+    def infos(self, e: int) -> dict[str, dict[str, Any]]:
+        return self.games[e].infos()
 
     def picture(self, e: int) -> np.ndarray:
         return self.games[e].picture()
@@ -319,19 +327,12 @@ class SimulatorLaunches:
         return self.copies.replay((b.world["outcome"] != LOST) | (b.clock["rounds"] == 0))
 
     def take_options(self, options: dict[str, Any] | None) -> None:
-        """Hand `reset(options=...)` on. ValueError where the simulators are not in this process."""
-        if isinstance(self.copies, Copies):
-            for game in self.copies.games:
-                game.options = options
-        elif options is not None:
-            raise ValueError(
-                f"reset(options={options!r}) reaches simulators in this process only: make the environment "
-                "with num_workers=0, replayable=True"
-            )
+        """Options of all episodes that begin, or are played again, from now on."""
+        self.copies.take_options(options)
 
-    def infos(self) -> dict[str, dict[str, Any]]:
-        """What the simulator of copy 0 tells its agents; {} of simulators that are not in this process."""
-        return self.copies.games[0].infos() if isinstance(self.copies, Copies) else {}
+    def infos(self, e: int) -> dict[str, dict[str, Any]]:
+        """What the simulator of copy e tells its agents in this round."""
+        return self.copies.infos(e)
 
     def picture(self, e: int) -> np.ndarray:
         """Copy e's image, uint8 (H, W, 3)."""

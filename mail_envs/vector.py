@@ -141,7 +141,8 @@ class VectorGame:
             if game.null_problem and not (nobody_absent and self.null_action == "null"):
                 raise ValueError(game.null_problem)
             self._open_simulators(autoreset, num_workers, worker_timeout, replayable)
-            self.launches.take_options(self._options)
+            if game.takes_options:
+                self.launches.take_options(self._options)
         self._make_participation()
         self._on_cpu = self._device.name == "cpu"
         self._errors = self.buffers.errors
@@ -318,12 +319,14 @@ class VectorGame:
         """Begin an episode in every environment; environment e gets seed + e.
 
         Without a seed: fresh ones the first time, afterwards those that follow from the last episodes'.
-        `options` go to simulators in this process, until the next call; our own games have none and ignore
-        them. ValueError: simulators in other processes cannot be given options.
+        `options` go to other people's environments that take some, for all episodes until the next call.
+        Our own games take none: a warning says so. TypeError: they cannot be sent to a worker process.
         """
-        if not isinstance(self.game, KernelGame):
+        if self.game.takes_options:
             self.launches.take_options(options)
             self._options = options
+        elif options:
+            gymnasium.logger.warn(f"{self.id} takes no options; reset ignores options={options!r}")
         if seed is None and self._started:
             seeds = following_seeds(np.asarray(self._host("seed")))
         else:
@@ -351,9 +354,12 @@ class VectorGame:
             self._raise_invalid_probability()
         return self._out[0], dict(self._info)
 
-    def own_infos(self) -> dict[str, dict[str, Any]]:
-        """What a simulator in this process itself tells the agents of environment 0, by name."""
-        return {} if isinstance(self.game, KernelGame) else self.launches.infos()
+    def own_infos(self, env: int = 0) -> dict[str, dict[str, Any]]:
+        """What somebody else's environment `env` itself tells its agents in this round; {} for our own games.
+
+        RuntimeError: it is in a worker process, and says something that cannot be sent from there.
+        """
+        return self.launches.infos(env) if self.game.has_infos else {}
 
     def step(self, actions) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Play one round in every environment.

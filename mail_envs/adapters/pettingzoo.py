@@ -37,12 +37,18 @@ join later are refused. The time limit is the environment's `max_cycles` where i
 agents), at most 20,000, otherwise 1,000 rounds. A longer one than the environment's needs
 `env_args={"max_cycles": ...}`, too.
 
-**Seeds.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator accepts.
-`reset(options=...)` of our views hands `options` on, for that episode.
+**Seeds and options.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator
+accepts. `reset(options=...)` of all three views passes its options on, also to worker processes; they hold for all
+episodes until the next call of `reset`.
 
-**Infos.** What the environment tells an agent is in `infos[agent]` of the AEC and parallel views, beside our own
-entries, which win where names are equal (`round`, `participation`, `participates`, `illegal_actions`, `action_mask`).
-Vectors have arrays only: there the environment's infos, and `options`, are not to be had.
+**Infos.** What the environment tells an agent is in `infos[agent]` of the AEC and parallel views. Where names are
+equal, ours win: `round`, `participation`, `participates`, `illegal_actions`, `worker_restarted`, `action_mask`.
+A vector's `info` holds arrays only; `vec.own_infos(e)` has what copy e tells, also from a worker process if it can be
+pickled. Of rounds in which nobody participates, which the AEC view plays out at once, only the last one's are seen.
+
+**Errors.** Whatever PettingZoo does not allow is a ValueError that names agent and value: a reward that is not one
+number (an array with one will do), observations of another shape or not in the space's kind, results for agents
+that do not exist, none for agents that are still there. Box bounds are not checked; many environments exceed theirs.
 
 At construction the environment is reset once, to see whether it has masks and a state.
 """
@@ -55,10 +61,10 @@ import gymnasium
 import numpy as np
 import pettingzoo
 from pettingzoo import AECEnv
-from pettingzoo.utils.conversions import aec_to_parallel
 
 from mail_envs.adapters.null_actions import null_actions
 from mail_envs.adapters.pettingzoo_ids import open_environment
+from mail_envs.adapters.pettingzoo_rounds import Rounds, Turns, read_numbers, read_state
 from mail_envs.adapters.spaces import Choice, Observations, is_image, make_actions
 from mail_envs.simulator import SimulatorGame
 
@@ -67,7 +73,7 @@ DEFAULT_ROUNDS, MOST_ROUNDS = 1_000, 20_000
 
 
 class PettingZooGame(SimulatorGame):
-    """One PettingZoo environment.
+    """One PettingZoo environment; options and infos pass through.
 
     Args:
         env: an id, a function that makes an environment, or an environment.
@@ -75,6 +81,9 @@ class PettingZooGame(SimulatorGame):
         noop: the null action: one for all agents, or a dict from agents to actions.
         global_state: whether to have one.
     """
+
+    takes_options = True
+    has_infos = True
 
     def __init__(
         self,
@@ -86,12 +95,10 @@ class PettingZooGame(SimulatorGame):
         opened = open_environment(env, dict(env_args or {}))
         if opened is env:
             self.factory = None
-        self.metadata = {
-            "environment": env if isinstance(env, str) else environment_name(opened),
-            "pettingzoo": pettingzoo.__version__,
-        }
         self.has_turns = isinstance(opened, AECEnv) and not is_parallelizable(opened)
         self._play = Turns(opened) if self.has_turns else Rounds(opened)
+        self.name = env if isinstance(env, str) else self._play.name
+        self.metadata = {"environment": self.name, "pettingzoo": pettingzoo.__version__}
         self._play.reset(0)
         self._set_agents(noop)
         self._set_state(global_state)
@@ -118,7 +125,7 @@ class PettingZooGame(SimulatorGame):
         self._native_null, problem = null_actions(self._module(), native, noop)
         self.null_problem = None if self.has_turns else problem
         masked = any(o.masked for o in self._observations)
-        masked |= any("action_mask" in (play.infos.get(a) or {}) for a in self._ids)
+        masked |= any("action_mask" in play.infos.get(a, {}) for a in self._ids)
         self.has_action_mask = masked and isinstance(self._actions[0], Choice)
         self.max_rounds = time_limit(play.env, len(self._ids) if self.has_turns else 1)
 
@@ -130,7 +137,14 @@ class PettingZooGame(SimulatorGame):
         return type(bare).__module__ if same else ""
 
     def _set_state(self, global_state: bool) -> None:
-        own = read_state(self._play.env) if global_state else None
+        own = None
+        try:
+            own = read_state(self._play.env) if global_state else None
+        except Exception as error:  # whatever the environment's code may raise
+            gymnasium.logger.warn(
+                f"state() of {self.name} does not work ({type(error).__name__}: {error}): the state is all "
+                "observations instead; global_state=False leaves it empty"
+            )
         self._has_own_state = own is not None
         self._joint_state = global_state and own is None
         length = own.size if own is not None else 0
@@ -141,35 +155,36 @@ class PettingZooGame(SimulatorGame):
     def reset(self, seed: int) -> None:
         self._play.reset(seed % SEEDS, self.options)
         self._alive = set(self._play.env.agents)
+        strangers = [a for a in self._play.env.agents if a not in self._index]
+        if strangers:
+            raise ValueError(
+                f"{self.name} begins with {strangers[0]!r}, which is not one of its possible_agents: {self._ids}"
+            )
 
     def infos(self):
-        present = ((a, self._play.infos.get(a)) for a in self._ids)
-        return {str(a): dict(info) for a, info in present if info}
+        ours = ("action_mask",) if self.has_action_mask else ()
+        return {
+            name: {k: v for k, v in self._play.infos.get(agent, {}).items() if k not in ours}
+            for name, agent in zip(self.agents, self._ids, strict=True)
+        }
 
     def step(self, actions, acts, rewards, metrics):
         acting = self._play.acting()
         for agent in acting:
             if agent not in self._alive:
                 raise RuntimeError(
-                    f"{agent} is to act in {self.metadata['environment']}, but has left the episode or was "
+                    f"{agent} is to act in {self.name}, but has left the episode or was "
                     "not there when it began: agents can leave a game, not come later"
                 )
         chosen = {a: self._native_action(a, actions, acts) for a in acting}
         paid, terminated, truncated = self._play.step(chosen)
-        for agent, reward in paid.items():
-            if agent in self._index:
-                rewards[self._index[agent]] = self._number(agent, reward)
-        return self._end_of_round(terminated, truncated)
-
-    def _number(self, agent: Any, reward: Any) -> float:
-        """A reward, which some environments give as an array of one."""
-        try:
-            return float(np.asarray(reward).item())
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"{self.metadata['environment']} pays {agent} {reward!r}; a reward is one number, or an array "
-                "with one"
-            ) from None
+        staying = [a for a in self._play.env.agents if a in self._alive]
+        for agent, reward in read_numbers(self.name, "reward", paid, self._ids, staying).items():
+            rewards[self._index[agent]] = reward
+        return self._end_of_round(
+            read_numbers(self.name, "termination", terminated, self._ids),
+            read_numbers(self.name, "truncation", truncated, self._ids),
+        )
 
     def _native_action(self, agent: Any, actions: np.ndarray, acts: np.ndarray) -> Any:
         """What the environment receives from an agent."""
@@ -202,10 +217,14 @@ class PettingZooGame(SimulatorGame):
         for i, agent in enumerate(self._ids):
             alive[i] = agent in self._alive
             seen = self._play.observations.get(agent)
-            if seen is None:
-                observations[i] = 0
-            else:
+            if seen is not None:
                 self._see(i, seen, observations[i])
+            elif alive[i] and agent in self._play.env.agents:
+                raise ValueError(
+                    f"{self.name} gives {agent} no observation, although it is still in the episode"
+                )
+            else:
+                observations[i] = 0
             if self.has_action_mask:
                 mask = self._mask(i)
                 action_mask[i, : mask.size] = mask
@@ -214,11 +233,11 @@ class PettingZooGame(SimulatorGame):
     def _see(self, i: int, seen: Any, row: np.ndarray) -> None:
         try:
             self._observations[i].write(seen, row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             space = self._play.env.observation_space(self._ids[i])
             raise ValueError(
-                f"{self.agents[i]} of {self.metadata['environment']} observes something outside of its space "
-                f"{space}: {type(error).__name__}: {error}"
+                f"{self.name} shows {self.agents[i]} something that is not in its observation space {space}: "
+                f"{error}"
             ) from error
 
     def _mask(self, i: int) -> np.ndarray:
@@ -229,7 +248,7 @@ class PettingZooGame(SimulatorGame):
             if self._observations[i].masked:
                 mask = self._play.observations.get(agent, {}).get("action_mask")
             if mask is None:
-                mask = (self._play.infos.get(agent) or {}).get("action_mask")
+                mask = self._play.infos.get(agent, {}).get("action_mask")
         return np.ones(choice.space.n, np.int8) if mask is None else choice.read_mask(mask)
 
     def _write_state(self, observations: np.ndarray, state: np.ndarray) -> None:
@@ -237,15 +256,18 @@ class PettingZooGame(SimulatorGame):
             rows = zip(observations, self._observations, strict=True)
             np.concatenate([row[: o.length] for row, o in rows], out=state, casting="unsafe")
         elif self._has_own_state:
-            own = read_state(self._play.env)
+            try:
+                own, problem = read_state(self._play.env), "fails"
+            except Exception as error:
+                own, problem = None, f"fails ({type(error).__name__}: {error})"
             if own is not None and own.size == state.size:
                 state[:] = own
             elif not self._play.env.agents:  # some have no state after the end
                 state[:] = 0
             else:
                 raise ValueError(
-                    f"state() of {self.metadata['environment']} gave {state.size} numbers at first, and "
-                    f"{'fails' if own is None else f'gives {own.size}'} now: pass global_state=False"
+                    f"state() of {self.name} gave {state.size} numbers at first, and "
+                    f"{problem if own is None else f'gives {own.size}'} now: pass global_state=False"
                 )
 
     def write_turns(self, turns):
@@ -258,93 +280,23 @@ class PettingZooGame(SimulatorGame):
             image = self._play.env.render()
         except NotImplementedError:
             image = None
-        if not isinstance(image, np.ndarray) or image.ndim != 3:
+        if not isinstance(image, np.ndarray):
             raise NotImplementedError(
-                f"{self.metadata['environment']} gives no pictures; make it with render_mode='rgb_array' "
-                "if it has that"
+                f"{self.name} gives no pictures; make it with render_mode='rgb_array' if it has that"
             )
-        return np.ascontiguousarray(image[..., :3], np.uint8)
+        if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
+            raise ValueError(
+                f"render() of {self.name} gives an array of {image.dtype} {image.shape}; a picture is uint8 "
+                "(height, width, 3 or 4)"
+            )
+        return np.ascontiguousarray(image[..., :3])
 
     def close(self):
         self._play.env.close()
 
 
-class Rounds:
-    """A parallel environment, or an AEC environment that is one underneath. Everybody acts."""
-
-    def __init__(self, env: Any):
-        self.env: Any = aec_to_parallel(env) if isinstance(env, AECEnv) else env
-
-    def reset(self, seed: int, options: dict | None = None) -> None:
-        self.observations, self.infos = self.env.reset(seed=seed, **given(options))
-
-    def acting(self) -> list[Any]:
-        return list(self.env.agents)
-
-    def step(self, actions: dict) -> tuple[dict, dict, dict]:
-        """Rewards, terminations and truncations of the round."""
-        self.observations, rewards, terminated, truncated, self.infos = self.env.step(actions)
-        return rewards, terminated, truncated
-
-
-class Turns:
-    """An AEC environment with an order of its own: a turn is a round."""
-
-    def __init__(self, env: Any):
-        self.env: Any = env
-
-    def reset(self, seed: int, options: dict | None = None) -> None:
-        self.env.reset(seed=seed, **given(options))
-        self._look()
-
-    def acting(self) -> list[Any]:
-        return [self.env.agent_selection] if self.env.agents else []
-
-    def step(self, actions: dict) -> tuple[dict, dict, dict]:
-        """Rewards, terminations and truncations of the turn."""
-        env = self.env
-        env.step(actions[env.agent_selection])
-        result = dict(env.rewards), dict(env.terminations), dict(env.truncations)
-        self._look()
-        self._bury_the_dead()
-        return result
-
-    def _look(self) -> None:
-        """What everybody sees, those who are leaving included."""
-        env = self.env
-        self.observations = {a: env.observe(a) for a in env.agents}
-        self.infos = {a: env.infos.get(a) or {} for a in env.agents}
-
-    def _bury_the_dead(self) -> None:
-        """Agents that have left take their last, empty turns."""
-        env = self.env
-        while env.agents and (
-            env.terminations[env.agent_selection] or env.truncations[env.agent_selection]
-        ):
-            env.step(None)
-
-
-def given(options: dict | None) -> dict[str, Any]:
-    """Keywords of `reset`: some environments know no options."""
-    return {} if options is None else {"options": options}
-
-
 def is_parallelizable(env: Any) -> bool:
     return bool(env.metadata.get("is_parallelizable", False))
-
-
-def environment_name(env: Any) -> str:
-    """The name in the environment's metadata, else its class's."""
-    return str(env.metadata.get("name") or type(env.unwrapped).__name__)
-
-
-def read_state(env: Any) -> np.ndarray | None:
-    """`env.state()` as a flat array; None where it does not work, as in many environments."""
-    try:
-        state = np.asarray(env.state()).ravel()
-    except Exception:
-        return None
-    return state if state.dtype.kind in "fiub" else None
 
 
 def time_limit(env: Any, per_cycle: int) -> int:

@@ -33,14 +33,46 @@ class Observations:
         self.length = math.prod(self.box.shape)
 
     def write(self, observation: Any, row: np.ndarray) -> None:
-        """Write an observation into `row` (D,)."""
+        """Write an observation into `row` (D,). KeyError, TypeError, ValueError: it is not of the space."""
+        if self.masked and "action_mask" not in observation:
+            raise ValueError("it has no action_mask")
         if self._inner:
             observation = observation["observation"]
         elif self.masked:
             observation = {k: v for k, v in observation.items() if k != "action_mask"}
+        check_form(self.native, observation)
         if self._flat:
             observation = spaces.flatten(self.native, observation)
-        np.copyto(row[: self.length].reshape(self.box.shape), observation, casting="unsafe")
+        target = row[: self.length].reshape(self.box.shape)
+        np.copyto(target, observation, casting="unsafe")
+        if target.dtype == np.uint8 and not np.array_equal(target, observation):
+            raise ValueError("it holds other numbers than 0, 1, ..., 255")
+
+
+def check_form(space: Any, value: Any) -> None:
+    """ValueError when the shape, the kind or the parts of `value` are not those of the space.
+
+    Bounds and precision of a Box are not checked: many environments exceed theirs.
+    """
+    if isinstance(space, spaces.Box):
+        array = np.asarray(value)
+        if array.shape != space.shape:
+            raise ValueError(f"the shape is {array.shape}, not {space.shape}")
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"the dtype is {array.dtype}, not a kind of real numbers")
+    elif isinstance(space, spaces.Dict):
+        if not isinstance(value, dict) or set(value) != set(space.spaces):
+            found = sorted(value) if isinstance(value, dict) else value
+            raise ValueError(f"{found!r} are not the keys {sorted(space.spaces)}")
+        for key, part in space.spaces.items():
+            check_form(part, value[key])
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(value, (tuple, list)) or len(value) != len(space.spaces):
+            raise ValueError(f"{value!r} does not consist of {len(space.spaces)} parts")
+        for part, inner in zip(space.spaces, value, strict=True):
+            check_form(part, inner)
+    elif not space.contains(value):
+        raise ValueError(f"{value!r} is not in {space}")
 
 
 def without_mask(space: Any) -> tuple[gymnasium.Space, bool]:

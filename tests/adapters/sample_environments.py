@@ -25,9 +25,7 @@ class Medley(ParallelEnv):
         self.metadata = {"name": "medley_v0", "render_modes": ["rgb_array"]}
         self.render_mode = "rgb_array"
         self.possible_agents = list(observations)
-        self.inner = {
-            a: deepcopy(s) for a, s in observations.items()
-        }  # with generators of their own
+        self.inner = {a: deepcopy(s) for a, s in observations.items()}  # own random generators
         self.actions = {a: deepcopy(s) for a, s in actions.items()}
         self.lives, self.masks, self.max_cycles = lives or {}, masks, max_cycles
         self.own_state = own_state
@@ -94,6 +92,59 @@ class Medley(ParallelEnv):
         pass
 
 
+class Spoiled(Medley):
+    """Two agents in three dimensions; `spoil` changes the five dicts that `step` returns, in place.
+
+    Args:
+        spoil: from (observations, rewards, terminated, truncated, infos) to nothing, or to another result.
+    """
+
+    def __init__(self, spoil, **more):
+        names = ("a_0", "b_0")
+        observation = spaces.Box(0, 1, (3,), np.float32)
+        super().__init__(
+            dict.fromkeys(names, observation), dict.fromkeys(names, spaces.Discrete(2)), **more
+        )
+        self.spoil = spoil
+
+    def step(self, actions):
+        result = super().step(actions)
+        other = self.spoil(*result)
+        return result if other is None else other
+
+
+class Leveled(Medley):
+    """`options["level"]` is what agents observe; infos tell it, with the round, and names that are ours, too."""
+
+    def __init__(self):
+        names = ("a_0", "b_0")
+        super().__init__(
+            {a: spaces.Box(0, 99, (2,), np.float32) for a in names},
+            dict.fromkeys(names, spaces.Discrete(3)),
+            lives={"b_0": 4},
+            masks="info",
+            max_cycles=6,
+        )
+        self.level = 0
+
+    def reset(self, seed=None, options=None):
+        self.level = (options or {}).get("level", 0)
+        return super().reset(seed, options)
+
+    def look(self, agents):
+        return {a: np.array([self.level, self.round], np.float32) for a in agents}
+
+    def infos(self, agents):
+        told = {
+            "level": self.level,
+            "moves": [self.round],
+            "round": "theirs",
+            "participation": "theirs",
+        }
+        infos = {a: {**told, **info} for a, info in super().infos(agents).items()}
+        return {**infos, "common": {"level": self.level}}
+
+
 class LateComer(Medley):
     """An agent joins in the second round."""
 
@@ -119,6 +170,7 @@ class Countdown(AECEnv):
     """Whoever takes the last of the matches loses 3 and leaves; the others each get 1 and start over.
 
     Taking two matches gives one another turn: the order is the game's own. The last one left wins.
+    `options["matches"]`: how many there are at first; infos tell how many are left.
     """
 
     metadata = {"name": "countdown_v0", "is_parallelizable": False, "render_modes": []}
@@ -139,12 +191,12 @@ class Countdown(AECEnv):
 
     def reset(self, seed=None, options=None):
         self.agents = list(self.possible_agents)
-        self.left = self.matches
+        self.left = (options or {}).get("matches", self.matches)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
-        self.infos = {a: {} for a in self.agents}
+        self.infos = {a: {"left": self.left} for a in self.agents}
         self.agent_selection = self.agents[0]
 
     def observe(self, agent):
@@ -167,5 +219,6 @@ class Countdown(AECEnv):
             if len(self.agents) == 2:
                 self.terminations[following] = True
         self.agent_selection = agent if action == 2 and not self.terminations[agent] else following
+        self.infos = {a: {"left": self.left} for a in self.agents}
         self._accumulate_rewards()
         self._deads_step_first()
