@@ -118,7 +118,10 @@ def run_game_of(
         raise ValueError(f"{source}: set must be a list of NAME=VALUE, not {_short(settings)}")
     if not isinstance(text, (str, type(None))):
         raise ValueError(f"{source}: player_function must be a text, not {_short(text)}")
-    data: dict[str, Any] = {"id": config.get("env"), "arguments": parse_settings(settings)}
+    try:
+        data: dict[str, Any] = {"id": config.get("env"), "arguments": parse_settings(settings)}
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
     data |= {name: config.get(name) for name in ("max_rounds", "fixed_horizon")}
     if text is not None:
         if text == named.text:
@@ -261,7 +264,10 @@ def _spec(id: str) -> EnvSpec:
 def _default_player_function(spec: EnvSpec, agents: Any) -> Any:
     if spec.player_function is None or not isinstance(agents, list):
         return None
-    return spec.player_function(len(agents))
+    try:
+        return spec.player_function(len(agents))
+    except (IndexError, TypeError, ValueError):  # there is none for so many
+        return None
 
 
 def _comes_with_pettingzoo(id: str) -> bool:

@@ -80,7 +80,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         for read in (json.loads, ast.literal_eval):  # true as well as True
             try:
                 arguments[name] = read(value)
-            except (SyntaxError, ValueError):
+            except (SyntaxError, ValueError, RecursionError, MemoryError):  # a text
                 continue
             break
     return arguments

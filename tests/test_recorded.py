@@ -111,6 +111,27 @@ def test_entries_of_wrong_types_are_named_with_the_file(said, error):
         game_of({**NAV, **said}, SOURCE)
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"env": 5}, "id cannot be 5"),
+        ({"set": "num_agents=3"}, "set must be a list of NAME=VALUE"),
+        ({"set": [3]}, "set must be a list of NAME=VALUE"),
+        ({"set": ["num_agents"]}, "write NAME=VALUE"),
+        ({"set": ["num_agents=" + "[" * 100_000]}, "'num_agents' cannot be"),
+        ({"player_function": 5}, "player_function must be a text"),
+        ({"player_function": "Stochastic("}, "write a call"),
+        ({"player_function": "(" * 100_000}, "write a call"),
+        ({"player_function": '{"type": ' * 100_000}, "write a call"),
+        ({"fixed_horizon": "yes"}, "fixed_horizon cannot be 'yes'"),
+    ],
+    ids=lambda v: str(v)[:50],
+)
+def test_settings_of_wrong_types_are_named_with_the_run(said, error):
+    with pytest.raises(ValueError, match=f"config.yaml: .*{error}"):
+        run_game_of({"env": "coop_nav", **said}, "run/config.yaml")
+
+
 def test_what_a_recording_says_makes_the_same_game_again():
     given = {"num_agents": 2, "penalty": "hard"}
     player = mail_envs.TurnOrder([[0, 1], [1]])
