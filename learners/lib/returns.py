@@ -31,7 +31,7 @@ def generalized_advantages(
         truncated: bool (T, E).
         gamma: discount.
         lam: lambda; 0 gives one-step, 1 whole-return advantages.
-        lost: bool (T, E), rounds in which the simulator died; None: there are none.
+        lost: bool (T, E), rounds in which the simulator died, `truncated` ones; None: there are none.
 
     Returns:
         (T, E, N); advantages + values[:-1] are the lambda-returns, discounted returns when lam = 1.
@@ -42,7 +42,6 @@ def generalized_advantages(
     keep = gamma * lam * (~(terminated | truncated)).to(deltas.dtype)
     if lost is not None:
         deltas = deltas.masked_fill(lost.unsqueeze(-1), 0.0)
-        keep = keep.masked_fill(lost.unsqueeze(-1), 0.0)
     advantages = torch.empty_like(deltas)
     running = torch.zeros_like(deltas[0])
     for t in range(len(deltas) - 1, -1, -1):

@@ -66,6 +66,7 @@ def test_learners_do_not_learn_from_a_lost_round():
                 mack.update(agent, rollout, *learned, rollout.learned_from(), settings, rng)
                 critics = agent.critic
             else:
+                rollout.actions[DIES_AT, 0] = FINE if wrong else KILLED
                 learned = ippo.estimate_advantages(agent, rollout, rewards, 0.9, 0.9)
                 ippo.update(agent, rollout, *learned, settings, rng)
                 critics = agent.critics
