@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mail_envs.devices import Cpu, Cuda
-from mail_envs.kernels import clock_dtype
 from mail_envs.markov_game import MarkovGame
+from mail_envs.rounds import clock_dtype
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Buffers:
     """All arrays of E environments; games and player functions write into them in place."""
 
     world: Any  # records (E,): the game's own, or of a simulator's episode so far
-    clock: Any  # bookkeeping records (E,), see `kernels.clock_dtype`
+    clock: Any  # bookkeeping records (E,), see `rounds.clock_dtype`
     seeds: Any  # int64 (E,): seeds of the next reset
     which: Any  # bool (E,): environments of the next reset
     actions: Any  # int32 (E, N) or float32 (E, N, A)

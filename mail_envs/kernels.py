@@ -38,104 +38,23 @@ device_function = njit(**_OPTIONS)
 INVALID_ACTION, INVALID_PROBABILITY = 0, 1
 
 
-def clock_dtype(num_agents: int) -> np.dtype:
-    """One environment's bookkeeping; `key` and `counter` make the record the game's random stream.
-
-    The `last_*` fields describe the episode of this environment that ended most recently.
-    """
-    return np.dtype(
-        [
-            ("key", "u8"),
-            ("counter", "i8"),
-            ("players_key", "u8"),
-            ("seed", "i8"),
-            ("last_seed", "i8"),
-            ("rounds", "i4"),
-            ("last_length", "i4"),
-            ("illegal_actions", "i4"),  # since the last call of reset()
-            ("idle", "i4"),  # fixed horizon: the game is over, the environment waits for the limit
-            ("returns", "f4", (num_agents,)),
-            ("last_returns", "f4", (num_agents,)),
-        ],
-        align=True,
-    )
-
-
-def settings_dtype(num_agents: int, num_components: int) -> np.dtype:
-    """What a launch knows of the view: the time limit, what follows an end, the legal numbers.
-
-    `num_components`: of continuous actions, the largest agent's; 0 for discrete ones.
-    """
-    return np.dtype(
-        [
-            ("max_rounds", "i4"),
-            ("autoreset", "i4"),
-            ("fixed_horizon", "i4"),
-            ("num_actions", "i4", (num_agents,)),  # discrete; φ as an action counts
-            ("low", "f4", (num_agents, num_components)),  # bounds of continuous actions
-            ("high", "f4", (num_agents, num_components)),
-        ],
-        align=True,
-    )
-
-
-@device_function
-def in_space(actions, e, i, settings):
-    """Whether agent i's action lies in its space. NaN does not."""
-    if actions.ndim == 2:
-        return 0 <= actions[e, i] < settings.num_actions[i]
-    for k in range(actions.shape[2]):
-        if not (settings.low[i, k] <= actions[e, i, k] <= settings.high[i, k]):
-            return False
-    return True
-
-
-@device_function
-def count_invalid(actions, participation, settings):
-    """How many participating agents hold an action outside their space."""
-    count = 0
-    for e in range(participation.shape[0]):
-        for i in range(participation.shape[1]):
-            count += (participation[e, i] != 0) & (not in_space(actions, e, i, settings))
-    return count
-
-
-@device_function
-def chosen(actions, participation, alive, action_mask, e, i):
-    """Agent i's action set, or 0 if it does not act or if its mask forbids its discrete action.
-
-    Who participates is a coin toss, which no branch predictor can learn: hence arithmetic, no `if`.
-    """
-    acts = participation[e, i] * alive[e, i]
-    if actions.ndim == 2:
-        return acts * action_mask[e, i, actions[e, i] * (acts != 0)]
-    return acts
-
-
 _COMMON = '''"""Launches of {name}; generated, and generated anew when the sources change."""
 
 import numpy as np
 from numba import njit, prange
 
-from mail_envs.kernels import (
-    INVALID_ACTION, LAUNCH_OPTIONS, chosen, count_invalid, device_function, in_space
+from mail_envs.kernels import INVALID_ACTION, LAUNCH_OPTIONS, device_function
+from mail_envs.random import next_seed
+from mail_envs.rounds import (
+    RUNNING, TERMINATED, account, begin_clock, chosen, conclude, count_invalid, in_space, is_left_ended,
+    show_idle,
 )
-from mail_envs.random import DYNAMICS, PLAYERS, next_seed, stream_key
 {imports}
-
-ZERO = np.float32(0.0)
 
 
 @device_function
 def begin_episode(seed, params, state, clock):
-    clock.seed = seed
-    clock.key = stream_key(seed, DYNAMICS)
-    clock.players_key = stream_key(seed, PLAYERS)
-    clock.counter = 0
-    clock.rounds = 0
-    clock.idle = 0
-    for i in range(clock.returns.shape[0]):
-        clock.returns[i] = ZERO
+    begin_clock(seed, clock)
     reset_env(state, clock, params)
 
 
@@ -143,13 +62,7 @@ def begin_episode(seed, params, state, clock):
 def observe(params, settings, state, clock, observations, action_mask, alive, global_state):
     observe_env(state, params, observations, action_mask, alive, global_state)
     if clock.idle != 0:
-        for i in range(observations.shape[0]):
-            for k in range(observations.shape[1]):
-                observations[i, k] = ZERO
-            for a in range(min(settings.num_actions[i], action_mask.shape[1])):
-                action_mask[i, a] = 1
-        for k in range(global_state.shape[0]):
-            global_state[k] = ZERO
+        show_idle(settings, observations, action_mask, global_state)
 
 
 @device_function
@@ -158,35 +71,23 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
              final_observations, final_state, metrics):
     me = state[e]
     now = clock[e]
-    if settings.autoreset == 0 and (terminated[e] or truncated[e]):
+    if is_left_ended(e, settings, terminated, truncated):
         for i in range(participation.shape[1]):
-            rewards[e, i] = ZERO
+            rewards[e, i] = 0
         return
     for i in range(participation.shape[1]):
         acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
-        now.illegal_actions += (acts[e, i] == 0) & (participation[e, i] != 0) & alive[e, i]
-    ended = False
-    if now.idle == 0:
-        ended = step_env(me, now, actions[e], acts[e], params, rewards[e], metrics[e])
+    outcome = RUNNING
+    if now.idle == 0 and step_env(me, now, actions[e], acts[e], params, rewards[e], metrics[e]):
+        outcome = TERMINATED
     for i in range(participation.shape[1]):
-        counts = np.float32((participation[e, i] != 0) & (now.idle == 0))
-        rewards[e, i] = rewards[e, i] * counts + ZERO  # no branch, and no -0
-        now.returns[i] += rewards[e, i]
-    now.rounds += 1
-    if ended and settings.fixed_horizon != 0:
-        now.idle = 1
-        ended = False
-    terminated[e] = ended
-    truncated[e] = not ended and now.rounds >= settings.max_rounds
-    if terminated[e] or truncated[e]:
-        now.last_seed = now.seed
-        now.last_length = now.rounds
-        for i in range(participation.shape[1]):
-            now.last_returns[i] = now.returns[i]
-        if settings.autoreset != 0:
-            observe(params, settings, me, now, final_observations[e], action_mask[e], alive[e],
-                    final_state[e])
-            begin_episode(next_seed(now.seed), params, me, now)
+        paid = (participation[e, i] != 0) & (now.idle == 0)
+        account(e, i, participation, acts, paid, rewards, now)
+    over = conclude(e, outcome, settings, now, terminated, truncated)
+    if over and settings.autoreset != 0:
+        observe(params, settings, me, now, final_observations[e], action_mask[e], alive[e],
+                final_state[e])
+        begin_episode(next_seed(now.seed), params, me, now)
     observe(params, settings, me, now, observations[e], action_mask[e], alive[e], global_state[e])
 
 

@@ -1,15 +1,14 @@
 """Copies of a simulator in worker processes, which read and write the view's buffers in shared memory.
 
-Workers hold a simulator each, which is state: a worker that dies takes its episodes with it, and only its
-own. The well-kept libraries for processes were tried on that. Gymnasium's AsyncVectorEnv shares memory, but
-one dead or silent worker ends the whole environment; pebble and loky restart processes, but a task cannot be
-bound to the process that holds its simulator; Ray's actors can, at more than ten times the cost of a round.
-Of them only cloudpickle is used.
+Every worker holds simulators, and with them their episodes: a worker that dies loses its own episodes and no
+others. Existing libraries were measured against that. In Gymnasium's AsyncVectorEnv one dead or silent worker
+ends the whole environment. pebble and loky restart processes, but cannot send a task to the process that holds
+its simulator. Ray's actors can, at more than ten times the cost of a round. Only cloudpickle is used.
 
 Workers are plain Python processes, not children of `multiprocessing`: no helper process stays behind, a script
-needs no `if __name__ == "__main__"`, and nothing of this process's threads (numba, torch) is copied. Each
-leads a process group of its own, so that Ctrl-C reaches only this process and a simulator's own processes end
-with their worker. The kernel kills the group when this process is gone, whatever has killed it.
+needs no `if __name__ == "__main__"`, and no thread (numba, torch) is copied by a fork. Each worker leads its own
+process group, so that Ctrl-C reaches only this process, and processes that a simulator starts end with their
+worker. The operating system kills the group when this process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -40,11 +39,12 @@ from mail_envs.buffers import Buffers
 from mail_envs.devices import Cpu, _readable
 from mail_envs.drawing import RenderingError
 from mail_envs.own_games import import_source, imported_files
-from mail_envs.simulator import LOST, Row, SimulatorGame, begin, play, replay
+from mail_envs.rounds import LOST
+from mail_envs.simulator import Row, SimulatorGame, begin, play, replay
 
-START_SECONDS = 120.0  # for a new process to import its simulator and to make its copies
+START_SECONDS = 120.0  # for a new process to import its simulator and make its copies
 CLOSE_SECONDS = 5.0  # for all workers together to close their simulators
-MOST_FAILURES = 3  # of a worker, without a round that went well in between
+MOST_FAILURES = 3  # of a worker, without a successful round in between
 CHUNK = 1 << 20  # bytes; pages that nobody touches take no memory
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 COMMANDS = {"step": play, "reset": begin, "replay": replay}
@@ -94,15 +94,15 @@ def _nameless_file() -> int:
 
 
 class Worker:
-    """A process that plays some of the copies, and this process's ends of its pipes.
+    """A process that plays some of the copies, and the owner's ends of its pipes.
 
     Attributes:
         copies: the rows of the buffers that it plays, consecutive.
         ready: whether it has made its simulators.
         asked, heard: numbers of the last command and of the last answer.
         deadline: when the answer is overdue, in `time.monotonic` seconds.
-        failures: without a round that went well in between.
-        value: what the last answer brought.
+        failures: since the last successful round.
+        value: what the last answer returned.
     """
 
     def __init__(self, number: int, copies: range):
@@ -156,7 +156,7 @@ class Worker:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self) -> str:
-        """Let nothing of the process remain; says how it ended."""
+        """End the process and close its pipes; returns how it ended."""
         if self.process is None:
             return ""
         self.kill()
@@ -168,15 +168,16 @@ class Worker:
 
 
 class Workers:
-    """E copies of a simulator shared out among processes, with the methods of `simulator.Copies`.
+    """E copies of a simulator divided among processes, with the methods of `copies.Copies`.
 
-    A process that dies is started again at once, one that has been silent for `worker_timeout` seconds
-    is killed and started again; a copy that raises is made anew in its process. Their episodes end with
-    this round: outcome LOST, `buffers.restarted`, no reward, and the observations of the round before.
-    Every restart is logged as a warning. A round that Ctrl-C interrupts is not to be continued: reset.
+    A process that dies is restarted at once. One that has been silent for `worker_timeout` seconds is killed
+    and restarted. A copy that raises is replaced in its process. Their episodes end with this round: outcome
+    LOST, `buffers.restarted`, no reward, and the observations of the round before. Every restart is logged as
+    a warning. After Ctrl-C in a round, reset before the next one.
 
-    RuntimeError, with the worker's traceback, when a worker cannot make its copies at first, or fails
-    three times without a round that went well; then everything is closed.
+    Raises:
+        RuntimeError: a worker cannot make its copies at first, or fails three times without a successful
+            round in between. The message has the worker's traceback; everything is closed.
     """
 
     def __init__(
@@ -297,7 +298,7 @@ class Workers:
         return asked
 
     def _gather(self, asked: list[Worker]) -> None:
-        """Wait until every worker has answered or has been started again."""
+        """Wait until every worker has answered or has been restarted."""
         waiting = list(asked)
         while waiting:
             left = min(w.deadline for w in waiting) - time.monotonic()
@@ -313,7 +314,7 @@ class Workers:
                     waiting.remove(worker)
 
     def _hear(self, worker: Worker) -> bool:
-        """Take a message; whether it was what the worker was asked for, or its last."""
+        """Receive a message. Returns whether it was the answer asked for, or the worker's last."""
         try:
             number, failures, worker.value = pickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
@@ -327,7 +328,7 @@ class Workers:
         worker.heard = number
         for e, text in failures:
             self.lost[e] = True
-            log.warning("copy %d in %s is made anew: %s", e, worker, text)
+            log.warning("copy %d in %s is replaced: %s", e, worker, text)
         if failures:
             self._count(worker, failures[-1][1])
         elif worker.command == "step" and number == worker.asked:
@@ -335,7 +336,7 @@ class Workers:
         return number == worker.asked
 
     def _restart(self, worker: Worker, reason: str = "") -> None:
-        """Start another process in the place of one that is dead, or that is given up."""
+        """Replace a process that is dead or has been silent for too long."""
         end = worker.end()
         worker.value, reason = None, reason or end
         self.lost[worker.copies.start : worker.copies.stop] = True
@@ -343,7 +344,7 @@ class Workers:
             self.close()
             raise RuntimeError(f"{worker} could not make its environment: {reason}")
         self._count(worker, reason)
-        log.warning("%s is started again: %s", worker, reason)
+        log.warning("%s is restarted: %s", worker, reason)
         worker.start(self._setup, self.device.file)
 
     def _count(self, worker: Worker, reason: str) -> None:
@@ -351,13 +352,13 @@ class Workers:
         if worker.failures >= MOST_FAILURES:
             self.close()
             raise RuntimeError(
-                f"{worker} failed {MOST_FAILURES} times without a round that went well in between; "
+                f"{worker} failed {MOST_FAILURES} times without a successful round in between; "
                 f"the last time: {reason}"
             )
 
 
 def _setup(game: SimulatorGame, buffers: Buffers, device: SharedMemory) -> bytes:
-    """All that a worker must know; functions of `__main__` and closures travel with it."""
+    """All that a worker must know. Functions of `__main__` and closures are sent by value."""
     if game.factory is None:
         raise ValueError(f"{type(game).__name__} has no factory, so no process can make a copy")
     places = {name: device.place(array) for name, array in vars(buffers).items()}
@@ -365,7 +366,7 @@ def _setup(game: SimulatorGame, buffers: Buffers, device: SharedMemory) -> bytes
 
 
 def _end_all(workers: list[Worker], owner: int) -> None:
-    """Leave no process behind. `owner`: the process whose workers they are, not a fork of it."""
+    """Leave no process behind. `owner`: the process that started them; a fork of it does nothing."""
     if os.getpid() == owner:
         for worker in workers:
             worker.kill()
@@ -374,7 +375,7 @@ def _end_all(workers: list[Worker], owner: int) -> None:
 
 
 def work(pipe: int, life: int, memory: int) -> None:
-    """A worker's main function. It gets file descriptors: its pipe, its owner's life, the buffers."""
+    """A worker's main function. Its arguments are file descriptors: its pipe, its owner's life, the buffers."""
     _end_with(life)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(pipe)

@@ -1,16 +1,11 @@
-"""Games around other people's simulators: the contract of kernel games, one copy at a time, in Python.
-
-A round of E copies is four strokes: `prepare` (compiled: who acts), the copies play (in this process, in
-worker processes, or through the simulator's own batched interface), `settle` (compiled: rewards, returns,
-time limit), and the copies that ended begin anew. The bookkeeping is that of `mail_envs.kernels`.
+"""The contract of other people's simulators, and how one copy of a simulator is played.
 
 A simulator's record in `buffers.world` is the episode so far: every joint action and who acted. With the
-episode's seed that is all there is to know, so a saved environment is restored by playing it again.
+episode's seed that is all there is to know, so copies, pickles and saved states are restored by playing it again.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,14 +13,8 @@ from typing import Any
 import numpy as np
 
 from mail_envs.buffers import Buffers
-from mail_envs.counts import at_least
-from mail_envs.devices import Cpu
-from mail_envs.kernels import INVALID_ACTION, chosen, device_function, in_space, launch
 from mail_envs.markov_game import MarkovGame
-from mail_envs.random import PLAYERS, next_seed, stream_key
-
-RUNNING, TERMINATED, TRUNCATED, LOST = 0, 1, 2, 3  # `world.outcome` of a round
-ZERO = np.float32(0.0)
+from mail_envs.rounds import RUNNING, TERMINATED, TRUNCATED
 
 
 class SimulatorGame(MarkovGame):
@@ -45,7 +34,7 @@ class SimulatorGame(MarkovGame):
         return game
 
     def __reduce_ex__(self, protocol):
-        """Copies and pickles are made anew, as simulators are seldom copied well; views play them on."""
+        """A copy or pickle is a new simulator from the factory; the view brings it to where this one is."""
         return super().__reduce_ex__(protocol) if self.factory is None else (_make, (self.factory,))
 
     def reset(self, seed: int) -> None:
@@ -118,47 +107,6 @@ def record_dtype(max_rounds: int, num_agents: int, num_components: int) -> np.dt
     )
 
 
-class Copies:
-    """E copies of a simulator, played one after the other in this process.
-
-    `which`, bool (E,), says which copies; results go into the buffers. Worker processes and batched
-    simulators offer the same methods.
-    """
-
-    def __init__(self, games: list[SimulatorGame], buffers: Buffers):
-        self.games, self.buffers = games, buffers
-        self.rows = [Row(buffers, e) for e in range(len(games))]
-
-    def step(self, which: np.ndarray) -> None:
-        for e, asked in enumerate(which.tolist()):
-            if asked:
-                play(self.games[e], self.rows[e])
-
-    def reset(self, which: np.ndarray) -> None:
-        for e, asked in enumerate(which.tolist()):
-            if asked:
-                begin(self.games[e], self.rows[e])
-
-    def replay(self, which: np.ndarray) -> list[int]:
-        """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
-        return [e for e in which.nonzero()[0].tolist() if not replay(self.games[e], self.rows[e])]
-
-    def take_options(self, options: dict[str, Any] | None) -> None:
-        """Options of all episodes that begin, or are played again, from now on."""
-        for game in self.games:
-            game.options = options
-
-    def infos(self, e: int) -> dict[str, dict[str, Any]]:
-        return self.games[e].infos()
-
-    def picture(self, e: int) -> np.ndarray:
-        return self.games[e].picture()
-
-    def close(self) -> None:
-        for game in self.games:
-            game.close()
-
-
 class Row:
     """One copy's part of the buffers, as views; to slice them in every round takes microseconds."""
 
@@ -217,215 +165,3 @@ def replay(game: SimulatorGame, row: Row) -> bool:
         again.rewards[...] = 0
         play(game, again)
     return bool(row.clock["idle"][0]) or again.shows() == row.shows()
-
-
-def open_copies(
-    game: SimulatorGame,
-    num_envs: int,
-    allocate: Callable[[Any], Buffers],
-    num_workers: int | None,
-    worker_timeout: float,
-    replayable: bool,
-) -> Any:
-    """E copies: `game` itself, batched by the simulator, or shared out among worker processes.
-
-    `allocate` makes the buffers on a device.
-    """
-    if num_workers is None:
-        batch = game.batch(num_envs) if num_envs > 1 and not replayable else None
-        if batch is not None:
-            return batch(allocate(Cpu(num_envs)))
-        num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0
-    at_least(0, num_workers=num_workers)
-    make = game.factory
-    if (num_envs > 1 or num_workers) and make is None:
-        raise ValueError(
-            f"{type(game).__name__} was made from one environment, so there cannot be {num_envs} "
-            "copies or workers: pass a function that makes the environment"
-        )
-    if num_workers == 0:
-        buffers = allocate(Cpu(num_envs))
-        return Copies([game, *(make() for _ in range(num_envs - 1) if make)], buffers)
-    from mail_envs.processes import SharedMemory, Workers
-
-    device = SharedMemory(num_envs)
-    buffers = allocate(device)
-    return Workers(game, buffers, device, min(num_workers, num_envs), worker_timeout)
-
-
-class SimulatorLaunches:
-    """`step` and `reset` of a view whose game is a simulator, as `kernels.game_launches` has them."""
-
-    def __init__(self, copies: Copies, buffers: Buffers, settings: np.ndarray, pay_absent: bool):
-        self.copies, self.buffers = copies, buffers
-        device, b = Cpu(len(buffers.which)), buffers
-        flags = np.array([pay_absent], np.int32)
-
-        def bind(one, **arrays):
-            return device.bind(launch(one, ", ".join(arrays), "cpu"), *arrays.values())
-
-        self._prepare = bind(
-            prepare,
-            settings=settings,
-            clock=b.clock,
-            actions=b.actions,
-            participation=b.participation,
-            alive=b.alive,
-            action_mask=b.action_mask,
-            acts=b.acts,
-            terminated=b.terminated,
-            truncated=b.truncated,
-            rewards=b.rewards,
-            restarted=b.restarted,
-            which=b.which,
-            errors=b.errors,
-        )
-        self._settle = bind(
-            settle,
-            settings=settings,
-            flags=flags,
-            clock=b.clock,
-            outcome=b.world["outcome"],  # not the record, whose type differs from game to game
-            past_actions=b.world["actions"],
-            past_acts=b.world["acts"],
-            actions=b.actions,
-            participation=b.participation,
-            acts=b.acts,
-            rewards=b.rewards,
-            terminated=b.terminated,
-            truncated=b.truncated,
-            observations=b.observations,
-            action_mask=b.action_mask,
-            state=b.state,
-            seeds=b.seeds,
-            which=b.which,
-        )
-        self._wind = bind(
-            wind, clock=b.clock, seeds=b.seeds, which=b.which, participation=b.participation
-        )
-
-    def step(self) -> None:
-        b = self.buffers
-        b.errors[INVALID_ACTION] = 0
-        self._prepare()
-        if b.errors[INVALID_ACTION]:
-            return
-        self.copies.step(b.which)
-        self._settle()
-        if np.count_nonzero(b.which):  # ended, to begin anew
-            b.final_observations[b.which] = b.observations[b.which]
-            b.final_state[b.which] = b.state[b.which]
-            self._wind()
-            self.copies.reset(b.which)
-
-    def replay(self) -> list[int]:
-        """After `set_state`: bring the simulators to where their records say they are.
-
-        Returns the copies that came to something else. What a lost copy was playing is left lost.
-        """
-        b = self.buffers
-        return self.copies.replay((b.world["outcome"] != LOST) | (b.clock["rounds"] == 0))
-
-    def take_options(self, options: dict[str, Any] | None) -> None:
-        """Options of all episodes that begin, or are played again, from now on."""
-        self.copies.take_options(options)
-
-    def infos(self, e: int) -> dict[str, dict[str, Any]]:
-        """What the simulator of copy e tells its agents in this round."""
-        return self.copies.infos(e)
-
-    def picture(self, e: int) -> np.ndarray:
-        """Copy e's image, uint8 (H, W, 3)."""
-        return self.copies.picture(e)
-
-    def close(self) -> None:
-        self.copies.close()
-
-    def reset(self) -> None:
-        b = self.buffers
-        self._wind()
-        b.clock["illegal_actions"][b.which] = 0
-        b.restarted[...] = False
-        self.copies.reset(b.which)
-
-
-@device_function
-def wind(e, clock, seeds, which, participation):
-    """Set the clock of an episode's beginning."""
-    if not which[e]:
-        return
-    now = clock[e]
-    now.seed = seeds[e]
-    now.players_key = stream_key(seeds[e], PLAYERS)
-    now.rounds = 0
-    now.idle = 0
-    for i in range(participation.shape[1]):
-        now.returns[i] = ZERO
-
-
-@device_function
-def prepare(
-    e, settings, clock, actions, participation, alive, action_mask, acts, terminated, truncated,
-    rewards, restarted, which, errors,
-):  # fmt: skip
-    """Which copies play, and who acts in them."""
-    over = settings[0].autoreset == 0 and (terminated[e] or truncated[e])
-    which[e] = clock[e].idle == 0 and not over
-    restarted[e] = False
-    for i in range(participation.shape[1]):
-        rewards[e, i] = ZERO
-        acts[e, i] = 0
-        if participation[e, i] != 0:
-            if in_space(actions, e, i, settings[0]):
-                acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
-            else:
-                errors[INVALID_ACTION] = 1
-
-
-@device_function
-def settle(
-    e, settings, flags, clock, outcome, past_actions, past_acts, actions, participation, acts,
-    rewards, terminated, truncated, observations, action_mask, state, seeds, which,
-):  # fmt: skip
-    """What a round comes to. Afterwards `which` are the copies that begin anew, from `seeds`.
-
-    `flags`: [whether agents that do not participate are paid].
-    """
-    now = clock[e]
-    if not which[e] and now.idle == 0:  # ended, and left as it is
-        return
-    t = now.rounds
-    came = outcome[e] if which[e] else RUNNING
-    for i in range(participation.shape[1]):
-        past_acts[e, t, i] = acts[e, i]
-        if actions.ndim == 2:
-            past_actions[e, t, i] = actions[e, i]
-        else:
-            for k in range(actions.shape[2]):
-                past_actions[e, t, i, k] = actions[e, i, k]
-        now.illegal_actions += participation[e, i] != 0 and acts[e, i] == 0
-        paid = participation[e, i] != 0 or flags[0] != 0
-        rewards[e, i] = rewards[e, i] + ZERO if paid and which[e] else ZERO  # + 0: no -0
-        now.returns[i] += rewards[e, i]
-    now.rounds += 1
-    if settings[0].fixed_horizon != 0 and (came == TERMINATED or came == TRUNCATED):
-        now.idle = 1
-        came = RUNNING
-    terminated[e] = came == TERMINATED
-    over = came != RUNNING or now.rounds >= settings[0].max_rounds
-    truncated[e] = over and not terminated[e]
-    which[e] = over and settings[0].autoreset != 0
-    if over:
-        now.last_seed = now.seed
-        now.last_length = now.rounds
-        for i in range(participation.shape[1]):
-            now.last_returns[i] = now.returns[i]
-        seeds[e] = next_seed(now.seed)
-    if now.idle != 0:
-        for i in range(observations.shape[1]):
-            for k in range(observations.shape[2]):
-                observations[e, i, k] = 0
-            for a in range(min(settings[0].num_actions[i], action_mask.shape[2])):
-                action_mask[e, i, a] = 1
-        for k in range(state.shape[1]):
-            state[e, k] = ZERO

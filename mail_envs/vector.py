@@ -17,13 +17,13 @@ from mail_envs.kernels import (
     INVALID_ACTION,
     INVALID_PROBABILITY,
     KernelLaunches,
-    settings_dtype,
 )
 from mail_envs.markov_game import KernelGame, MarkovGame
 from mail_envs.own_games import import_source, imported_files
 from mail_envs.participation import Participation
 from mail_envs.player_functions import OwnOrder, PlayerFunction, Synchronous
 from mail_envs.random import check_seed, following_seeds
+from mail_envs.rounds import settings_dtype
 
 log = logging.getLogger(__name__)
 RENDER_FPS = 10
@@ -237,7 +237,7 @@ class VectorGame:
         )
 
     def _settings(self, autoreset: bool) -> np.ndarray:
-        """What the launches know of this view, `kernels.settings_dtype` (1,)."""
+        """What the launches know of this view, `rounds.settings_dtype` (1,)."""
         components = 0 if self.discrete else self.num_actions
         settings = np.zeros(1, settings_dtype(self.num_agents, components))
         settings["max_rounds"] = self.max_rounds
@@ -252,7 +252,8 @@ class VectorGame:
 
     def _open_simulators(self, autoreset: bool, *workers: Any) -> None:
         """E copies of a simulator: the game itself, or in worker processes, or batched by itself."""
-        from mail_envs.simulator import SimulatorLaunches, open_copies, record_dtype
+        from mail_envs.copies import SimulatorLaunches, open_copies
+        from mail_envs.simulator import record_dtype
 
         game: Any = self.game
         components = 0 if self.discrete else self.num_actions

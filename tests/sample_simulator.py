@@ -6,8 +6,8 @@ import numpy as np
 
 import mail_envs
 from mail_envs.devices import _readable
-from mail_envs.kernels import clock_dtype
 from mail_envs.random import DYNAMICS, stream_key
+from mail_envs.rounds import clock_dtype
 from mail_envs.simulator import SimulatorGame
 
 

@@ -60,8 +60,8 @@ they move.
 cheetah, ant, hopper, swimmer, pusher and humanoids run in EnvPool's threads, if EnvPool is installed (`pip install
 'mail-envs[envpool]'`) and neither `num_workers` nor `settings` is given. EnvPool draws beginnings of its own:
 `reset(seed=...)` determines the run that follows, but copies do not play the episodes of single environments, a
-later episode cannot be had again from its `info["seed"]` alone, and saved states cannot be restored.
-`num_workers=0` (this process) and worker processes can do all of that.
+later episode cannot be had again from its `info["seed"]` alone, and running environments can be neither copied nor
+set to a saved state. `num_workers=0` (this process) and worker processes can do all of that.
 
 `mamujoco_coupled_halfcheetah_1p1` needs MuJoCo 3.5.0 or older. Pictures need OpenGL: EGL, OSMesa
 or a screen, tried in this order; `MUJOCO_GL=egl`, `osmesa` or `glfw` asks for one of them.

@@ -10,14 +10,14 @@ import numpy as np
 from mail_envs.adapters.mamujoco_gather import Eyes, Motors
 from mail_envs.adapters.mamujoco_robots import open_screen
 from mail_envs.buffers import Buffers
-from mail_envs.simulator import RUNNING, TERMINATED
+from mail_envs.rounds import RUNNING, TERMINATED
 
 NO_LIMIT = 2**31 - 1  # rounds; the view has the time limit
 SEEDS = 2**31  # EnvPool's are 32 bits
 
 
 class EnvPoolCopies:
-    """E robots with the methods of `simulator.Copies`.
+    """E robots with the methods of `copies.Copies`.
 
     EnvPool takes seeds when it is made. It is made anew when `reset` begins all episodes, with those
     seeds; the episodes that follow are drawn from each robot's own random stream.

@@ -13,7 +13,8 @@ import numpy as np
 from mail_envs.games.gold_miner import bots
 from mail_envs.games.gold_miner.bots import decide
 from mail_envs.games.gold_miner.mask import any_of, available
-from mail_envs.kernels import clock_dtype, device_function, launch
+from mail_envs.kernels import device_function, launch
+from mail_envs.rounds import clock_dtype
 
 
 @device_function

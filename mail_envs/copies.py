@@ -1,0 +1,263 @@
+"""E copies of a simulator as one game: in this process, in worker processes, or batched by the simulator.
+
+A round has four steps: `prepare` (compiled: who acts), the copies play, `settle` (compiled: rewards, returns,
+time limit), and copies whose episodes ended begin new ones. What a round means is said in `mail_envs.rounds`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mail_envs.buffers import Buffers
+from mail_envs.counts import at_least
+from mail_envs.devices import Cpu
+from mail_envs.kernels import INVALID_ACTION, device_function, launch
+from mail_envs.processes import SharedMemory, Workers
+from mail_envs.random import next_seed
+from mail_envs.rounds import (
+    LOST,
+    RUNNING,
+    account,
+    begin_clock,
+    chosen,
+    conclude,
+    in_space,
+    is_left_ended,
+    show_idle,
+)
+from mail_envs.simulator import Row, SimulatorGame, begin, play, replay
+
+
+class Copies:
+    """E copies of a simulator, played one after the other in this process.
+
+    `which`, bool (E,), says which copies; results go into the buffers. Worker processes and batched
+    simulators offer the same methods.
+    """
+
+    def __init__(self, games: list[SimulatorGame], buffers: Buffers):
+        self.games, self.buffers = games, buffers
+        self.rows = [Row(buffers, e) for e in range(len(games))]
+
+    def step(self, which: np.ndarray) -> None:
+        for e, asked in enumerate(which.tolist()):
+            if asked:
+                play(self.games[e], self.rows[e])
+
+    def reset(self, which: np.ndarray) -> None:
+        for e, asked in enumerate(which.tolist()):
+            if asked:
+                begin(self.games[e], self.rows[e])
+
+    def replay(self, which: np.ndarray) -> list[int]:
+        """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
+        return [e for e in which.nonzero()[0].tolist() if not replay(self.games[e], self.rows[e])]
+
+    def take_options(self, options: dict[str, Any] | None) -> None:
+        """Options of all episodes that begin, or are played again, from now on."""
+        for game in self.games:
+            game.options = options
+
+    def infos(self, e: int) -> dict[str, dict[str, Any]]:
+        return self.games[e].infos()
+
+    def picture(self, e: int) -> np.ndarray:
+        return self.games[e].picture()
+
+    def close(self) -> None:
+        for game in self.games:
+            game.close()
+
+
+def open_copies(
+    game: SimulatorGame,
+    num_envs: int,
+    allocate: Callable[[Any], Buffers],
+    num_workers: int | None,
+    worker_timeout: float,
+    replayable: bool,
+) -> Any:
+    """E copies: `game` itself, batched by the simulator, or shared out among worker processes.
+
+    `allocate` makes the buffers on a device.
+    """
+    if num_workers is None:
+        batch = game.batch(num_envs) if num_envs > 1 and not replayable else None
+        if batch is not None:
+            return batch(allocate(Cpu(num_envs)))
+        num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0
+    at_least(0, num_workers=num_workers)
+    make = game.factory
+    if (num_envs > 1 or num_workers) and make is None:
+        raise ValueError(
+            f"{type(game).__name__} was made from one environment, so there cannot be {num_envs} "
+            "copies or workers: pass a function that makes the environment"
+        )
+    if num_workers == 0:
+        buffers = allocate(Cpu(num_envs))
+        return Copies([game, *(make() for _ in range(num_envs - 1) if make)], buffers)
+    device = SharedMemory(num_envs)
+    buffers = allocate(device)
+    return Workers(game, buffers, device, min(num_workers, num_envs), worker_timeout)
+
+
+class SimulatorLaunches:
+    """`step` and `reset` of a view whose game is a simulator, as `kernels.game_launches` has them."""
+
+    def __init__(self, copies: Copies, buffers: Buffers, settings: np.ndarray, pay_absent: bool):
+        self.copies, self.buffers = copies, buffers
+        device, b = Cpu(len(buffers.which)), buffers
+        flags = np.array([pay_absent], np.int32)
+
+        def bind(one, **arrays):
+            return device.bind(launch(one, ", ".join(arrays), "cpu"), *arrays.values())
+
+        self._prepare = bind(
+            prepare,
+            settings=settings,
+            clock=b.clock,
+            actions=b.actions,
+            participation=b.participation,
+            alive=b.alive,
+            action_mask=b.action_mask,
+            acts=b.acts,
+            terminated=b.terminated,
+            truncated=b.truncated,
+            rewards=b.rewards,
+            restarted=b.restarted,
+            which=b.which,
+            errors=b.errors,
+        )
+        self._settle = bind(
+            settle,
+            settings=settings,
+            flags=flags,
+            clock=b.clock,
+            outcome=b.world["outcome"],  # not the record, whose type differs from game to game
+            past_actions=b.world["actions"],
+            past_acts=b.world["acts"],
+            actions=b.actions,
+            participation=b.participation,
+            acts=b.acts,
+            rewards=b.rewards,
+            terminated=b.terminated,
+            truncated=b.truncated,
+            observations=b.observations,
+            action_mask=b.action_mask,
+            state=b.state,
+            seeds=b.seeds,
+            which=b.which,
+        )
+        self._wind = bind(
+            wind, clock=b.clock, seeds=b.seeds, which=b.which, participation=b.participation
+        )
+
+    def step(self) -> None:
+        b = self.buffers
+        b.errors[INVALID_ACTION] = 0
+        self._prepare()
+        if b.errors[INVALID_ACTION]:
+            return
+        self.copies.step(b.which)
+        self._settle()
+        if np.count_nonzero(b.which):  # ended, to begin anew
+            b.final_observations[b.which] = b.observations[b.which]
+            b.final_state[b.which] = b.state[b.which]
+            self._wind()
+            self.copies.reset(b.which)
+
+    def replay(self) -> list[int]:
+        """After `set_state`: bring the simulators to where their records say they are.
+
+        Returns the copies that came to something else. What a lost copy was playing is left lost.
+        """
+        b = self.buffers
+        return self.copies.replay((b.world["outcome"] != LOST) | (b.clock["rounds"] == 0))
+
+    def take_options(self, options: dict[str, Any] | None) -> None:
+        """Options of all episodes that begin, or are played again, from now on."""
+        self.copies.take_options(options)
+
+    def infos(self, e: int) -> dict[str, dict[str, Any]]:
+        """What the simulator of copy e tells its agents in this round."""
+        return self.copies.infos(e)
+
+    def picture(self, e: int) -> np.ndarray:
+        """Copy e's image, uint8 (H, W, 3)."""
+        return self.copies.picture(e)
+
+    def close(self) -> None:
+        self.copies.close()
+
+    def reset(self) -> None:
+        b = self.buffers
+        self._wind()
+        b.clock["illegal_actions"][b.which] = 0
+        b.restarted[...] = False
+        self.copies.reset(b.which)
+
+
+@device_function
+def wind(e, clock, seeds, which, participation):
+    """Set the clock of an episode's beginning."""
+    if which[e]:
+        begin_clock(seeds[e], clock[e])
+
+
+@device_function
+def prepare(
+    e, settings, clock, actions, participation, alive, action_mask, acts, terminated, truncated,
+    rewards, restarted, which, errors,
+):  # fmt: skip
+    """Which copies play, and who acts in them."""
+    which[e] = clock[e].idle == 0 and not is_left_ended(e, settings[0], terminated, truncated)
+    restarted[e] = False
+    for i in range(participation.shape[1]):
+        rewards[e, i] = 0
+        acts[e, i] = 0
+        if participation[e, i] != 0:
+            if in_space(actions, e, i, settings[0]):
+                acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
+            else:
+                errors[INVALID_ACTION] = 1
+
+
+@device_function
+def settle(
+    e, settings, flags, clock, outcome, past_actions, past_acts, actions, participation, acts,
+    rewards, terminated, truncated, observations, action_mask, state, seeds, which,
+):  # fmt: skip
+    """What a round comes to. Afterwards `which` are the copies that begin anew, from `seeds`.
+
+    `flags`: [whether agents that do not participate are paid].
+    """
+    now = clock[e]
+    if not which[e] and now.idle == 0:  # ended, and left as it is
+        return
+    note(e, now.rounds, actions, acts, past_actions, past_acts)
+    for i in range(participation.shape[1]):
+        paid = which[e] and (participation[e, i] != 0 or flags[0] != 0)
+        account(e, i, participation, acts, paid, rewards, now)
+    came = outcome[e] if which[e] else RUNNING
+    over = conclude(e, came, settings[0], now, terminated, truncated)
+    which[e] = over and settings[0].autoreset != 0
+    if over:
+        seeds[e] = next_seed(now.seed)
+    if now.idle != 0:
+        show_idle(settings[0], observations[e], action_mask[e], state[e])
+
+
+@device_function
+def note(e, t, actions, acts, past_actions, past_acts):
+    """Write round t into the record of the episode."""
+    for i in range(acts.shape[1]):
+        past_acts[e, t, i] = acts[e, i]
+        if actions.ndim == 2:
+            past_actions[e, t, i] = actions[e, i]
+        else:
+            for k in range(actions.shape[2]):
+                past_actions[e, t, i, k] = actions[e, i, k]
