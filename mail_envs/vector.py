@@ -13,11 +13,7 @@ import numpy as np
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
 from mail_envs.devices import make_device
-from mail_envs.kernels import (
-    INVALID_ACTION,
-    INVALID_PROBABILITY,
-    KernelLaunches,
-)
+from mail_envs.kernels import INVALID_ACTION, INVALID_PROBABILITY, KernelLaunches
 from mail_envs.markov_game import KernelGame, MarkovGame
 from mail_envs.own_games import import_source, imported_files
 from mail_envs.participation import Participation
