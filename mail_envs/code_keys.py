@@ -31,7 +31,7 @@ SETTINGS = (
     "OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DISABLE_JIT",
 )  # fmt: skip
 # Versions stand for what these contain: numba brings its own code for their functions.
-BY_VERSION = {"numpy", "numba", "llvmlite", *sys.stdlib_module_names}
+BY_VERSION = {"numpy", "numba", "numba_cuda", "llvmlite"}
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -57,7 +57,10 @@ class Reads:
 
 def code_key(functions: Iterable[Any]) -> str:
     """A key of the code that these functions compile to: 64 hexadecimal digits, equal in all processes."""
-    found = everything(functions)
+    return _key_of(everything(functions))
+
+
+def _key_of(found: list[Reads]) -> str:
     place = {id(reads.function): k for k, reads in enumerate(found)}
     digest = hashlib.sha256(repr(_compiler()).encode())
     for reads in found:
@@ -77,18 +80,9 @@ def everything(functions: Iterable[Any]) -> list[Reads]:
 
 
 def _compiler() -> tuple:
-    cuda = sys.modules.get("numba_cuda")
-    versions = (
-        numba.__version__,
-        llvmlite.__version__,
-        np.__version__,
-        getattr(cuda, "__version__", ""),
-    )
-    return (
-        sys.implementation.cache_tag,
-        versions,
-        [getattr(config, name, None) for name in SETTINGS],
-    )
+    versions = numba.__version__, llvmlite.__version__, np.__version__
+    settings = [getattr(config, name, None) for name in SETTINGS]
+    return sys.implementation.cache_tag, versions, settings
 
 
 class _Reader:
@@ -147,8 +141,11 @@ class _Reader:
 
     def module(self, module: ModuleType) -> tuple:
         """Those of a module's attributes that the function may mean."""
-        if module.__name__.partition(".")[0] in BY_VERSION or id(module) in self.modules:
-            return "module", module.__name__
+        package = module.__name__.partition(".")[0]
+        if module.__name__ == "numba.cuda":  # a package of its own stands in for it
+            package = "numba_cuda"
+        if package in BY_VERSION or id(module) in self.modules:
+            return "module", module.__name__, getattr(sys.modules.get(package), "__version__", "")
         self.modules.add(id(module))
         held = [(n, self.value(vars(module)[n])) for n in self.names if n in vars(module)]
         return "module", module.__name__, held
@@ -199,8 +196,8 @@ def _constant(value: Any) -> Any:
 _COMPILED_FROM: WeakKeyDictionary[Any, tuple[list, list]] = WeakKeyDictionary()
 
 
-def forget_stale_code(functions: Iterable[Any]) -> None:
-    """Drop machine code, in this process, that was made from other values than those of now.
+def refreshed_key(functions: Iterable[Any]) -> str:
+    """`code_key`, after this process has dropped machine code that was made from other values than those of now.
 
     A module may have been reloaded or a constant replaced; and machine code from a disk cache that numba
     keeps for a function with `cache=True` may be of any age. That cache gets a key of ours, too.
@@ -220,6 +217,7 @@ def forget_stale_code(functions: Iterable[Any]) -> None:
     for reads in found:
         if id(reads.function) in stale and _is_compiled(reads.function):
             _forget(reads.function)
+    return _key_of(found)
 
 
 _ON_CUDA = "_CUDATypingContext__dispatcher"  # where numba-cuda keeps its form of an `njit` function

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from mail_envs.code_keys import code_key, forget_stale_code, python
+from mail_envs.code_keys import python, refreshed_key
 from mail_envs.launch_cache import cache_directory, import_generated
 
 DISK_CACHE = "cache=True, "  # in the options of launches
@@ -252,12 +252,11 @@ def compile_module(source: str, functions: dict, *, name: str, **fields) -> Modu
     module = ModuleType(f"mail_envs_generated_{name}")
     module.__dict__.update(functions)
     exec(_code_of(source.replace(DISK_CACHE, ""), name), module.__dict__)  # our own text
-    roots = [*functions.values(), *_made_in(module)]
-    forget_stale_code(roots)
+    key = refreshed_key([*functions.values(), *_made_in(module)])
     directory = cache_directory() if importable else None
     if directory is None:  # no file, or none that the next process would recognize
         return module
-    return import_generated(directory, f"{name}_{code_key(roots)[:32]}", source)
+    return import_generated(directory, f"{name}_{key[:32]}", source)
 
 
 @lru_cache(maxsize=64)

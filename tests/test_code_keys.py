@@ -223,6 +223,16 @@ def test_a_key_holds_what_is_read_through_modules_and_nothing_else(monkeypatch):
     assert keys[0] == keys[2] != keys[1]
 
 
+def test_a_module_may_have_a_name_of_the_standard_librarys(monkeypatch):
+    keys = []
+    for value in (1, 2):
+        part = ModuleType("statistics")
+        part.VALUE = value  # pyright: ignore[reportAttributeAccessIssue]
+        monkeypatch.setitem(globals(), "GLOBAL", module(part=part))
+        keys.append(code_key([through_a_module]))
+    assert keys[0] != keys[1]
+
+
 def test_a_key_tells_who_calls_whom(monkeypatch):
     """Two functions that call each other's callees are other code than two that call their own."""
     one, two = function(1), function(2)

@@ -1,4 +1,4 @@
-"""StarCraft battles: what SMAC and SMACv2 show, allow and pay, on an engine of our own.
+"""StarCraft battles: observations, masks and rewards of SMAC and SMACv2 on an embedded engine.
 
 | | |
 |---|---|
@@ -9,7 +9,7 @@
 
 **Action mask.** A move is allowed if the cell one unit ahead is open; a target if it lives and its center is
 at most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs cannot heal medivacs, and may waste heals. As
-in all games, the mask of an agent that lives but does not act allows everything.
+in all games, the mask of a living agent that does not act allows everything.
 
 **Observation** of an agent, zeros when dead (N agents, M enemies, b type bits):
 
@@ -28,11 +28,11 @@ the center, over 32. `mail_envs.games.starcraft.observation_names(id, **options)
 
 **Reward**, the same for all: health and shield that enemies lost, 10 for each killed, 200 for the victory, scaled so
 that the sum is 20 when nobody regenerates. `reward_only_positive=False` subtracts half of the same for allies;
-`reward_sparse` leaves 1 and -1, which `reward_scale` still divides. Who is dead or does not act in a round is
-paid nothing, where SMAC pays everybody to the end: that sum is the metric `team_return`, from which `learners.ippo` learns.
+`reward_sparse` leaves 1 and -1, which `reward_scale` still divides. An agent that is dead or does not act in a round
+gets 0, while SMAC pays all agents to the end: that sum is the metric `team_return`, from which `learners.ippo` learns.
 
-**End**: a side without units has lost, both without is a draw. Where there are medivacs, a side of nothing else has
-lost, the allies first. At the limit the battle is truncated.
+**End**: a side without units has lost; if both have none, it is a draw. On maps with medivacs, a side with only medivacs
+has lost, the allies first. At the limit the battle is truncated.
 
 **SMACv2** draws teams and places anew for every battle. In `epo`, only who sees an enemy first is shown it, until one
 of them dies; orders to targets out of range do nothing, so that all living targets are allowed. In `conic`, agents see
@@ -54,25 +54,25 @@ its last order.
 | paths | diagonal walls are stairs | are diagonals |
 | the limit, in `encode_episode` | terminates | truncates |
 
-What stays in both: the mask looks at one cell only; with `obs_instead_of_state`, SMACv2 looks once more (agents
-may tag enemies in another order), this layer gives the observations that agents got. Not covered: SMACv2's attack
-probabilities, health levels and enemy masks, of which no published scenario makes use. Terrain heights, and path
+Both: the mask looks at one cell only; with `obs_instead_of_state`, SMACv2 observes once more (agents may tag enemies in
+another order), while this layer gives the observations that agents got. Not covered: SMACv2's attack probabilities,
+health levels and enemy masks, which no published scenario uses. Terrain heights, and path
 grids as the game serves them, are inferred from the map files.
 
 **The fight.** A round is half a second of game time, eight game loops. Units have the values of the Wings of Liberty
 campaign, on which all SMAC maps are built. They walk, push each other and find ways around walls; weapons have damage
 points, cooldowns with the game's jitter and missiles in flight; hits are less armor, after shields; shields and zerg
-regenerate; medivacs heal for energy; colossi burn lines; banelings explode, also when they are killed. Agents are
-passive: they do what they were told, and idle when that is done. SMAC's enemies attack-move to a point, and take on
-whoever is nearest; SMACv2's are told every half second to attack the nearest agent when they idle.
+regenerate; medivacs heal for energy; colossi burn lines; banelings explode, also when killed. Agents follow their
+orders and idle afterwards. SMAC's enemies attack-move to a point and attack the nearest unit; SMACv2's idle enemies are
+ordered every half second to attack the nearest agent.
 
 **Start**: armies in formation at the map's points, or within `start_noise` of that; SMACv2 draws both teams and their
 places. **Metrics**: `battle_won`, `dead_allies`, `dead_enemies`, `team_return`: the sum of all rewards, which is an
 agent's return if it lives and acts to the end (a dead agent is paid no more).
 
-**Returns to compare with**: `team_return` (mean ± deviation over 400 battles) and rounds of random play; battles won,
+**Reference returns**: `team_return` (mean ± deviation over 400 battles) and rounds of random play; battles won,
 `team_return` and rounds of the best of the demonstrators `scripted:focus_fire`, `scripted:nearest` and `scripted:kite`, which is
-`scripted`. Starts are equal in all battles of a SMAC map, so that rates jump from 0 to 100 % for little.
+`scripted`. All battles of a SMAC map start alike, so small differences move win rates from 0 to 100 %.
 
 | id | random | scripted |
 |---|---|---|
@@ -115,8 +115,8 @@ agent's return if it lives and acts to the end (a dead agent is paid no more).
 | `smacv2_zerg_10_vs_11` | 4.8 ± 2.5, 29 | focus fire: 6 %, 9.8 ± 3.2, 23 |
 | `smacv2_zerg_20_vs_23` | 5.8 ± 2.1, 31 | focus fire: 1 %, 9.6 ± 2.1, 24 |
 
-What is not known of the game, and inferred: formations; how long an enemy follows who hits it from afar (3 s) and who
-of its friends does, too (within 5); melee units go around a crowd, shooters only step aside; turning takes no time,
+Inferred, as the game does not document it: formations; how long an enemy follows an attacker out of range (3 s), and
+which of its friends do, too (within 5); melee units go around a crowd, shooters only step aside; turning takes no time,
 and medivacs stop at once; a colossus' beams burn 0.6 s after the shot; units that are created on top of one another
 are spread at once. Terrain has no effect on sight. How the fights compare with the real game's: docs/starcraft.md.
 """
