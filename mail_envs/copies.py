@@ -81,7 +81,7 @@ def open_copies(
     worker_timeout: float,
     replayable: bool,
 ) -> Any:
-    """E copies: `game` itself, batched by the simulator, or shared out among worker processes.
+    """E copies: `game` itself, batched by the simulator, or divided among worker processes.
 
     `allocate` makes the buffers on a device.
     """

@@ -57,7 +57,7 @@ class VectorGame:
         autoreset: False leaves ended environments as they are.
         num_workers: of a simulator: processes that share the copies; 0: this one; None: this one for a
             single copy, else as many as there are processors.
-        worker_timeout: seconds after which a worker that does not answer is started again.
+        worker_timeout: seconds after which a worker that does not answer is restarted.
         replayable: do without a simulator's own batched interface where that cannot play an episode
             again from its seed (EnvPool); demonstrations and learners insist on it.
     """
