@@ -22,7 +22,7 @@ import numpy as np
 from demos.description import describe
 from demos.episode import Episode, EpisodeTable, Transitions, to_episode
 from demos.layout import DemonstrationError, DemonstrationWarning, Layout
-from demos.manifest import action_dims_of, layout_of, read_manifest
+from demos.manifest import action_dims_of, read_manifest
 from demos.store import Shard, open_shards
 
 
@@ -57,37 +57,45 @@ class Demonstrations(Sequence):
 
         Args:
             path: the set's folder.
-            recover: leave damaged episodes and missing shards out instead of raising.
+            recover: leave damaged episodes and missing shards out, with a notice, instead of raising; every
+                episode is checked for that.
             verify: compare the SHA-256 of every closed shard (about half a second per gigabyte). Without
                 it opening takes milliseconds, and damage is still found when an episode is read, by the
                 episode's own checksum.
+
+        Raises:
+            DemonstrationError: there is no set, or a part of it is damaged.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
-        layout = layout_of(manifest, folder)
         shards, index, notices, damage = [], [], [], []
-        for number, shard in enumerate(open_shards(folder, manifest, layout)):
-            problem = shard.problem(verify)
-            if problem is None:
-                episodes = np.arange(len(shard))
-            else:
-                episodes = np.flatnonzero(shard.intact())
-                damage.append((shard.path, problem, len(episodes), len(shard)))
-            if shard.closed is None and shard.torn_bytes:
+        for number, shard in enumerate(open_shards(folder, manifest)):
+            problem = shard.problem(verify or recover)
+            if problem is not None or recover:
+                shard, problem = _recovered(shard, problem)
+            episodes = np.flatnonzero(shard.intact()) if problem else np.arange(len(shard))
+            if problem is not None:
+                damage.append(f"{shard.path}: {problem} ({len(episodes)} episodes readable)")
+            elif shard.closed is None and shard.unfinished:
                 notices.append(
-                    f"{shard.path}: ignored {shard.torn_bytes} bytes of an unfinished episode; "
+                    f"{shard.path}: ignored {shard.unfinished} bytes of an unfinished episode; "
                     f"{len(shard)} episodes of this shard are complete"
                 )
             shards.append(shard)
             index.append(np.stack([np.full(len(episodes), number), episodes], axis=1))
         together = np.concatenate(index) if index else np.zeros((0, 2), np.int64)
-        if damage:
-            _report_damage(path, damage, len(together), recover, notices)
+        if damage and not recover:
+            raise DemonstrationError(
+                f"{'; '.join(damage[:3])}{'; ...' * (len(damage) > 3)}. {len(together)} episodes of the set "
+                f"are still readable: Demonstrations.open({str(path)!r}, recover=True), or mend it: "
+                f"python -m demos.inspect {path} --repair"
+            )
+        notices += [f"left out what is damaged in {part}" for part in damage]
         for notice in notices:
             warnings.warn(notice, DemonstrationWarning, stacklevel=2)
         metadata = {k: v for k, v in manifest.items() if k not in ("shards", "layout", "format")}
         metadata["action_dims"] = action_dims_of(manifest)
-        return cls(shards, together, metadata, layout, tuple(notices))
+        return cls(shards, together, metadata, Layout(**manifest["layout"]), tuple(notices))
 
     # --- episodes ------------------------------------------------------------------------------------------
 
@@ -106,7 +114,7 @@ class Demonstrations(Sequence):
         if not -len(self) <= key < len(self):
             raise IndexError(f"episode {key} of a set of {len(self)} episodes")
         shard, k = self._index[key]
-        return to_episode(self.layout, self._shards[shard].episode(int(k)))
+        return to_episode(self.layout, self._shards[shard].rows([int(k)]))
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[k] for k in range(len(self)))
@@ -187,15 +195,16 @@ class Demonstrations(Sequence):
         }
         last = ["seed", "terminated", "truncated", *metrics]
         for shard, where, k in self.by_shard():
-            columns = shard.rows(["round", "rewards", "participation", *last]).columns
-            stops = np.cumsum(shard.lengths + 1)
-            starts = stops - shard.lengths - 1
-            sums = np.add.reduceat(columns["rewards"].astype(np.float64), starts)
-            acted = np.add.reduceat((columns["participation"] > 0).astype(np.float64), starts)
-            out["returns"][where] = sums[k]
-            out["participation"][where] = (acted / shard.lengths[:, None])[k]
+            columns = shard.rows(k, ["rewards", "participation", *last])
+            rows = shard.lengths[k] + 1
+            stops = np.cumsum(rows)
+            acted = (columns["participation"] > 0).astype(np.float64)
+            out["returns"][where] = np.add.reduceat(
+                columns["rewards"].astype(np.float64), stops - rows
+            )
+            out["participation"][where] = np.add.reduceat(acted, stops - rows) / (rows - 1)[:, None]
             for name in last:
-                out[name][where] = columns[name][stops - 1][k]
+                out[name][where] = columns[name][stops - 1]
         return EpisodeTable(
             returns=out["returns"],
             lengths=self.lengths,
@@ -214,11 +223,6 @@ class Demonstrations(Sequence):
         agents = self.metadata["agents"]
         counted = self.metadata.get("return_agents") or agents
         return returns[:, [agents.index(a) for a in counted]].mean(axis=1)
-
-    def only(self, shard: Shard) -> Demonstrations:
-        """Those of the selected episodes that lie in one shard's file."""
-        numbers = [k for k, s in enumerate(self._shards) if s.path == shard.path]
-        return self[np.isin(self._index[:, 0], numbers).nonzero()[0]]
 
     def statistics(self) -> dict[str, Any]:
         """Figures of this selection, ready for JSON. Returns are those of `team_returns`."""
@@ -320,34 +324,24 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
     )
 
 
-def _report_damage(path, damage, readable: int, recover: bool, notices: list[str]) -> None:
-    parts = [
-        f"{shard}: {problem} ({left} of {of} episodes readable)"
-        for shard, problem, left, of in damage
-    ]
-    if recover:
-        notices.extend(f"recovered {part}" for part in parts)
-        return
-    raise DemonstrationError(
-        f"{'; '.join(parts)}. {readable} episodes of the set are still readable: "
-        f"Demonstrations.open({str(path)!r}, recover=True)"
-    )
+def _recovered(shard: Shard, problem: str | None) -> tuple[Shard, str | None]:
+    """A shard of which only the intact episodes count, if not all are; and what is wrong with it."""
+    if problem is None and shard.intact().all():
+        return shard, None
+    return shard.unclosed(), problem or f"episode {np.argmin(shard.intact())} is damaged"
 
 
 Piece = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
+PIECE_ROWS = 100_000  # rounds that are copied at a time
 
 
 def _gather(shard: Shard, where: np.ndarray, k: np.ndarray) -> Iterator[Piece]:
-    """Columns, positions in the selection, and first rows of the episodes k of a shard.
-
-    The whole shard in one piece when much of it is wanted, else episode by episode.
-    """
-    if 4 * len(k) >= len(shard.lengths) and len(shard.lengths) == len(shard):
-        rows = shard.lengths + 1
-        yield shard.rows().columns, where, (np.cumsum(rows) - rows)[k]
-        return
-    for position, episode in zip(where, k, strict=True):
-        yield shard.episode(int(episode)).columns, np.array([position]), np.zeros(1, np.int64)
+    """Columns, positions in the selection, and first rows of the episodes k of a shard, some at a time."""
+    rows = shard.lengths[k] + 1
+    for part in np.split(
+        np.arange(len(k)), np.flatnonzero(np.diff(np.cumsum(rows) // PIECE_ROWS)) + 1
+    ):
+        yield shard.rows(k[part]), where[part], np.cumsum(rows[part]) - rows[part]
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

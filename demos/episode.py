@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from demos.layout import Layout, Rows
+from demos.layout import Layout
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,9 +141,8 @@ class EpisodeTable:
     metrics: dict[str, np.ndarray]
 
 
-def to_episode(layout: Layout, rows: Rows) -> Episode:
-    """The rows of one episode as an `Episode`; views."""
-    c = rows.columns
+def to_episode(layout: Layout, c: Mapping[str, np.ndarray]) -> Episode:
+    """The columns of one episode as an `Episode`; views."""
     return Episode(
         observations=c["observations"],
         actions=c["actions"][:-1],

@@ -16,8 +16,6 @@ from rich.table import Table
 
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationWarning
-from demos.manifest import layout_of, read_manifest, write_manifest
-from demos.store import open_shards
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 
@@ -41,10 +39,9 @@ def action_counts(demonstrations: Demonstrations) -> np.ndarray:
     layout = demonstrations.layout
     counts = np.zeros((layout.num_agents, layout.num_actions), np.int64)
     for shard, _, chosen in demonstrations.by_shard():
-        columns = shard.rows(["round", "actions", "participation"]).columns
-        wanted = np.repeat(np.isin(np.arange(len(shard.lengths)), chosen), shard.lengths + 1)
+        columns = shard.rows(chosen, ["actions", "participation"])
         for i in range(layout.num_agents):
-            acted = wanted & (columns["participation"][:, i] > 0)
+            acted = columns["participation"][:, i] > 0
             counts[i] += np.bincount(columns["actions"][acted, i], minlength=layout.num_actions)
     return counts
 
@@ -153,28 +150,14 @@ def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
 def repair(path: Path) -> str:
     """Make a damaged set whole again from its readable episodes, and say what was kept.
 
-    A damaged shard is kept beside the set as `shard-….arrow.damaged`; its readable episodes are written
-    into a new shard.
+    A damaged shard is replaced by one with its readable episodes; as it was, it is kept beside the set as
+    `shard-….arrow.damaged`.
     """
-    manifest = read_manifest(path)
-    shards = list(open_shards(path, manifest, layout_of(manifest, path)))
-    broken = [s for s in shards if s.problem(verify=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DemonstrationWarning)
-        before = sum(len(s) for s in shards)
-        readable = Demonstrations.open(path, recover=True)
-        saved = [readable.only(s) for s in broken]
-    names = {s.path.name for s in broken}
-    manifest["shards"] = [e for e in manifest["shards"] if e["file"] not in names]
-    for shard in broken:
-        if shard.path.exists():
-            shard.path.rename(shard.path.with_suffix(".arrow.damaged"))
-    write_manifest(path, manifest)
-    with DemonstrationWriter.extend(path) as writer:
-        for selection in saved:
-            for episode in selection:
-                writer.append(episode)
-    return f"{path}: {writer.episodes} of {before} episodes are in order now; set aside: {sorted(names) or 'none'}"
+        with DemonstrationWriter.extend(path, repair=True) as writer:
+            pass
+    return "\n".join([*writer.notices, f"{path}: {writer.episodes} episodes are in order now"])
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,6 +55,14 @@ class Layout:
         return columns
 
     @lru_cache(maxsize=64)  # noqa: B019
+    def row_bytes(self) -> int:
+        """Bytes of one row in all columns."""
+        columns = sum(t.itemsize * math.prod(shape) for t, shape in self.arrays().values())
+        return (
+            columns + 2 * 8 + 4 + 2 + 4 * len(self.metrics) + 4
+        )  # numbers, flags, metrics, checksum
+
+    @lru_cache(maxsize=64)  # noqa: B019
     def schema(self) -> pa.Schema:
         """One Arrow field per column; arrays are lists of fixed size, in C order."""
         fields = [pa.field(k, pa.int64()) for k in ("episode", "seed")] + [
@@ -67,21 +76,8 @@ class Layout:
         return pa.schema([field.with_nullable(False) for field in fields])
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Consecutive rows of a shard, as NumPy views of its columns. One or many episodes."""
-
-    columns: dict[str, np.ndarray]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """T + 1 of each episode, (episodes,)."""
-        starts = np.flatnonzero(self.columns["round"] == 0)
-        return np.diff(np.append(starts, len(self.columns["round"])))
-
-
-def encode(layout: Layout, schema: pa.Schema, number: int, episode: Any) -> bytes:
-    """One episode as one Arrow IPC message."""
+def to_columns(layout: Layout, number: int, episode: Any) -> dict[str, np.ndarray]:
+    """One episode as the columns of T + 1 rows; `number`: its place in the set."""
     rows = len(episode.observations)
     last = np.zeros(rows, np.uint8)
     last[-1] = 1
@@ -107,8 +103,13 @@ def encode(layout: Layout, schema: pa.Schema, number: int, episode: Any) -> byte
     for name in layout.metrics:
         per_row[f"metric.{name}"] = np.full(rows, episode.metrics.get(name, np.nan), np.float32)
     per_row["crc32"] = np.full(rows, checksum(layout, per_row), np.uint32)
-    arrays = [_to_arrow(field, per_row[field.name]) for field in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema).serialize().to_pybytes()
+    return per_row
+
+
+def encode(schema: pa.Schema, columns: Mapping[str, np.ndarray]) -> pa.RecordBatch:
+    """Columns as a record batch."""
+    arrays = [_to_arrow(field, columns[field.name]) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _to_arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
@@ -127,17 +128,19 @@ def checksum(layout: Layout, columns: Mapping[str, np.ndarray], rows: slice = sl
     return crc
 
 
-def decode(layout: Layout, table: pa.Table | pa.RecordBatch) -> Rows:
-    """Rows as NumPy arrays; of a record batch without a copy."""
+def decode(
+    layout: Layout, table: pa.Table | pa.RecordBatch, names: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Columns as NumPy arrays, all or those with these names; of a record batch without a copy."""
     columns = {}
     arrays = layout.arrays()
-    for name in table.schema.names:
+    for name in names or table.schema.names:
         column = table.column(name)
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
         if name in arrays:
             values = column.flatten().to_numpy()
-            columns[name] = values.reshape(-1, *arrays[name][1])
+            columns[name] = values.reshape(len(table), *arrays[name][1])
         else:
             columns[name] = column.to_numpy()
-    return Rows(columns)
+    return columns

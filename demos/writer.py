@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -10,32 +10,57 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from demos.dataset import Demonstrations
 from demos.episode import Episode
-from demos.layout import DemonstrationError, DemonstrationWarning, Layout, encode
+from demos.layout import (
+    DemonstrationError,
+    DemonstrationWarning,
+    Layout,
+    encode,
+    to_columns,
+)
 from demos.manifest import (
     FORMAT,
     MANIFEST,
     SCHEMA_VERSION,
-    layout_of,
     read_manifest,
+    values_of,
     write_manifest,
 )
-from demos.store import SHARD_BYTES, SHARD_PATTERN, ShardWriter, open_shards
+from demos.repair import mend
+from demos.store import SHARD_BYTES, ShardWriter, lock, open_shards, shard_number
 
 
 class DemonstrationWriter:
     """Appends episodes to a set. Each is safe from a kill of the process once `append` has returned.
 
     Use it as a context manager; leaving it, also by an exception, closes the running shard.
+
+    Attributes:
+        episodes: how many the set holds by now. notices: what was found damaged when the set was extended.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], limit: int, episodes: int) -> None:
-        self.folder, self.manifest, self.episodes = folder, manifest, episodes
-        self.layout = Layout(**manifest["layout"])
-        numbers = [_number(p.name) for p in folder.glob(SHARD_PATTERN)]
-        self._writer = ShardWriter(folder, self.layout, max(numbers, default=-1) + 1, limit)
-        self._fixed = episodes > 0  # the names of the metrics are known from the first episode on
+    def __init__(self, folder: Path, manifest: dict[str, Any], limit: int, held: int) -> None:
+        self.folder, self.manifest, self.notices = folder, manifest, []
+        self.values = values_of(manifest)
+        shards = open_shards(folder, manifest)
+        self.episodes = self._following = 0  # the number of the next episode
+        if shards:
+            self.episodes = sum(map(len, shards))
+            last = shards[-1].rows([len(shards[-1]) - 1], ["episode"])["episode"]
+            self._following = max(self.episodes, int(last[-1]) + 1)
+        first = shard_number(shards[-1].path.name) + 1 if shards else 0
+        self._writer = ShardWriter(folder, self.layout.schema(), first, limit, held)
+        self._fixed = (
+            self.episodes > 0
+        )  # the names of the metrics are known from the first episode on
+
+    @property
+    def layout(self) -> Layout:
+        """The sizes that all episodes share."""
+        return self.values.layout
 
     @classmethod
     def create(
@@ -56,50 +81,61 @@ class DemonstrationWriter:
             "statistics": {"episodes": 0, "transitions": 0},
             "shards": [],
         }
+        held = lock(folder)
         write_manifest(folder, manifest)
-        return cls(folder, manifest, shard_bytes, 0)
+        return cls(folder, manifest, shard_bytes, held)
 
     @classmethod
-    def extend(cls, path: str | Path, shard_bytes: int = SHARD_BYTES) -> DemonstrationWriter:
-        """Continue a set. Shards that a kill left open are closed first, without their torn tail."""
+    def extend(
+        cls, path: str | Path, shard_bytes: int = SHARD_BYTES, repair: bool = False
+    ) -> DemonstrationWriter:
+        """Continue a set. Shards that a kill left open are closed first, without the end that was torn off.
+
+        What is readable stays; a shard that holds anything else is kept beside the set as it was, see
+        `demos.repair`, with a `DemonstrationWarning`.
+
+        Args:
+            path: the set's folder.
+            shard_bytes: size at which a shard is closed.
+            repair: mend closed shards, too, and forget those that are missing. Without it, one that is
+                missing or has another size is an error.
+        """
         folder = Path(path)
-        manifest = read_manifest(folder)
-        writer = cls(folder, manifest, shard_bytes, 0)
+        if not folder.is_dir():
+            read_manifest(folder)  # says what is there instead
+        held = lock(folder)
         try:
-            writer.episodes = writer._close_open_shards()
+            manifest = read_manifest(folder)
+            notices = _mend(folder, manifest, repair)
+            writer = cls(folder, manifest, shard_bytes, held)
         except BaseException:
-            writer._writer.release()
+            if held >= 0:
+                os.close(held)
             raise
-        writer._fixed = writer.episodes > 0
+        writer.notices += notices
+        for notice in notices:
+            warnings.warn(notice, DemonstrationWarning, stacklevel=2)
         return writer
 
-    def _close_open_shards(self) -> int:
-        episodes = 0
-        for shard in open_shards(self.folder, self.manifest, layout_of(self.manifest, self.folder)):
-            problem = shard.problem(verify=False)
-            if problem:
-                raise DemonstrationError(f"{shard.path}: {problem}")
-            count = len(shard)
-            episodes += count
-            if shard.closed is None and count:
-                self.manifest["shards"].append(shard.close())
-                write_manifest(self.folder, self.manifest)
-            elif shard.closed is None:
-                shard.path.unlink()
-        return episodes
-
     def append(self, episode: Episode) -> None:
-        """Write one episode."""
+        """Write one episode. A `DemonstrationError` if it does not fit the set, or holds impossible values."""
         self._check(episode)
         if not self._fixed:
-            self.layout = replace(self.layout, metrics=tuple(episode.metrics))
-            self.manifest["layout"] = asdict(self.layout)
+            layout = replace(self.layout, metrics=tuple(episode.metrics))
+            self.values = replace(self.values, layout=layout)
+            self.manifest["layout"] = asdict(layout)
             write_manifest(self.folder, self.manifest)
-            self._writer.layout, self._writer.schema = self.layout, self.layout.schema()
+            self._writer.schema = layout.schema()
             self._fixed = True
-        message = encode(self.layout, self._writer.schema, self.episodes, episode)
+        columns = to_columns(self.layout, self._following, episode)
+        if problem := self.values.problem(columns, np.zeros(1, np.int64)):
+            raise DemonstrationError(
+                f"{self.folder}: the episode of seed {episode.seed} is not kept: {problem[1]}"
+            )
+        message = encode(self._writer.schema, columns).serialize().to_pybytes()
         closed = self._writer.append(message, len(episode))
         self.episodes += 1
+        self._following += 1
         if closed:
             self._closed(closed)
 
@@ -144,9 +180,7 @@ class DemonstrationWriter:
             entry = self._writer.close_shard()
             if entry:
                 self._closed(entry)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DemonstrationWarning)
-                whole = Demonstrations.open(self.folder, verify=False)
+            whole = Demonstrations.open(self.folder, verify=False)
             self.manifest["statistics"] = whole.statistics()
             write_manifest(self.folder, self.manifest)
         finally:
@@ -164,6 +198,23 @@ class DemonstrationWriter:
         self.close()
 
 
-def _number(name: str) -> int:
-    match = re.fullmatch(r"shard-(\d+)\.arrow", name)
-    return int(match[1]) if match else -1
+def _mend(folder: Path, manifest: dict[str, Any], repair: bool) -> list[str]:
+    """Close open shards, or mend all with `repair`, and note it in the manifest; what a user should know."""
+    notices = []
+    for shard in open_shards(folder, manifest):
+        if shard.closed is not None and not repair:
+            if problem := shard.problem(verify=False):
+                raise DemonstrationError(
+                    f"{shard.path}: {problem}; `python -m demos.inspect {folder} --repair` keeps what is "
+                    f"readable"
+                )
+            continue
+        if shard.closed is not None and not shard.problem(verify=True) and shard.intact().all():
+            continue
+        entry, notice = mend(shard)
+        notices += [notice] if notice else []
+        entries = {e["file"]: e for e in manifest["shards"] if e["file"] != shard.path.name}
+        entries |= {shard.path.name: entry} if entry else {}
+        manifest["shards"] = [entries[name] for name in sorted(entries, key=shard_number)]
+        write_manifest(folder, manifest)
+    return notices

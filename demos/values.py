@@ -1,0 +1,109 @@
+"""Which values the rows of an episode may have: checksums show damage, not what was wrong from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from demos.layout import Layout
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a set says of the values in its episodes.
+
+    Attributes:
+        observation_dims, action_dims: of each agent; what the arrays hold beyond is zero.
+        num_sets: M, the number of action sets. max_rounds: the longest episode, None when it is not known.
+    """
+
+    layout: Layout
+    observation_dims: tuple[int, ...]
+    action_dims: tuple[int, ...]
+    num_sets: int
+    max_rounds: int | None
+
+    def problem(
+        self, columns: Mapping[str, np.ndarray], starts: np.ndarray
+    ) -> tuple[int, str] | None:
+        """The first problem found in the rows of some episodes: which episode, and what is wrong.
+
+        Args:
+            columns: as `demos.layout.decode` gives them, R rows.
+            starts: int64 (K,), the first row of each episode.
+        """
+        rows = len(columns["round"])
+        lengths = np.diff(np.append(starts, rows))
+        episode = np.repeat(np.arange(len(starts)), lengths)
+        for what, wrong in self._checks(columns, starts[episode], lengths[episode]):
+            found = np.flatnonzero(wrong)
+            if len(found):
+                k = int(episode[found[0]])
+                return k, f"{what} (round {found[0] - starts[k]})"
+        return None
+
+    def _checks(
+        self, c: Mapping[str, np.ndarray], first: np.ndarray, length: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """What may be wrong, and in which rows it is, bool (R,).
+
+        first, length: int64 (R,), of each row's episode: its first row, and its number of rows.
+        """
+        row = np.arange(len(first))
+        last = row - first == length - 1
+        yield "its rounds are not counted from 0 on", c["round"] != row - first
+        if self.max_rounds is not None:
+            yield f"it is longer than {self.max_rounds} rounds", length - 1 > self.max_rounds
+        for name in ("episode", "seed"):
+            yield f"{name} is negative", c[name] < 0
+            yield f"{name} changes", c[name] != c[name][first]
+        for name in (f"metric.{m}" for m in self.layout.metrics):
+            bits = c[name].view(np.int32)  # NaN is equal to itself
+            yield f"{name} changes", bits != bits[first]
+        for name in ("terminated", "truncated"):
+            yield f"{name} is neither 0 nor 1", c[name] > 1
+            yield f"{name} before the last round", (c[name] != 0) & ~last
+        for name in ("actions", "participation", "rewards", "action_mask"):
+            if name in c:
+                yield f"{name} after the last round", last & _any(c[name] != 0)
+        for name, (dtype, _) in self.layout.arrays().items():
+            if dtype.kind == "f":
+                yield f"{name} is not finite", ~_all(np.isfinite(c[name]))
+        absent = c["participation"] == 0
+        yield f"participation is above {self.num_sets}", _any(c["participation"] > self.num_sets)
+        yield from self._checks_of_agents(c, absent)
+
+    def _checks_of_agents(
+        self, c: Mapping[str, np.ndarray], absent: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Those in which agents differ. absent: bool (R, N)."""
+        dims = np.array(self.action_dims)
+        foreign = np.arange(self.layout.num_actions) >= dims[:, None]  # (N, A)
+        actions = c["actions"]
+        if self.layout.discrete:
+            yield "an action of an agent that did not act", _any((actions != 0) & absent)
+            yield "an action that its agent does not have", _any((actions < 0) | (actions >= dims))
+        else:
+            yield "an action of an agent that did not act", _any((actions != 0) & absent[..., None])
+            yield "an action beyond its agent's components", _any((actions != 0) & foreign)
+        beyond = np.arange(self.layout.observation_size) >= np.array(self.observation_dims)[:, None]
+        if beyond.any():
+            yield "an observation beyond its agent's size", _any((c["observations"] != 0) & beyond)
+        if self.layout.masked:
+            yield "action_mask is neither 0 nor 1", _any(c["action_mask"] > 1)
+            if foreign.any():
+                yield (
+                    "an action mask beyond its agent's actions",
+                    _any((c["action_mask"] != 0) & foreign),
+                )
+
+
+def _any(wrong: np.ndarray) -> np.ndarray:
+    """Whether anything in a row is, bool (R,)."""
+    return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
+
+
+def _all(right: np.ndarray) -> np.ndarray:
+    return np.asarray(right.reshape(len(right), -1).all(axis=1))
