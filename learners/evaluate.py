@@ -20,7 +20,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +44,7 @@ from learners.lib.evaluation_file import keep_larger, read_evaluation
 from learners.lib.outcomes import wins_text
 from learners.lib.sources import Source, find, known_references
 from mail_envs.commands.errors import exit_status
+from mail_envs.recorded import Named
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 
 NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
@@ -81,20 +82,21 @@ class Args:
 # -------------------------------------------------------------------------------------------- playing
 def choose_game(source: Source, args: Args) -> tuple[str, dict[str, Any]]:
     """Id and arguments of the game that is played."""
-    extra = game_keywords(args.set, args.player_function)
     if source.env is None:
         if args.env is None:
             raise ValueError(f"--env is needed to evaluate {source.spec!r}")
-        return game_id(args.env), extra
-    id = game_id(args.env or source.env)
+        return game_id(args.env), game_keywords(args.set, args.player_function)
+    id = source.env if args.env is None else game_id(args.env)
     if id == source.env:
-        return id, {**source.arguments, **extra}
+        return id, source.arguments
     if mail_envs.spec(id).entry_point != mail_envs.spec(source.env).entry_point:
         raise ValueError(
             f"{source.spec} was trained on {source.env}, which is another game than {id}"
         )
-    kept = {k: v for k, v in source.arguments.items() if k != "player_function"}
-    return id, {**kept, **extra}
+    arguments = dict(source.arguments)
+    if args.player_function is None:
+        arguments.pop("player_function", None)  # that of the id
+    return id, arguments
 
 
 def others(vec: Any, roles: Sequence[str]) -> np.ndarray:
@@ -129,15 +131,18 @@ def evaluate(args: Args) -> dict[str, Any]:
         raise ValueError(f"episodes={args.episodes} must be at least 1")
     if args.roles and args.against is None:
         raise ValueError("--roles says whom --against plays: give both")
-    source = find(args.policy)
-    opponent = None if args.against is None else find(args.against)
+    if args.env is not None:
+        game_id(args.env)  # imports the user's own game, so that files may mean it
+    named = Named.typed(None, args.player_function, args.set)
+    source = find(args.policy, named)
+    opponent = None if args.against is None else find(args.against, named)
     if source.env is None and args.env is None and opponent is not None and opponent.env:
         id, arguments = choose_game(opponent, args)
     else:
         id, arguments = choose_game(source, args)
         if opponent is not None:
             choose_game(opponent, dataclasses.replace(args, env=id))
-    path = destination(args, source, opponent, id, arguments)
+    path = destination(args, source, opponent, id)
     if path is not None:
         read_evaluation(path)  # a damaged file is an error before anything is played
     seed = source.identity.get("seed") if args.seed is None else args.seed
@@ -148,7 +153,7 @@ def evaluate(args: Args) -> dict[str, Any]:
         references = {}
         if args.references:
             references = measure_references(vec, seeds)
-        elif id == source.env and arguments == source.arguments:
+        elif id == source.env and source.own_game:
             references = known_references(source.folder)
     finally:
         vec.close()
@@ -173,15 +178,13 @@ def play(
     return {**sides, **evaluation.evaluate(vec, policy, seeds), **mode}
 
 
-def destination(
-    args: Args, source: Source, opponent: Source | None, id: str, arguments: Mapping[str, Any]
-) -> Path | None:
+def destination(args: Args, source: Source, opponent: Source | None, id: str) -> Path | None:
     """The file that receives the result; None when no run folder is concerned, or on another game."""
     if args.json:
         return None
     if opponent is None:
-        same_game = id == source.env and arguments == source.arguments
-        return source.folder / NAMES[args.greedy] if source.folder and same_game else None
+        own = id == source.env and source.own_game
+        return source.folder / NAMES[args.greedy] if source.folder and own else None
     home, guest = (source, opponent) if source.folder else (opponent, source)
     if home.folder is None:
         return None

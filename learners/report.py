@@ -38,7 +38,6 @@ from learners.lib import plots
 from learners.lib.evaluation import make_copies, measure_references, normalized
 from learners.lib.evaluation_file import read_cross_play
 from learners.lib.files import write_json
-from learners.lib.game import game_arguments
 from learners.lib.results import (
     Figures,
     Key,
@@ -52,6 +51,7 @@ from learners.lib.results import (
 from learners.lib.statistics import RESAMPLES, stratified_bootstrap
 from learners.lib.sweep_spec import cells, read_spec
 from mail_envs.commands.errors import exit_status
+from mail_envs.recorded import run_game_of
 from mail_envs.streams import stream_seed
 
 MARL_EVAL_STEPS = 20
@@ -108,7 +108,12 @@ def build(args: Args) -> Report:
     records, remarks = gather(args.runs)
     references = references_of(records)
     if args.references:
-        references |= {r.task: measured(r) for r in {r.task: r for r in records}.values()}
+        for task, record in {r.task: r for r in records}.items():
+            try:
+                references[task] = measured(record)
+            except ValueError as error:
+                text = f"{error} (of learners.evaluate {record.folder} --references)"
+                remarks.append(f"the references of {task} were not measured: {text}")
     table = figures(records, references, None if args.spec is None else planned(args.spec))
     for task in sorted({r.task for r in records}):
         if not {"random", "expert"} <= references.get(task, {}).keys():
@@ -118,9 +123,10 @@ def build(args: Args) -> Report:
 
 
 def measured(record: RunRecord) -> dict[str, float]:
-    """References of a run's task, measured now."""
+    """References of a run's task, measured now. ValueError when its game needs code of the user's."""
     seeds = stream_seed(0, "references") + np.arange(REFERENCE_EPISODES)
-    vec = make_copies(record.config["env"], len(seeds), game_arguments(record.config))
+    id, arguments = run_game_of(record.config, record.folder / "config.yaml")
+    vec = make_copies(id, len(seeds), arguments)
     try:
         return measure_references(vec, seeds)
     finally:

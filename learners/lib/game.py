@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `make_vec` that settings imply, be they a learner's or those of a config.yaml."""
+    """Arguments of `make_vec` that a learner's settings imply.
+
+    They may name the user's own player function, which is imported. What a config.yaml says of the game is
+    read by `mail_envs.recorded.run_game_of`, which imports nothing.
+    """
     names = ("player_function", "max_rounds", "fixed_horizon")
     return game_keywords(settings.get("set") or (), **{n: settings.get(n) for n in names})
 
@@ -40,4 +44,6 @@ def describe(vec) -> dict[str, Any]:
         "player_function": vec.player_function.to_config(),
         "agents": list(vec.agents),
         "null_action": vec.null_action,
+        "max_rounds": vec.max_rounds,
+        "fixed_horizon": vec.fixed_horizon,
     }

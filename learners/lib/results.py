@@ -20,11 +20,12 @@ import numpy as np
 
 from learners.lib.evaluation import normalized
 from learners.lib.evaluation_file import read_evaluation
-from learners.lib.game import game_arguments
 from learners.lib.metrics_file import read_metrics
 from learners.lib.settings import learner_names, read_config
 from learners.lib.sources import known_references, sweep_name
 from learners.lib.statistics import half_width, mean_interval, wilson_interval
+from mail_envs.recorded import shown_player_function
+from mail_envs.settings_text import parse_settings, player_function_config
 
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds says nothing
 INCIDENTAL = {
@@ -52,9 +53,18 @@ class RunRecord:
 
     @property
     def task(self) -> str:
-        arguments = game_arguments(self.config)
+        config = self.config
+        arguments = parse_settings(config.get("set") or ())
+        text = config.get("player_function")
+        if text is not None:  # one of the user's own is named, not imported
+            plain = player_function_config(text)
+            arguments["player_function"] = text if plain is None else shown_player_function(plain)
+        if config.get("max_rounds") is not None:
+            arguments["max_rounds"] = config["max_rounds"]
+        if config.get("fixed_horizon"):
+            arguments["fixed_horizon"] = True
         details = [f"{k}={v}" for k, v in arguments.items()]
-        return self.config["env"] + (f" ({', '.join(details)})" if details else "")
+        return config["env"] + (f" ({', '.join(details)})" if details else "")
 
     @property
     def key(self) -> Key:

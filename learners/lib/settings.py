@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,12 +15,14 @@ import tyro
 from learners.lib.fields import Between, Count, check_mapping, field_types, fit
 from learners.lib.files import read_yaml
 from mail_envs.counts import at_least
+from mail_envs.recorded import Named, run_game_of
 from mail_envs.settings_text import (
+    SET,
     SETTINGS,
     game_id,
     merge_sets,
-    parse_player_function,
     parse_settings,
+    player_function_config,
 )
 
 # What does not change what is learned: it may differ when a run is resumed.
@@ -27,6 +30,7 @@ OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episo
 COUNTS = (
     "num_envs", "rounds", "epochs", "minibatches", "chunk", "fisher_rows", "eigen_every",
 )  # fmt: skip
+NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code, when they are typed
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "report", "sweep")
 
@@ -93,16 +97,25 @@ def parse(kind: type[Kind], presets: dict[str, dict], words: list[str] | None = 
         raise ValueError(f"preset {preset!r} is unknown; choose from {', '.join(presets)}")
     default = kind(**{"preset": preset, **presets[preset]})
     if folder is not None:
-        default = resumed(folder, kind)
+        typed = {name: _value(words, "--" + name.replace("_", "-")) for name in NAMING_CODE[:2]}
+        changes: dict[str, Any] = {k: v for k, v in typed.items() if v is not None}
+        if SET in words:
+            changes["set"] = tuple(takewhile(_no_flag, words[words.index(SET) + 1 :]))
+        default = resumed(folder, kind, **changes)
     return tyro.cli(
         kind, prog=command_name(kind), default=default, args=words, description=kind.__doc__
     )
 
 
 def _value(words: list[str], flag: str) -> str | None:
-    """What the command line says after `flag`."""
+    """What the command line says after `flag`, which may also be written with underscores."""
     words = [part for word in words for part in word.split("=", 1 if word.startswith("--") else 0)]
-    return words[words.index(flag) + 1] if flag in words[:-1] else None
+    flags = [word.replace("_", "-") for word in words[:-1]]
+    return words[flags.index(flag) + 1] if flag in flags else None
+
+
+def _no_flag(word: str) -> bool:
+    return not word.startswith("-")
 
 
 def learner_of(kind: type) -> str:
@@ -153,31 +166,43 @@ def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
 def resumed(folder: Path | str, kind: type[Kind], **changes: Any) -> Kind:
     """The settings with which the run in `folder` goes on: its own, with `changes`.
 
-    `kind`: the learner's `Args`. Which changes are allowed, `check_changes` says.
+    `kind`: the learner's `Args`. Which changes are allowed, `check_changes` says. Nothing that config.yaml
+    names is imported: `env`, `player_function` and `set` that need the user's own code must be in `changes`.
     """
-    learner = learner_of(kind)
-    saved = read_config(Path(folder), kind)
-    found = saved.pop("learner")
+    saved = _saved(Path(folder), kind)
+    typed = {k: changes.get(k) for k in NAMING_CODE}
+    named = Named.typed(typed["env"], typed["player_function"], typed["set"] or ())
+    run_game_of(vars(saved), Path(folder) / "config.yaml", named)
+    return dataclasses.replace(saved, **{"progress": True, "resume": str(folder), **changes})
+
+
+def _saved(folder: Path, kind: type[Kind]) -> Kind:
+    """The settings in config.yaml, as they are written there."""
+    config, learner = read_config(folder, kind), learner_of(kind)
+    found = config.pop("learner")
     if found != learner:
         raise ValueError(
             f"{folder} holds a run of {found}, not of {learner}: resume it with learners.{found}"
         )
-    unknown = set(saved) - field_types(kind).keys()
+    unknown = set(config) - field_types(kind).keys()
     if unknown:
         raise ValueError(
             f"{folder}/config.yaml has settings that {learner} does not know: "
             f"{', '.join(sorted(unknown))}"
         )
-    return kind(**{**saved, "progress": True, "resume": str(folder), **changes})
+    try:
+        return kind(**config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder}/config.yaml: {error}") from None
 
 
 def check_changes(given: Settings) -> None:
     """ValueError when a run that is resumed is given other settings than those it was begun with."""
-    saved = resumed(given.resume or "", type(given))
+    saved = _saved(Path(given.resume or ""), type(given))
     for name, old in vars(saved).items():
         new = getattr(given, name)
         longer = name == "steps" and new > old
-        if longer or name in OPERATIONAL or _meaning(name, new) == _meaning(name, old):
+        if longer or name in (*OPERATIONAL, "resume") or _same(name, new, old):
             continue
         flags = ", ".join("--" + n.replace("_", "-") for n in OPERATIONAL)
         raise ValueError(
@@ -187,11 +212,15 @@ def check_changes(given: Settings) -> None:
         )
 
 
-def _meaning(name: str, value: Any) -> Any:
-    """What a setting stands for: texts may say the same in two ways."""
-    if value is None:
-        return None
-    if name == "env" and not value.isidentifier():
-        return game_id(value)
-    readers = {"player_function": parse_player_function, "set": parse_settings}
-    return readers[name](value) if name in readers else value
+def _same(name: str, new: Any, old: Any) -> bool:
+    """Whether two values of a setting mean the same: texts may say it in two ways. `old` is a file's."""
+    if new == old or new is None or old is None:
+        return new == old
+    if name == "env":
+        return game_id(new) == old
+    if name == "set":
+        return parse_settings(new) == parse_settings(old)
+    if name == "player_function":
+        plain = player_function_config(new), player_function_config(old)
+        return None not in plain and plain[0] == plain[1]
+    return False

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import mail_envs
 from demos.manifest import MANIFEST, read_manifest
 from demos.policies import MLPPolicy
 from learners.lib.files import number, read_json, whole, wrong
-from learners.lib.game import game_arguments
 from learners.lib.settings import read_config
+from mail_envs.recorded import NOTHING, Named, game_of, run_game_of
+from mail_envs.settings_text import parse_settings
 
 BUILT_IN = ("expert", "scripted", "random")
 CELL = "cell.json"  # what a sweep notes about a run
@@ -25,7 +25,8 @@ class Source:
 
     Attributes:
         spec: for `load_policy`. folder: the run folder, if it is one.
-        env: id of the game it was trained on, if that is known; arguments: of `make_vec`.
+        env: id of the game it was trained on, if that is known; arguments: of `make_vec`, with what the user
+            named. own_game: whether that is what the policy was trained on.
         identity: who it is, for tables: name, num_demos, seed, steps as far as known.
         training: learner and steps of a run folder's policy.
     """
@@ -34,22 +35,29 @@ class Source:
     folder: Path | None
     env: str | None
     arguments: dict[str, Any]
+    own_game: bool
     identity: dict[str, Any]
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def find(spec: str) -> Source:
-    """Read what is known about a policy; ValueError when there is none."""
+def find(spec: str, named: Named = NOTHING) -> Source:
+    """Read what is known about a policy; nothing that a file names is imported.
+
+    `named`: the player function and the arguments of the command line, which come before those of files.
+
+    Raises:
+        ValueError: there is no such policy, its files are damaged, or need code that was not named.
+    """
     path = Path(spec)
     if spec.partition(":")[0] in BUILT_IN:
-        return Source(spec, None, None, {}, {"name": spec})
+        return Source(spec, None, None, {}, False, {"name": spec})
     if path.suffix == ".safetensors" and path.is_file():
         metadata = MLPPolicy.load(path).metadata
-        arguments = dict(metadata.get("arguments") or {})
-        arguments |= _player_function(metadata, path)
+        env, arguments, same = _game(game_of, metadata, metadata.get("arguments", {}), path, named)
+        arguments.pop("null_action", None)  # policies choose among the game's own actions
         names = {"name": "learner", "steps": "steps"}
         identity = {k: metadata[v] for k, v in names.items() if v in metadata}
-        return Source(spec, None, metadata.get("id"), arguments, {"name": path.stem} | identity)
+        return Source(spec, None, env, arguments, same, {"name": path.stem} | identity)
     if not path.is_dir():
         raise ValueError(
             f"policy {spec!r} is neither {', '.join(BUILT_IN)} nor a run folder or a policy file"
@@ -59,8 +67,33 @@ def find(spec: str) -> Source:
         raise ValueError(
             f"{path} has no policy.safetensors yet: the run has not reached a checkpoint"
         )
-    arguments, identity = game_arguments(config), identify(path, config)
-    return Source(spec, path, config["env"], arguments, identity, trained(path, config))
+    stated = parse_settings(config.get("set", ()))
+    env, arguments, same = _game(run_game_of, config, stated, path / "config.yaml", named)
+    return Source(spec, path, env, arguments, same, identify(path, config), trained(path, config))
+
+
+def _game(
+    read: Callable, data: Mapping[str, Any], stated: Mapping[str, Any], path: Path, named: Named
+) -> tuple[str, dict[str, Any], bool]:
+    """Id and arguments of the game that a file describes, and whether `named` changes nothing about it.
+
+    `stated`: the game's arguments that the file says.
+    """
+    same = all(k in stated and stated[k] == v for k, v in named.arguments.items())
+    try:
+        id, arguments = read(data, path, named)
+        return (
+            id,
+            arguments,
+            same and (named.player_function is None or data.get("player_function") is not None),
+        )
+    except ValueError:
+        if named.player_function is None:
+            raise
+    # Not the player function that it was trained under: without that one, then.
+    others = dataclasses.replace(named, player_function=None, text=None)
+    id, arguments = read({**data, "player_function": None}, path, others)
+    return id, {**arguments, "player_function": named.player_function}, False
 
 
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -96,21 +129,6 @@ def trained(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     if "steps" in metadata:
         whole(path, metadata, "steps")
     return {k: metadata[k] for k in ("learner", "steps") if k in metadata}
-
-
-def _player_function(metadata: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The file's player function when it is not the id's own. Code that a file names is not imported."""
-    config, id = metadata.get("player_function"), metadata.get("id")
-    if not config or id not in mail_envs.specs():
-        return {}
-    vec = mail_envs.make_vec(id, 1, **metadata.get("arguments") or {})
-    if config == json.loads(json.dumps(vec.player_function.to_config())):
-        return {}
-    if "function" in config:
-        raise ValueError(
-            f"{path}: trained under the player function {config['function']}; evaluate its run folder"
-        )
-    return {"player_function": mail_envs.player_functions.from_config(config)}
 
 
 def known_references(folder: Path | None) -> dict[str, float]:

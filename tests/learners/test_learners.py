@@ -374,7 +374,7 @@ def test_user_errors_are_clear(demonstrations, tmp_path):
         mack.train(resumed(tmp_path, mack.Args))
     with pytest.raises(ValueError, match="already holds a run"):
         mack.train(arguments("mack", "", tmp_path / "run"))
-    with pytest.raises(ValueError, match=r"--env coop_reaching: .* begun with stochastic_coop_nav"):
+    with pytest.raises(ValueError, match="made in the game 'stochastic_coop_nav', but --env names"):
         mack.train(resumed(tmp_path / "run", mack.Args, env="coop_reaching"))
     with pytest.raises(ValueError, match="5 episodes; --num-demos asks for 6"):
         bc.train(arguments("bc", demonstrations, tmp_path / "few", num_demos=6))
