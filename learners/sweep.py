@@ -3,7 +3,8 @@
     python -m learners.sweep docs/results/sweep.yaml --jobs 2
     python -m learners.sweep docs/results/sweep.yaml --dry-run
 
-The file is explained in `learners/lib/sweep_spec.py`. A cell that is finished (it has `evaluation.json`) is
+The file is explained in `learners/lib/sweep_spec.py`. It is a command, not data: `environments` may name Python
+files of your own games, which are imported. A cell that is finished (it has `evaluation.json`) is
 left alone and an interrupted one is resumed, so the same command continues a sweep. What a cell prints goes to
 `seed_S.log` beside its folder. A failing cell does not stop the others. With `--ray-address` cells are tasks of
 a Ray cluster whose machines share the output folder and this installation.
@@ -46,7 +47,7 @@ class Args:
     """Run a sweep, or continue it."""
 
     spec: tyro.conf.Positional[Path]
-    """YAML file of the sweep."""
+    """YAML file of the sweep. It is a command: it may name Python files of your own games, which are imported."""
     jobs: int = 2
     """Cells at a time on this machine."""
     out: Path | None = None

@@ -72,20 +72,31 @@ def remove_temporary(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_plain(folder: Path, names: Sequence[str]) -> None:
-    """ValueError when one of these in `folder`, or anything below, is neither a regular file nor a folder.
+def check_plain(folder: Path, files: Sequence[str], folders: Sequence[str]) -> None:
+    """ValueError naming what in `folder` would be written to and is not what its name says.
 
-    What is written there would go through a link to a file elsewhere, or wait for a pipe.
+    `files` of it must be regular files where they exist, `folders` of it folders with nothing but files and
+    folders in them: a link would lead elsewhere, and a named pipe waits for ever.
     """
-    for top in (folder / name for name in names):
-        if not os.path.lexists(top):
-            continue
-        below = os.walk(top) if not top.is_symlink() else ()
-        for path in (top, *(Path(p, n) for p, dirs, files in below for n in (*dirs, *files))):
-            mode = stat.S_IFMT(path.lstat().st_mode)
-            if mode not in (stat.S_IFREG, stat.S_IFDIR):
-                kind = KINDS.get(mode, "something else")
-                raise ValueError(f"{path} is {kind}; run folders hold only files and folders")
+    for name in files:
+        _check_kind(folder / name, stat.S_IFREG)
+    for name in folders:
+        _check_kind(folder / name, stat.S_IFDIR)
+        for parent, inner, names in os.walk(folder / name):
+            for kind, found in ((stat.S_IFDIR, inner), (stat.S_IFREG, names)):
+                for one in found:
+                    _check_kind(Path(parent, one), kind)
+
+
+def _check_kind(path: Path, kind: int) -> None:
+    """ValueError when there is something else than a file or folder (`kind`) at `path`."""
+    if not os.path.lexists(path):
+        return
+    mode = path.lstat().st_mode
+    found = "a link" if stat.S_ISLNK(mode) else KINDS.get(stat.S_IFMT(mode), "a file")
+    if stat.S_IFMT(mode) != kind:
+        expected = KINDS.get(kind, "a regular file")
+        raise ValueError(f"{path} is {found}; in a run folder it must be {expected}")
 
 
 # ---------------------------------------------------------------------------------------------- reading

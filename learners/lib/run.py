@@ -45,10 +45,8 @@ from mail_envs.settings_text import game_id
 from mail_envs.streams import stream_seed
 
 # What a run writes into its folder, beside TensorBoard's files.
-WRITTEN = (
-    "config.yaml", "metrics.jsonl", "checkpoints", "demonstrations", "policy.safetensors",
-    "evaluation.json", "rollout.gif",
-)  # fmt: skip
+FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json", "rollout.gif")
+FOLDERS = ("checkpoints", "demonstrations")
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
 MAY_DIFFER = (*OPERATIONAL, "steps", "resume", "run_dir")
@@ -113,7 +111,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(self.folder / "config.yaml"):
             read_config(self.folder, type(self.args))
-        check_plain(self.folder, WRITTEN)
+        check_plain(self.folder, FILES, FOLDERS)
         read_evaluation(self.folder / "evaluation.json")
         self._saved = None if self.fresh else read_saved(found[-1])
         self._lines = [] if self.fresh else read_metrics(self.folder / "metrics.jsonl")

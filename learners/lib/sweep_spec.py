@@ -17,27 +17,31 @@
 
 A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. An algorithm is named after
 its learner unless it says `learner`. Everything else in an entry is a setting of the learner, as on its
-command line (`set` may be a mapping: `set: {num_agents: 5}`). `environments` may also be a mapping from id to settings that all algorithms take there; what
-an algorithm says itself comes before that, and what it says for an environment comes first. `num_demos` and
-`seeds` may stand in all these places.
+command line (`set` may be a mapping: `set: {num_agents: 5}`). `environments` may also be a mapping from id to
+settings that all algorithms take there; what an algorithm says itself comes before that, and what it says for
+an environment comes first. `num_demos` and `seeds` may stand in all these places.
+
+A sweep file is a command, not data: `environments` may name Python files of your own games, which are imported.
+Run sweep files of others only if you trust them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from learners.lib.fields import field_types, fitting
+from learners.lib.files import read_yaml
+from learners.lib.settings import learner_names
 from mail_envs.settings_text import game_id
 
-LEARNERS = Path(__file__).resolve().parents[1]
-COMMANDS = ("evaluate", "report", "sweep")
 NO_DEMOS = "no_demos"  # folder of learners that do not imitate
 KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out")
 COUNTS = ("num_demos", "seeds")
@@ -92,10 +96,10 @@ class Cell:
 def read_spec(path: Path) -> dict[str, Any]:
     """The YAML file as a dictionary with all keys; `SpecError` when it is none."""
     try:
-        spec = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(spec, dict) or not {"environments", "algorithms"} <= spec.keys():
+        spec = read_yaml(Path(path), aliases=True)
+    except (OSError, ValueError) as error:
+        raise SpecError(str(error)) from None
+    if not {"environments", "algorithms"} <= spec.keys():
         raise SpecError(f"{path}: a sweep needs `environments` and `algorithms`")
     for key in spec:
         if key not in KEYS:
@@ -104,6 +108,11 @@ def read_spec(path: Path) -> dict[str, Any]:
     spec["algorithms"] = _mapping(spec["algorithms"], "algorithms")
     spec["environments"] = _mapping(spec["environments"], "environments")
     spec["settings"] = _settings(spec["settings"], "settings")
+    if not isinstance(spec["out"], str):
+        raise SpecError(f"{path}: out={spec['out']!r} must be the path of a folder")
+    for name in spec["algorithms"]:
+        if not re.fullmatch(r"\w[^/\\]*", name):
+            raise SpecError(f"{path}: the algorithm {name!r} cannot be the name of a folder")
     return spec
 
 
@@ -123,7 +132,9 @@ def cells(spec: dict[str, Any]) -> list[Cell]:
     return sorted(found, key=lambda c: (c.seed, order.get(c.game, len(order))))
 
 
-def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) -> list[Cell]:
+def _cells_of(
+    spec, algorithm: str, learner: str, own: dict, known: Mapping[str, Any]
+) -> list[Cell]:
     own.pop("learner", None)
     places = _mapping(own.pop("environments", list(spec["environments"])), algorithm)
     found = []
@@ -135,21 +146,20 @@ def _cells_of(spec, algorithm: str, learner: str, own: dict, known: set[str]) ->
         seeds = integers(settings.pop("seeds"), f"{algorithm}: seeds", 0)
         demos = settings.pop("num_demos")
         demos = integers(demos, f"{algorithm}: num_demos", 1) if "num_demos" in known else [None]
-        for key in settings:
-            _check(algorithm, learner, key, known)
         if isinstance(settings.get("set"), dict):
             settings["set"] = [f"{name}={value}" for name, value in settings["set"].items()]
+        for key, value in settings.items():
+            _check(algorithm, learner, key, value, known)
         found += [Cell(algorithm, learner, env, n, s, settings, game) for s in seeds for n in demos]
     return found
 
 
-def settings_of(learner: str) -> set[str]:
-    """Names of the settings of a learner; `SpecError` when there is no such learner."""
-    names = sorted(p.stem for p in LEARNERS.glob("*.py") if p.stem not in (*COMMANDS, "__init__"))
+def settings_of(learner: str) -> Mapping[str, Any]:
+    """Names and types of the settings of a learner; `SpecError` when there is no such learner."""
+    names = learner_names()
     if learner not in names:
         raise SpecError(f"learner {learner!r} is unknown; choose {', '.join(names)}")
-    module = importlib.import_module(f"learners.{learner}")
-    return {f.name for f in dataclasses.fields(module.Args)}
+    return field_types(importlib.import_module(f"learners.{learner}").Args)
 
 
 def integers(value: Any, name: str, low: int) -> list[int]:
@@ -162,13 +172,21 @@ def integers(value: Any, name: str, low: int) -> list[int]:
     return list(value)
 
 
-def _check(algorithm: str, learner: str, key: str, known: set[str]) -> None:
+def _check(algorithm: str, learner: str, key: str, value: Any, known: Mapping[str, Any]) -> None:
+    """`SpecError` when the learner has no such setting, or it cannot have this value."""
     if key in RESERVED:
         raise SpecError(f"{algorithm}: {key!r} is set by the sweep, not by `settings`")
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SpecError(f"{algorithm}: {learner} has no setting {key!r}{hint}")
+    if isinstance(value, str) and known[key] is float:
+        with contextlib.suppress(ValueError):
+            value = float(value)  # 1e-3 is a text in YAML
+    try:
+        fitting(key, value, known[key])
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{algorithm}: {error}") from None
 
 
 def _mapping(value: Any, name: str) -> dict[str, dict]:

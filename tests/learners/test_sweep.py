@@ -90,12 +90,33 @@ def test_settings_become_a_command_line(tmp_path):
         ({"seeds": [0, 0]}, "different integers"),
         ({"num_demos": [0]}, "different integers from 1"),
         ({"seed": 3}, "unknown key 'seed'"),
+        (
+            {"algorithms": {"bc": {"phi": "wrong"}}},
+            "bc: phi='wrong' is unknown; choose filter, as_action",
+        ),
+        ({"algorithms": {"bc": {"lr": "fast"}}}, "bc: lr='fast' must be a number"),
+        ({"settings": {"checkpoint_every": 0}}, "bc: checkpoint_every=0 must be at least 1"),
+        ({"algorithms": {"../bc": {"learner": "bc"}}}, "cannot be the name of a folder"),
+        ({"out": ["runs"]}, "must be the path of a folder"),
     ],
 )
 def test_a_wrong_spec_is_refused_before_anything_runs(changes, text, tmp_path, capsys):
     assert main(Args(spec_file(tmp_path, **changes), out=tmp_path / "out")) == 2
     assert text in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_spec_is_a_file_that_ends(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "deep.yaml").write_text("environments: " + "[" * 50_000)
+    for name, text in (("pipe", "a named pipe"), ("deep", "nested too deeply")):
+        assert main(Args(tmp_path / f"{name}.yaml", out=tmp_path / "out")) == 2
+        assert text in capsys.readouterr().err
+
+
+def test_numbers_that_yaml_takes_for_texts(tmp_path):
+    (cell,) = cells_of(tmp_path, algorithms={"bc": {"lr": "1e-3"}})
+    assert cell.words()[-2:] == ["--lr", "1e-3"]
 
 
 def test_dry_run_prints_the_commands(tmp_path, capsys):
