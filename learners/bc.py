@@ -24,6 +24,7 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
+from learners.lib.fields import Count, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.networks import Policy, Share, group_agents
 from learners.lib.optimizers import Kind, make_optimizer
@@ -34,7 +35,7 @@ from learners.lib.run import Run, main
 class Args(DemoSettings):
     """Imitate by behavioral cloning."""
 
-    steps: int = 10_000
+    steps: Steps = 10_000
     """Gradient steps, at most."""
     optimizer: Kind = "kfac"
     """Of the policies."""
@@ -42,13 +43,13 @@ class Args(DemoSettings):
     """Learning rate; 3e-4 suits adam."""
     kl_clip: float = 1e-3
     """KL clip of kfac."""
-    batch: int = 1000
+    batch: Count = 1000
     """Entries per gradient step."""
     validation: float = 0.1
     """Share of the episodes that is held out."""
-    validate_every: int = 50
+    validate_every: Count = 50
     """Gradient steps between two validation passes."""
-    patience: int = 20
+    patience: Count = 20
     """Validation passes without improvement before training stops."""
     phi: Literal["filter", "as_action"] = "filter"
     """filter drops entries without participation; as_action learns φ as one more action."""
@@ -56,11 +57,11 @@ class Args(DemoSettings):
     """Which agents share networks: those of a role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: tuple[Count, ...] = (128, 128)
     """Widths of the hidden layers."""
-    checkpoint_every: int = 2000
+    checkpoint_every: Count = 2000
     """Gradient steps between two checkpoints."""
-    log_every: int = 50
+    log_every: Count = 50
     """Gradient steps between two lines of metrics."""
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from learners.lib.fields import Count, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.networks import MLP, Policy, Share, group_agents
 from learners.lib.optimizers import Adam
@@ -37,15 +38,15 @@ TEAM_RETURN = "team_return"  # metric of games in which one reward is paid to th
 class Args(Settings):
     """Train policies by proximal policy optimization (IPPO, MAPPO)."""
 
-    steps: int = 5_000_000
+    steps: Steps = 5_000_000
     """Environment steps."""
-    num_envs: int = 64
+    num_envs: Count = 64
     """Copies of the game, E."""
-    rounds: int = 50
+    rounds: Count = 50
     """Rounds per update, T; a batch has T x E rounds."""
-    epochs: int = 10
+    epochs: Count = 10
     """Passes over a batch."""
-    minibatches: int = 1
+    minibatches: Count = 1
     """Parts of a batch, a gradient step each."""
     lr: float = 5e-4
     """Learning rate of Adam."""
@@ -69,13 +70,13 @@ class Args(Settings):
     """What critics see: own, the agent's observation (IPPO); state, the global state as well (MAPPO)."""
     recurrent: bool = False
     """Actors and critics with a memory (GRU)."""
-    chunk: int = 10
+    chunk: Count = 10
     """Rounds through which the gradient of a memory goes back; divides --rounds."""
     share: Share = "role"
     """Which agents share networks: those of a role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[Count, ...] = (64, 64)
     """Widths of the hidden layers of all networks."""
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learners.lib.fields import Count, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.networks import MLP, Policy, Share, group_agents, own_columns
 from learners.lib.optimizers import Kind, anneal, make_optimizer
@@ -33,11 +34,11 @@ from mail_envs.streams import stream_seed
 class Args(Settings):
     """Train experts by the multi-agent natural gradient (MACK)."""
 
-    steps: int = 5_000_000
+    steps: Steps = 5_000_000
     """Environment steps."""
-    num_envs: int = 100
+    num_envs: Count = 100
     """Copies of the game, E."""
-    rounds: int = 10
+    rounds: Count = 10
     """Rounds per update, T; a batch has T x E rounds."""
     optimizer: Kind = "kfac"
     """Of actors and critics."""
@@ -55,15 +56,15 @@ class Args(Settings):
     """Lambda of the advantages; 1 gives discounted returns minus values, as in MACK."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
-    fisher_rows: int = 1024
+    fisher_rows: Count = 1024
     """Rows used for the Fisher factors, at most."""
-    eigen_every: int = 2
+    eigen_every: Count = 2
     """Updates between eigendecompositions of the Fisher factors."""
     share: Share = "role"
     """Which agents share networks: those of a role, none or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: tuple[Count, ...] = (128, 128)
     """Widths of the hidden layers of all networks."""
 
 

@@ -35,6 +35,7 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
+from learners.lib.fields import Count, Steps, Whole
 from learners.lib.game import describe, make_game
 from learners.lib.occupancy import Occupancy
 from learners.lib.optimizers import Kind, make_optimizer
@@ -49,7 +50,7 @@ RewardForm = Literal["tanh", "softplus", "neglog", "logit", "sigmoid"]
 class Args(DemoSettings, mack.Args):
     """Imitate by multi-agent adversarial imitation (MAGAIL)."""
 
-    steps: int = 10_000_000
+    steps: Steps = 10_000_000
     """Environment steps."""
     anneal: bool = True
     """Let the policies' steps shrink linearly to zero over the run."""
@@ -65,7 +66,7 @@ class Args(DemoSettings, mack.Args):
     """Learning rate of the discriminators; shrinks linearly to zero over the run."""
     disc_kl_clip: float = 1e-3
     """KL clip of the discriminators' steps."""
-    disc_first: int = 50
+    disc_first: Whole = 50
     """Updates at the start that train only the discriminators (and critics)."""
     input_limit: float = 3.0
     """Clip of the standardized observations that discriminators and critics see. Without it, critics
@@ -85,9 +86,9 @@ class Args(DemoSettings, mack.Args):
     """The expert's label is 1 minus this, the policy's is this."""
     logit_entropy: float = 0.0
     """Weight of the entropy bonus of the discriminator's predictions."""
-    warm_start: int = 2000
+    warm_start: Whole = 2000
     """Steps of behavioral cloning before the adversarial training, at most; it stops early."""
-    warm_start_batch: int = 1000
+    warm_start_batch: Count = 1000
     """Entries per step of behavioral cloning."""
 
 

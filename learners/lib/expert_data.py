@@ -10,6 +10,7 @@ from torch import Tensor
 
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
+from learners.lib.fields import Count
 from learners.lib.game import game_arguments
 from learners.lib.networks import Policy
 from learners.lib.run import Run
@@ -25,7 +26,7 @@ class DemoSettings(Settings):
 
     demos: str = "expert"
     """Folder of demonstrations; or expert, scripted, random, a run folder: record --num-demos of them first."""
-    num_demos: int = 200
+    num_demos: Count = 200
     """Demonstrated episodes to learn from (the first ones of the set)."""
     control: bool = False
     """Replace the demonstrations by random play of the same size: what is learned without any."""
@@ -82,8 +83,6 @@ def demonstrations_of(run: Run) -> Demonstrations:
     demos = Demonstrations.open(path)
     if len(demos) < args.num_demos:
         raise ValueError(f"{path} has {len(demos)} episodes; --num-demos asks for {args.num_demos}")
-    if args.num_demos < 1:
-        raise ValueError(f"num_demos={args.num_demos} must be at least 1")
     return demos
 
 

@@ -20,6 +20,10 @@ class Between:
 
 Count = Annotated[int, Between(1, 2**31 - 1)]
 """A whole number from 1 on."""
+Whole = Annotated[int, Between(0, 2**31 - 1)]
+"""A whole number from 0 on."""
+Steps = Annotated[int, Between(0, 2**53)]
+"""A number of steps from 0 on."""
 
 
 @functools.cache

@@ -114,6 +114,8 @@ class Run:
         check_plain(self.folder, FILES, FOLDERS)
         read_evaluation(self.folder / "evaluation.json")
         self._saved = None if self.fresh else read_saved(found[-1])
+        if self._saved is not None:
+            self._check_settings(*self._saved)
         self._lines = [] if self.fresh else read_metrics(self.folder / "metrics.jsonl")
         for place in (self.folder, self.folder / "checkpoints"):
             remove_temporary(place)  # of a run that was killed
@@ -242,8 +244,8 @@ class Run:
         save_policy(temporary, self.policy, {**self.policy_metadata, "steps": self.steps})
         os.replace(temporary, path)
 
-    def _restore(self, path: Path, tree: dict[str, Any]) -> None:
-        """Go on from a checkpoint; ValueError when it does not fit this run exactly."""
+    def _check_settings(self, path: Path, tree: dict[str, Any]) -> None:
+        """ValueError when a checkpoint was written under other settings; old ones do not say."""
         now = json.loads(json.dumps(self.config()))
         for name, old in tree.get("settings", {}).items():
             if name not in MAY_DIFFER and now.get(name) != old:
@@ -251,6 +253,9 @@ class Run:
                     f"{self.folder}/config.yaml says {name}: {now.get(name)}, but {path} was written "
                     f"with {old}"
                 )
+
+    def _restore(self, path: Path, tree: dict[str, Any]) -> None:
+        """Go on from a checkpoint; ValueError when it does not fit this run exactly."""
         states = tree["parts"]
         try:
             if states.keys() != self.parts.keys():

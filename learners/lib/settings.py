@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from learners.lib.fields import Between, Count, check_mapping, field_types, fit
+from learners.lib.fields import Between, Count, Steps, Whole, check_mapping, field_types, fit
 from learners.lib.files import read_yaml
-from mail_envs.counts import at_least
 from mail_envs.recorded import Named, run_game_of
 from mail_envs.settings_text import (
     SET,
@@ -27,9 +26,6 @@ from mail_envs.settings_text import (
 
 # What does not change what is learned: it may differ when a run is resumed.
 OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")
-COUNTS = (
-    "num_envs", "rounds", "epochs", "minibatches", "chunk", "fisher_rows", "eigen_every",
-)  # fmt: skip
 NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code, when they are typed
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "report", "sweep")
@@ -49,7 +45,7 @@ class Settings:
     """Time limit of an episode; None takes the game's own."""
     fixed_horizon: bool = False
     """Let a finished game idle until the time limit, so that ending early carries no information."""
-    steps: Annotated[int, Between(0, 2**53)] = 2_000_000
+    steps: Steps = 2_000_000
     """Environment steps of training (gradient steps for bc)."""
     seed: Annotated[int, Between(0, 2**62)] = 0
     """Seed of networks, actions and games."""
@@ -66,7 +62,7 @@ class Settings:
     """Updates between two checkpoints."""
     log_every: Count = 10
     """Updates between two lines of metrics."""
-    eval_episodes: Annotated[int, Between(0, 10**8)] = 1000
+    eval_episodes: Whole = 1000
     """Episodes of the final evaluation; 0 for none."""
     progress: bool = True
     """Show a progress bar."""
@@ -76,10 +72,6 @@ class Settings:
     def __post_init__(self):
         """TypeError or ValueError naming the first setting that cannot be."""
         fit(self)
-        at_least(0, steps=self.steps)
-        for name in COUNTS:
-            if hasattr(self, name):
-                at_least(1, **{name: getattr(self, name)})
         if not getattr(self, "hidden", (1,)):
             raise ValueError("hidden=() must name the width of one layer at least")
 

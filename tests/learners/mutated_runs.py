@@ -176,7 +176,7 @@ def forge_tensors(path: Path, rng) -> None:
 
 def rename_step(path: Path, rng) -> None:
     """Call the newest checkpoint otherwise."""
-    newest = sorted((top(path) / "checkpoints").iterdir())[-1]
+    newest = max((top(path) / "checkpoints").iterdir())
     names = ("step_1", "step_99999999999999999999", "step_-1", "step_x", "step_007")
     newest.rename(newest.with_name(str(rng.choice(names))))
 
