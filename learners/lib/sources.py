@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demos.manifest import MANIFEST, read_manifest
-from demos.policies import MLPPolicy
+from demos.policies import MLPPolicy, is_own_policy
 from learners.lib.files import number, read_json, whole, wrong
 from learners.lib.settings import read_config
 from mail_envs.recorded import NOTHING, Named, game_of, run_game_of
@@ -49,7 +49,7 @@ def find(spec: str, named: Named = NOTHING) -> Source:
         ValueError: there is no such policy, its files are damaged, or need code that was not named.
     """
     path = Path(spec)
-    if spec.partition(":")[0] in BUILT_IN:
+    if spec.partition(":")[0] in BUILT_IN or is_own_policy(spec):
         return Source(spec, None, None, {}, False, {"name": spec})
     if path.suffix == ".safetensors" and path.is_file():
         metadata = MLPPolicy.load(path).metadata
