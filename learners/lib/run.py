@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from demos.policies import load_policy
-from learners.lib.checkpoints import checkpoints, load_checkpoint, same_tree, save_checkpoint
+from learners.lib.checkpoints import checkpoints, load_checkpoint, same_form, save_checkpoint
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
 from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
 from learners.lib.files import (
@@ -262,7 +262,7 @@ class Run:
                 raise ValueError(f"it holds {', '.join(states)}, not {', '.join(self.parts)}")
             for name, part in self.parts.items():
                 part.load_state_dict(states[name])
-                if not same_tree(part.state_dict(), states[name]):
+                if not same_form(part.state_dict(), states[name]):
                     raise ValueError(f"its {name} has other shapes")
             self.rng.set_state(tree["rng"])
         except Exception as error:  # whatever the parts raise: the file is not ours to trust

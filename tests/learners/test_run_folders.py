@@ -12,14 +12,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from mutated_runs import mutant
 
 from demos.policy_file import read_policy_file
 from learners import bc, mack, report
 from learners.evaluate import Args, evaluate
-from learners.lib.checkpoints import checkpoints
+from learners.lib.checkpoints import checkpoints, same_form
 from learners.lib.files import checksum, read_json, write_json, write_yaml
 from learners.lib.settings import COMMANDS, learner_names, parse, read_config, resumed
 from mail_envs.commands.errors import MISTAKES
@@ -276,6 +278,17 @@ def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
     mack.train(args)
     shutil.copytree(checkpoints(tmp_path / "wider")[-1], newest)
     refused("config.yaml says hidden: [8], but")
+
+
+def test_parts_of_a_checkpoint_have_the_form_of_the_learners():
+    """The content may differ: copying a game's record leaves the padding between its fields as it was."""
+    tree = {"x": torch.zeros(2, 3), "n": [1, None], "a": np.zeros(4, np.uint8)}
+    assert same_form(tree, {**tree, "x": torch.ones(2, 3), "a": np.ones(4, np.uint8)})
+    for changes in (
+        {"x": torch.zeros(3, 2)}, {"x": torch.zeros(1, 3)}, {"x": torch.zeros(2, 3).double()},
+        {"a": np.zeros(5, np.uint8)}, {"n": [2, None]}, {"y": 1},
+    ):  # fmt: skip
+        assert not same_form(tree, {**tree, **changes})
 
 
 def test_a_policy_of_another_run_is_refused(run, tmp_path):
