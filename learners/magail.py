@@ -378,7 +378,7 @@ def train(args: Args) -> dict:
         return run.finish()
 
 
-def null_action_in(demos: Demonstrations) -> str:
+def null_action_in(demos: Demonstrations) -> Literal["null", "as_action"]:
     """φ is an action only where an agent can be absent and actions are discrete."""
     synchronous = demos.metadata["player_function"]["type"] == "Synchronous"
     return "null" if synchronous or not demos.layout.discrete else "as_action"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mail_envs
 from learners.lib.settings import Settings
@@ -23,12 +23,17 @@ def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     return game_keywords(settings.get("set") or (), **{n: settings.get(n) for n in names})
 
 
-def make_game(args: Settings, num_envs: int, device: torch.device, null_action: str = "null"):
+def make_game(
+    args: Settings,
+    num_envs: int,
+    device: torch.device,
+    null_action: Literal["null", "as_action"] = "null",
+):
     """The VectorGame of the settings, handing out torch tensors on `device`."""
     return mail_envs.make_vec(
         args.env,
         num_envs=num_envs,
-        device=device.type,
+        device="cuda" if device.type == "cuda" else "cpu",
         array="torch",
         null_action=null_action,
         replayable=True,
