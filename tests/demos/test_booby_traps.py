@@ -13,7 +13,7 @@ import tyro
 from test_policy_file import METADATA, forge
 
 from demos import inspect, record, replay
-from learners import bc
+from learners import bc, evaluate
 from learners.lib.settings import parse
 from mail_envs.__main__ import main as mail_envs_command
 from mail_envs.commands.errors import exit_status
@@ -114,6 +114,8 @@ def trapped_policy(request, tmp_path, trap) -> Path:
 
 
 def test_no_policy_file_makes_a_command_import_anything(trapped_policy, capsys):
+    status, stderr = run(evaluate, ["p.safetensors", "--episodes", "2"], capsys)
+    one_error(status, stderr, "p.safetensors")
     words = ["render", "stochastic_coop_nav", "--policy", "p.safetensors", "--out", "x.png"]
     assert (
         mail_envs_command(words) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import mail_envs
 from demos import load_policy, replay
 from demos.policies import __doc__ as policies_page
-from demos.record import Args, main, record
+from demos.record import Args, main, record, rollouts
+from learners import evaluate
 from mail_envs.__main__ import main as mail_envs_command
 
 OWN = """
@@ -60,6 +62,17 @@ def test_an_own_policy_records_and_renders(own, tmp_path, capsys, monkeypatch):
     assert len({e.actions.tobytes() for e in sets[0]}) == 4
     words = ["render", "stochastic_coop_nav", "--policy", f"{own}:make", "--out", "x.png"]
     assert mail_envs_command(words) == 0 and (tmp_path / "x.png").exists()
+
+
+def test_an_own_policy_is_evaluated(own, capsys):
+    args = {"env": "stochastic_coop_nav", "episodes": 5, "json": True}
+    assert evaluate.main(evaluate.Args(f"{own}:still", **args)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["episodes"] == 5 and result["policy"]["name"] == f"{own}:still"
+    vec = mail_envs.make_vec("stochastic_coop_nav", 5)
+    played = rollouts(vec, load_policy(f"{own}:still", vec), result["seed"] + np.arange(5))
+    expected = np.mean([episode.returns.mean() for episode in played])
+    assert result["return"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_an_own_policy_may_come_from_a_module_and_is_like_others(own, monkeypatch, tmp_path):
