@@ -46,16 +46,21 @@ def action_counts(demonstrations: Demonstrations) -> np.ndarray:
     return counts
 
 
+def printable(text: str) -> str:
+    """A text from a file without characters that would steer a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def show(demonstrations: Demonstrations, console: Console) -> None:
     """Print tables."""
     figures = report(demonstrations)
-    about = Table(title=str(demonstrations), show_header=False, title_justify="left")
+    about = Table(title=printable(str(demonstrations)), show_header=False, title_justify="left")
     for key, value in figures.items():
         if key not in HIDDEN and value not in (None, [], {}):
-            about.add_row(
-                key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            )
-    about.add_row("versions", ", ".join(f"{k} {v}" for k, v in figures.get("versions", {}).items()))
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            about.add_row(printable(key), printable(text))
+    versions = ", ".join(f"{k} {v}" for k, v in (figures.get("versions") or {}).items())
+    about.add_row("versions", printable(versions))
     s = figures["statistics"]
     for key in ("episodes", "transitions"):
         about.add_row(key, f"{s[key]:,}")
@@ -67,14 +72,18 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
             "rounds", f"{s['length_mean']:.1f} on average, {s['terminated']:.1%} ended early"
         )
         for name, value in s["metrics"].items():
-            about.add_row(name, f"{value:.3f} on average")
+            about.add_row(printable(name), f"{value:.3f} on average")
     console.print(about)
     if not len(demonstrations):
         return
     discrete = "actions" in s
     agents = Table("agent", "return", "participation", *["actions taken"] * discrete)
     for name in demonstrations.metadata["agents"]:
-        row = [name, f"{s['agent_return_mean'][name]:.2f}", f"{s['participation'][name]:.1%}"]
+        row = [
+            printable(name),
+            f"{s['agent_return_mean'][name]:.2f}",
+            f"{s['participation'][name]:.1%}",
+        ]
         if discrete:
             counts = np.array(s["actions"][name])
             taken = (f"{k}: {c / max(counts.sum(), 1):.0%}" for k, c in enumerate(counts) if c)
@@ -192,11 +201,11 @@ def command(args: Args) -> None:
     if args.json:
         print(json.dumps(report(demonstrations), indent=1))
     else:
-        show(demonstrations, Console())
+        show(demonstrations, Console(markup=False, emoji=False))
     if args.plots is not None:
         written = plot(demonstrations, args.plots)
         print("wrote " + ", ".join(map(str, written)), file=beside)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args)))
+    sys.exit(main(tyro.cli(Args, prog="python -m demos.inspect")))

@@ -375,4 +375,5 @@ def command(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, args=merge_sets(sys.argv[1:]))))
+    words = merge_sets(sys.argv[1:])
+    sys.exit(main(tyro.cli(Args, prog="python -m demos.record", args=words)))

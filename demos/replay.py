@@ -198,4 +198,5 @@ def replay(demonstrations: Demonstrations, env: Any, args: Args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Args, args=merge_sets(sys.argv[1:]))))
+    words = merge_sets(sys.argv[1:])
+    sys.exit(main(tyro.cli(Args, prog="python -m demos.replay", args=words)))

@@ -194,3 +194,14 @@ def test_any_damage_to_metadata_is_an_error_or_changes_nothing(tmp_path):
             shard.write_bytes(data)
             for episode in Demonstrations.open(tmp_path / "set", recover=True):
                 assert episode.observations.tobytes() in known
+
+
+def test_inspect_shows_texts_from_files_as_they_are(tmp_path, capsys):
+    write(tmp_path / "set", 2)
+    forge(
+        tmp_path / "set",
+        lambda manifest: manifest.update(demonstrator="\x1b[2J[/bold]", versions=None),
+    )
+    assert inspect.main(inspect.Args(tmp_path / "set")) == 0
+    said = capsys.readouterr().out
+    assert "\\x1b[2J[/bold]" in said and "\x1b" not in said
