@@ -101,7 +101,7 @@ def test_metadata_of_wrong_types_are_refused(tmp_path, name, value):
 
 def changed(name: str, value) -> dict[str, np.ndarray]:
     """The tensors with one more, another, or one less (None)."""
-    tensors = networks()
+    tensors: dict = networks()
     if value is None:
         del tensors[name]
     else:
