@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from typing import Any
 
-import cloudpickle
 import gymnasium
 import numpy as np
 
+from mail_envs import saving
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
 from mail_envs.devices import make_device
 from mail_envs.kernels import INVALID_ACTION, INVALID_PROBABILITY, KernelLaunches
 from mail_envs.markov_game import KernelGame, MarkovGame
-from mail_envs.own_games import import_source, imported_files
 from mail_envs.participation import Participation
 from mail_envs.player_functions import OwnOrder, PlayerFunction, Synchronous
 from mail_envs.random import check_seed, following_seeds
 from mail_envs.rounds import settings_dtype
 
-log = logging.getLogger(__name__)
 RENDER_FPS = 10
-OPENED = (
-    "buffers", "launches", "participation", "clock", "metrics", "_device", "_on_cpu", "_errors", "_canvas",
-    "_out", "_info", "_fields",
-)  # fmt: skip  # the attributes that `VectorGame._open` makes
 DEVICE_CHECK_EVERY = 1024  # steps between looks at the error flags of a CUDA device
 
 
@@ -112,7 +104,7 @@ class VectorGame:
         worker_timeout: float,
         replayable: bool,
     ) -> None:
-        """Make the arrays and all that holds on to them: `OPENED`, which copies make anew."""
+        """Make the arrays and all that holds on to them: `saving.OPENED`, which copies make anew."""
         game = self.game
         if isinstance(game, KernelGame):
             if num_workers:
@@ -145,65 +137,10 @@ class VectorGame:
         self._canvas = None
         self._wrap(self._array)
 
-    def __copy__(self) -> VectorGame:
-        """Like `copy.deepcopy`: two views of the same arrays would play into each other's game."""
-        return copy.deepcopy(self)
-
-    def __deepcopy__(self, memo: dict) -> VectorGame:
-        """A view of its own copy of the game, which plays on from where this one is.
-
-        Raises:
-            RuntimeError: the simulator cannot be brought there. TypeError: a part cannot be copied.
-        """
-        other = memo[id(self)] = object.__new__(type(self))
-        parts, arrays = self._parts()
-        try:
-            parts = copy.deepcopy(parts, memo)
-        except Exception as error:
-            raise TypeError(self._refusal(error)) from error
-        other._reopen(parts, arrays)
-        return other
-
-    def __reduce__(self):
-        """Pickled like copied. Functions and classes that no module has travel with it (cloudpickle)."""
-        parts, arrays = self._parts()
-        try:
-            return _unpickle, (type(self), imported_files(), cloudpickle.dumps(parts), arrays)
-        except Exception as error:
-            raise TypeError(self._refusal(error)) from error
-
-    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-        """What a copy is made of: everything that `_open` does not make, and the arrays' contents."""
-        if self._started:
-            self._insist_on_replay("be copied or pickled once it plays")
-        parts = {name: value for name, value in vars(self).items() if name not in OPENED}
-        return parts, self.get_state() if self._started else None
-
-    def _reopen(self, parts: dict[str, Any], arrays: dict[str, np.ndarray] | None) -> None:
-        """Become the copy that `_parts` describes."""
-        vars(self).update(parts)
-        self._open(**self._how)
-        if arrays is not None and self._go_to(arrays):
-            self.close()
-            raise RuntimeError(
-                f"{self.id} cannot be copied or pickled once it plays: from the same seed and actions its "
-                "simulator came to something else. Make another one and reset it"
-            )
-
-    def _insist_on_replay(self, what: str) -> None:
-        if not self.game.replayable:
-            raise RuntimeError(
-                f"{self.id} cannot {what}: its episodes do not follow from their seeds and actions. Make "
-                "another one and reset it; or, if EnvPool plays, make this one with replayable=True"
-            )
-
-    def _refusal(self, error: Exception) -> str:
-        single = not isinstance(self.game, KernelGame) and self.game.factory is None
-        hint = "; pass a function that makes the environment instead of the environment"
-        return (
-            f"{self.id} cannot be copied or pickled, because a part of it cannot: "
-            f"{type(error).__name__}: {error}{hint if single else ''}"
-        )
+    # Copies, pickles and saved states: see `mail_envs.saving`.
+    __copy__, __deepcopy__ = saving.copied, saving.deep_copied
+    __reduce__ = saving.reduced  # pyright: ignore[reportAssignmentType]
+    get_state, set_state = saving.get_state, saving.set_state
 
     def _set_spaces(self) -> None:
         game = self.game
@@ -493,60 +430,6 @@ class VectorGame:
         value: Any = self._info[name]
         return value.cpu().numpy() if hasattr(value, "cpu") else value
 
-    def get_state(self) -> dict[str, np.ndarray]:
-        """Everything that the future depends on, as plain arrays; `set_state` goes back to it."""
-        arrays = {k: self._device.get(v) for k, v in vars(self.buffers).items()}
-        if self.participation.history is not None:
-            arrays["history"] = self._device.get(self.participation.history)
-            arrays["past_actions"] = self._device.get(self.participation.past_actions)
-        return {k: np.array(v.view(np.uint8) if v.dtype.names else v) for k, v in arrays.items()}
-
-    def set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Continue from what `get_state` returned for an equal game with as many environments.
-
-        Simulators play their episodes again up to there; a warning is logged where they come to something
-        else. RuntimeError: the simulator cannot do that. ValueError: the state is another game's.
-        """
-        self._insist_on_replay("go back to a saved state")
-        astray = self._go_to(arrays)
-        if astray:
-            log.warning(
-                "%s: copies %s did not come back to their saved observations; their simulators play on from "
-                "where they are",
-                self.id,
-                ", ".join(map(str, astray)),
-            )
-
-    def _go_to(self, arrays: dict[str, np.ndarray]) -> list[int]:
-        """Take over a saved state; the copies whose simulators came to something else."""
-        targets = {
-            **vars(self.buffers),
-            "history": self.participation.history,
-            "past_actions": self.participation.past_actions,
-        }
-        missing = {k for k, v in targets.items() if v is not None} ^ set(arrays)
-        if missing:
-            raise ValueError(
-                f"the saved state is of another player function: {', '.join(sorted(missing))}"
-            )
-        for name, value in arrays.items():
-            target = targets[name]
-            host = np.asarray(value)
-            if isinstance(target, np.ndarray):
-                if target.nbytes != host.nbytes:
-                    raise ValueError(
-                        f"the saved {name} has {host.nbytes} bytes; this game needs {target.nbytes}"
-                    )
-                target[...] = (
-                    host.view(target.dtype).reshape(target.shape) if target.dtype.names else host
-                )
-            elif hasattr(target, "copy_to_device"):
-                target.copy_to_device(host.view(target.dtype).reshape(target.shape))
-            else:
-                target.copy_(_tensor(host))
-        self._started = True
-        return self.launches.replay()
-
     def render(self, env: int = 0, mode: str = "rgb_array"):
         """Draw environment `env`: an image uint8 (H, W, 3), or None in the human window."""
         from mail_envs.rendering import Canvas, draw_game
@@ -564,16 +447,6 @@ class VectorGame:
             self._canvas = None
 
 
-def _unpickle(
-    kind: type[VectorGame], files: list[str], parts: bytes, arrays: dict[str, np.ndarray] | None
-) -> VectorGame:
-    for file in files:  # `my_game.py`: its classes are found in its module
-        import_source(file)
-    vector = object.__new__(kind)
-    vector._reopen(cloudpickle.loads(parts), arrays)
-    return vector
-
-
 def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
@@ -582,12 +455,6 @@ def _torch_view(array: np.ndarray):
     import torch
 
     return torch.from_numpy(array)
-
-
-def _tensor(array: np.ndarray):
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _device_fields(clock, fields: dict[str, str]) -> dict[str, Any]:

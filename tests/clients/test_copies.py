@@ -16,7 +16,8 @@ from three_games import ASYNCHRONOUS, SIMULATOR, make
 
 import mail_envs
 from mail_envs.player_functions import HistoryDependent, Stochastic, Synchronous
-from mail_envs.vector import OPENED, VectorGame
+from mail_envs.saving import OPENED
+from mail_envs.vector import VectorGame
 from tests.sample_faults import KILLED, Faulty
 from tests.sample_games import LastStanding
 from tests.sample_simulator import Twin
