@@ -60,7 +60,7 @@ class Copies:
     def take_options(self, options: dict[str, Any] | None) -> None:
         """Options of all episodes that begin, or are played again, from now on."""
         for game in self.games:
-            game.options = options
+            game.reset_options = options
 
     def infos(self, e: int) -> dict[str, dict[str, Any]]:
         return self.games[e].infos()

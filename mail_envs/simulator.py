@@ -23,10 +23,10 @@ class SimulatorGame(MarkovGame):
     Every other copy is made by the class with the same arguments, unless the game says otherwise: `factory`.
 
     Additional attributes:
-        options: what `reset(options=...)` of the view was given, for `reset` to read, where `takes_options`.
+        reset_options: what `reset(options=...)` of the view was given, for `reset` to read, where `takes_options`.
     """
 
-    options: dict[str, Any] | None = None
+    reset_options: dict[str, Any] | None = None
 
     def __new__(cls, *arguments: Any, **named: Any):
         game = super().__new__(cls)

@@ -94,7 +94,7 @@ class _Copies:
             try:
                 game = self._game(e)
                 if options:
-                    game.options = pickle.loads(options)
+                    game.reset_options = pickle.loads(options)
                 if COMMANDS[command](game, self.rows[e]) is False:
                     refused.append(e)
             except Exception:

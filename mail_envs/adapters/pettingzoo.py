@@ -153,7 +153,7 @@ class PettingZooGame(SimulatorGame):
         self.state_space = gymnasium.spaces.Box(-np.inf, np.inf, (length,), np.float32)
 
     def reset(self, seed: int) -> None:
-        self._play.reset(seed % SEEDS, self.options)
+        self._play.reset(seed % SEEDS, self.reset_options)
         self._alive = set(self._play.env.agents)
         strangers = [a for a in self._play.env.agents if a not in self._index]
         if strangers:

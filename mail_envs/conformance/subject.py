@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Subject:
         """`num_envs` copies as a `VectorGame`, in this process."""
         return mail_envs.make_vec(self.id, num_envs, num_workers=0, **self.keywords, **more)
 
-    def view(self, api: str, **more: Any) -> Any:
+    def view(self, api: Literal["aec", "parallel"], **more: Any) -> Any:
         """One copy as a PettingZoo environment."""
         return mail_envs.make(self.id, api=api, **self.keywords, **more)
 
