@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -61,10 +61,10 @@ class VectorGame:
         num_envs: int = 1,
         *,
         max_rounds: int | None = None,
-        null_action: str = "null",
+        null_action: Literal["null", "as_action"] = "null",
         fixed_horizon: bool = False,
-        device: str = "cpu",
-        array: str = "numpy",
+        device: Literal["cpu", "cuda"] = "cpu",
+        array: Literal["numpy", "torch"] = "numpy",
         num_threads: int = 1,
         autoreset: bool = True,
         num_workers: int | None = None,
