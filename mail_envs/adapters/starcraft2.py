@@ -44,6 +44,7 @@ class StarCraft2(SimulatorGame):
     Args:
         battle, variant, null_orders: as for our own `StarCraft`.
         start_noise: only 0: the maps decide where units start.
+        scale_seed: only 0: the first battle of a copy decides about the scale of SMACv2's rewards.
         settings: arguments of the original's that our own game has not: `starcraft2_original.SETTINGS`.
         **options: of `games.starcraft.options.Options`; `faithful=False` is our own game's.
 
@@ -62,10 +63,11 @@ class StarCraft2(SimulatorGame):
         variant: str = "standard",
         null_orders: str = "keep",
         start_noise: float = 0.0,
+        scale_seed: int = 0,
         settings: dict[str, Any] | None = None,
         **options: Any,
     ):
-        _refuse_our_own(start_noise, options.pop("faithful", None))
+        _refuse_our_own(start_noise, scale_seed, options.pop("faithful", None))
         ours = StarCraft(battle, variant, null_orders, faithful=True, **options)
         self.scenario, self.options = ours.scenario, ours.options
         self.agents, self.max_rounds = ours.agents, ours.max_rounds
@@ -213,11 +215,16 @@ class Chance:
         self.state = theirs
 
 
-def _refuse_our_own(start_noise: float, faithful: bool | None) -> None:
+def _refuse_our_own(start_noise: float, scale_seed: int, faithful: bool | None) -> None:
     if start_noise != 0:
         raise ValueError(
             f"start_noise={start_noise!r}: with backend='starcraft2' the maps say where units start; "
             "only our own game moves them"
+        )
+    if scale_seed != 0:
+        raise ValueError(
+            f"scale_seed={scale_seed!r}: with backend='starcraft2' the first battle of a copy decides about "
+            "the scale of rewards; only our own game takes another"
         )
     if faithful is not None and not faithful:
         raise ValueError(
