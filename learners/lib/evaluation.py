@@ -115,7 +115,7 @@ def _play_batch(
         observations, _, terminated, truncated, info = vec.step(actions)
         ended = running & (terminated | truncated)
         running &= ~ended
-        lost |= ended & info.get("worker_restarted", False)
+        lost |= ended & info["worker_restarted"]
         ended &= ~lost
         done = batch[np.flatnonzero(ended)]
         played.returns[done] = info["episode_return"][ended]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from demos.actions import action_bounds, own_actions
 from learners.lib.outcomes import won
+from learners.lib.running_episodes import RunningEpisodes, check_form
 
 
 class Rollout:
@@ -61,6 +62,7 @@ class Rollout:
         self.before = {name: empty(E) for name in vec.metrics}
         self.after = {name: empty(E) for name in vec.metrics}
         self.memory = empty(rounds + 1, E, N, memory)
+        self.running = RunningEpisodes(vec, device)
         S = math.prod(vec.state_space.shape) if state else 0
         self.states, self.final_states = empty(rounds + 1, E, S), empty(rounds, E, S)
         self.counted = [
@@ -81,6 +83,7 @@ class Rollout:
             x.zero_()
 
     def _enter(self, t: int, observations, info) -> None:
+        self.running.enter(info)
         self.observations[t].copy_(torch.as_tensor(observations))
         self.participation[t].copy_(torch.as_tensor(info["participation"]))
         if self.action_mask is not None:
@@ -95,6 +98,7 @@ class Rollout:
             x[0].copy_(x[self.rounds])
         for name, x in self.before.items():
             x.copy_(self.after[name])
+        self.running.make_room(self.rounds)
         for t in range(self.rounds):
             mask = None if self.action_mask is None else self.action_mask[t]
             if self.memory.numel():
@@ -103,15 +107,14 @@ class Rollout:
             else:
                 memory = ()
             actions = policy.act(self.observations[t], mask, rng, *memory)
-            observations, rewards, terminated, truncated, info = self.vec.step(
-                within(self.bounds, actions)
-            )
+            played = within(self.bounds, actions)
+            self.running.note(played)
+            observations, rewards, terminated, truncated, info = self.vec.step(played)
             self.actions[t].copy_(actions)
             self.rewards[t].copy_(torch.as_tensor(rewards))
             self.terminated[t].copy_(torch.as_tensor(terminated))
             self.truncated[t].copy_(torch.as_tensor(truncated))
-            if "worker_restarted" in info:
-                self.lost[t].copy_(torch.as_tensor(info["worker_restarted"]))
+            self.lost[t].copy_(torch.as_tensor(info["worker_restarted"]))
             self.final_observations[t].copy_(torch.as_tensor(info["final_observation"]))
             self.episode_return[t].copy_(torch.as_tensor(info["episode_return"]))
             self.episode_length[t].copy_(torch.as_tensor(info["episode_length"]))
@@ -164,9 +167,9 @@ class Rollout:
         }
 
     def state_dict(self) -> dict:
-        """The row where the next fragment begins, and the state of the game."""
-        rows = {name: x[self.rounds] for name, x in self._rows().items()}
-        return {"rows": rows, "metrics": dict(self.after), "game": self.vec.get_state()}
+        """The row where the next fragment begins, and what it takes to play the running episodes again."""
+        rows = {name: getattr(self, name)[self.rounds] for name in ("observations", "memory")}
+        return {"rows": rows, "metrics": dict(self.after), "episodes": self.running.state_dict()}
 
     def _rows(self) -> dict[str, Tensor]:
         """The tensors whose last row is where the next fragment begins."""
@@ -175,11 +178,28 @@ class Rollout:
         return {n: x for n, x in found.items() if x is not None and x.numel()}
 
     def load_state_dict(self, state: dict) -> None:
-        for name, row in state["rows"].items():
-            getattr(self, name)[self.rounds].copy_(torch.as_tensor(row))
-        for name, x in state.get("metrics", {}).items():  # older checkpoints have none
-            self.after[name].copy_(torch.as_tensor(x))
-        self.vec.set_state(state["game"])
+        """Play the running episodes again and go on from there. ValueError: they are of another game."""
+        if "game" in state:
+            raise ValueError(
+                "an earlier version wrote it, with raw game memory, which is no longer read: start the run again"
+            )
+        row = self.rounds
+        for kept, here in (
+            (state["rows"], {n: getattr(self, n)[row] for n in ("observations", "memory")}),
+            (state["metrics"], self.after),
+        ):
+            for name, x in here.items():
+                check_form(name, kept[name], x.dtype, x.shape)
+        idle = torch.zeros_like(self.actions[0])
+        seen = self.running.play_again(state["episodes"], within(self.bounds, idle))
+        self._enter(row, *seen)
+        saved = state["rows"]["observations"].to(self.observations.device)
+        # Another processor may round otherwise.
+        if not torch.allclose(self.observations[row], saved, 1e-4, 1e-4, equal_nan=True):
+            raise ValueError("its episodes lead to other observations when they are played again")
+        self.memory[row].copy_(state["rows"]["memory"])
+        for name, x in self.after.items():
+            x.copy_(state["metrics"][name])
 
 
 def bounds_of(vec, device: torch.device | str) -> tuple[Tensor, Tensor] | None:
