@@ -1,4 +1,4 @@
-"""`python -m demos`: which commands there are, with a line each."""
+"""`python -m demos`: list the commands, one line each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ COMMANDS = ("record", "inspect", "replay")
 
 
 def first_line(name: str) -> str:
-    """The first sentence of a module's docstring, without its example; nothing is imported."""
+    """A module's docstring up to its first colon, without the example; nothing is imported."""
     text = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{name}.py").read_text())) or ""
     return text.partition(":")[0]
 
@@ -19,7 +19,7 @@ def main() -> None:
     print("Commands:")
     for name in COMMANDS:
         print(f"  python -m demos.{name:8} {first_line(name)}")
-    print("Each explains its options with --help.")
+    print("Run a command with --help to see its options.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m learners`: which learners and commands there are, with a line each."""
+"""`python -m learners`: list the learners and commands, one line each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from learners.lib.settings import COMMANDS, LEARNERS, learner_names
 
 
 def first_line(name: str) -> str:
-    """The first sentence of a module's docstring; nothing is imported."""
+    """First paragraph of a module's docstring, on one line; nothing is imported."""
     text = ast.get_docstring(ast.parse((LEARNERS / f"{name}.py").read_text())) or ""
     return " ".join(text.split("\n\n")[0].split())
 
@@ -19,7 +19,7 @@ def main() -> None:
         print(f"{title}:")
         for name in names:
             print(f"  python -m learners.{name:9} {first_line(name)}")
-    print("Each explains its options with --help.")
+    print("Run a command with --help to see its options.")
 
 
 if __name__ == "__main__":

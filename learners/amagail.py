@@ -1,16 +1,16 @@
 """AMAGAIL: adversarial imitation in asynchronous multi-agent games (the AMAGAIL paper, Algorithm 1).
 
-A player function decides in every round which agents act; an absent agent leaves a null action φ behind.
-What differs from MAGAIL (`learners.magail`, whose losses are used here):
+In every round a player function decides which agents act; the action of an absent agent is the null
+action φ. AMAGAIL uses the losses of MAGAIL (`learners.magail`) and differs from it as follows:
 
-1. Pairs (observation, φ) are dropped: the discriminator of agent i learns from the rounds in which i
-   participates, separately in the demonstrations and in the policy's own rounds.
+1. Pairs (observation, φ) are dropped, from the demonstrations and from the policy's rounds alike: the
+   discriminator of agent i learns only from rounds in which i participates.
 2. The reward of agent i is I_i f(logit): exactly 0 in rounds in which it is absent.
-3. Values and advantages run through *all* rounds; then the entries with I_i = 0 are dropped from the losses
-   of actor and critic. Others still see the absent agent; for them its action is null (all zeros).
+3. Values and advantages are computed over *all* rounds; then the entries with I_i = 0 are dropped from the
+   losses of actor and critic. Networks that see all agents still see an absent one; its action is all zeros.
 4. The policy chooses among the game's own actions only; φ is not an action.
 
-When everybody always participates, nothing is dropped and AMAGAIL is MAGAIL, number for number.
+When all agents participate in every round, nothing is dropped and AMAGAIL gives the same numbers as MAGAIL.
 
     python -m learners.amagail --env stochastic_coop_nav --demos expert --num-demos 200
 """
@@ -43,7 +43,7 @@ def train(args: Args) -> dict:
         magail.begin(run, vec, agent, adversary, rollout, balance)
         while run.steps < args.steps:
             magail.schedule(run, agent, adversary)
-            # Play T x E rounds with the current policies; I says who took part.
+            # Play T x E rounds with the current policies; `participation` is I.
             rollout.collect(agent.policy, rng)
             participation = rollout.learned_from()
 
@@ -53,11 +53,9 @@ def train(args: Args) -> dict:
             policy = Pairs.of_policy(rollout, participation, participation)
             metrics = magail.update_discriminators(adversary, expert, policy, args, rng)
 
-            # Rewards of participants, values and advantages through all rounds, then the filter.
-            rewards = participation * adversary.rewards(policy, args.reward).view_as(
-                rollout.rewards
-            )
-            rewards = magail.add_absorbing(rewards, adversary, rollout, args)
+            # Rewards of participants; values and advantages over all rounds; then the filter.
+            rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
+            rewards = magail.add_absorbing(participation * rewards, adversary, rollout, args)
             advantages, targets = mack.estimate_advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, magail.largest_value(args)
             )

@@ -1,7 +1,7 @@
-"""Behavioral cloning: maximize the likelihood of the demonstrated actions, each agent on its own view.
+"""Behavioral cloning: maximize the likelihood of the demonstrated actions given each agent's observation.
 
-Entries in which an agent does not participate are dropped (`--phi filter`), or φ counts as one more action
-that the policy learns to choose, as the AMAGAIL paper's baseline does (`--phi as_action`). A tenth of the
+Entries in which an agent does not participate are dropped (`--phi filter`), or φ is one more action that
+the policy learns to choose, as in the AMAGAIL paper's baseline (`--phi as_action`). A tenth of the
 episodes is held out; training stops when their likelihood no longer improves, and the best policy is kept.
 
     python -m learners.bc --env stochastic_coop_nav --demos expert --num-demos 200
@@ -36,13 +36,13 @@ class Args(DemoSettings):
     """Imitate by behavioral cloning."""
 
     steps: Steps = 10_000
-    """Gradient steps, at most."""
+    """Largest number of gradient steps."""
     optimizer: Kind = "kfac"
-    """Of the policies."""
+    """Optimizer of the policies."""
     lr: float = 0.05
-    """Learning rate; 3e-4 suits adam."""
+    """Learning rate; use about 3e-4 with adam."""
     kl_clip: float = 1e-3
-    """KL clip of kfac."""
+    """KL clip, with kfac."""
     batch: Count = 1000
     """Entries per gradient step."""
     validation: float = 0.1
@@ -54,7 +54,7 @@ class Args(DemoSettings):
     phi: Literal["filter", "as_action"] = "filter"
     """filter drops entries without participation; as_action learns φ as one more action."""
     share: Share = "role"
-    """Which agents share networks: those of a role, none or all."""
+    """Which agents share a network: those of the same role, none, or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[Count, ...] = (128, 128)
@@ -106,7 +106,7 @@ def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertDa
 
 
 class Best:
-    """The best held-out loss so far, the policy that had it, and how long ago that was."""
+    """The best held-out loss so far, its weights, and the validation passes since then (`waited`)."""
 
     def __init__(self, policy: Policy):
         self.policy, self.loss, self.waited = policy, float("inf"), 0
@@ -135,7 +135,7 @@ class Best:
 
 
 class Optimizers:
-    """A list of optimizers as one part of a checkpoint."""
+    """Makes a list of optimizers one part of a checkpoint."""
 
     def __init__(self, optimizers: list):
         self.optimizers = optimizers
@@ -169,7 +169,8 @@ def train(args: Args) -> dict:
         best = Best(policy)
         run.begin(policy, describe(vec), {"optimizers": Optimizers(optimizers), "best": best})
         run.say(
-            f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, phi {args.phi}, {run.folder}"
+            f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, "
+            f"phi {args.phi}, {run.folder}"
         )
         while run.steps < args.steps and best.waited < args.patience:
             metrics = {"loss": update(policy, optimizers, fitted, args.batch, rng)}
@@ -195,10 +196,10 @@ def fit(
     validate_every: int = 50,
     patience: int = 4,
 ) -> tuple[int, float]:
-    """Clone until the held-out tenth no longer improves, at most `steps`: the warm start of other learners.
+    """Clone for at most `steps`, until the held-out loss stops improving: other learners' warm start.
 
     Returns:
-        the number of steps and the best held-out loss.
+        the number of steps taken and the best held-out loss.
     """
     seen, held = split_episodes(data, 0.1)
     fitted, checked = (group_rows(policy, d, valid_entries(phi, d)) for d in (seen, held))

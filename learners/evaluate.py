@@ -3,15 +3,15 @@
     python -m learners.evaluate runs/amagail_stochastic_coop_nav_0
     python -m learners.evaluate expert --env stochastic_predator_prey --against RUN --roles adversary
 
-Episodes come from the evaluation stream of the run's seed (`--seed`: of another one), which no training and no
-demonstration shares, and the policies' own draws are keyed by episode and round: results repeat exactly, and
-policies that are evaluated with equal seeds meet the same starts. The interval of the mean is Student's t over
-episodes. The return is that of the agents that the game counts (predator-prey: the prey); normalized
-returns are 0 at random play and 1 at the expert's.
+Episodes are drawn from the evaluation stream of the run's seed (or of `--seed`), which shares no episode with
+training or demonstrations. The policies' random numbers are keyed by episode and round, so results repeat
+exactly, and policies evaluated with the same seed start from the same initial states. The interval of the
+mean is Student's t over episodes. The return is the mean over the agents that the game names for it
+(predator-prey: the prey); normalized returns are 0 for random play and 1 for the expert.
 
-A run folder receives `evaluation.json`; with `--greedy` `evaluation_greedy.json`; cross-play writes
-`cross_play_<other>.json`, which `learners.report` collects. An evaluation of more episodes is not replaced by
-one of fewer. With `--json` nothing is written.
+The result is written into the run folder: `evaluation.json`, `evaluation_greedy.json` with `--greedy`, or
+`cross_play_<other>.json` for cross-play, which `learners.report` collects. A file with more episodes is not
+replaced by one with fewer. With `--json` nothing is written.
 """
 
 from __future__ import annotations
@@ -52,31 +52,31 @@ NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Play many episodes with fixed seeds and say what they returned."""
+    """Play many episodes with fixed seeds and report their returns."""
 
     policy: tyro.conf.Positional[str]
     """Run folder, policy file (.safetensors), expert, scripted or random."""
     env: str | None = None
-    """Id of the game, or the Python file of a game of your own; needed for expert, scripted and random,
-    else the one that was trained on."""
+    """Id of the game, or the Python file of your own game. Required for expert, scripted and random;
+    otherwise the game that the policy was trained on."""
     set: Annotated[tuple[str, ...], SETTINGS] = ()
-    """Arguments of the game, e.g. `--set num_agents=5`; added to the run's own."""
+    """Arguments of the game, e.g. `--set num_agents=5`; they are added to those of the run."""
     player_function: str | None = None
     """Who acts when, e.g. `Stochastic(0.3)`; None: as in training."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int | None = None
-    """Seed of the episodes; None: that of the run, else 0."""
+    """Seed of the episodes; None: the run's seed, or 0 without a run."""
     greedy: bool = False
     """Take the most likely action instead of sampling."""
     against: str | None = None
     """Cross-play: this policy (as above) plays the agents of --roles."""
     roles: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROLE")] = ()
-    """Roles that --against plays, such as adversary; all but the first when not given."""
+    """Roles that --against plays, such as adversary; by default all but the first."""
     references: bool = False
-    """Measure random play and the expert (or scripted) for normalized returns, on the same episodes."""
+    """Also evaluate random play and the expert (or scripted) on the same episodes, to normalize returns."""
     json: bool = False
-    """Print JSON only, and write no file."""
+    """Print JSON and write no file."""
 
 
 # -------------------------------------------------------------------------------------------- playing
@@ -95,7 +95,7 @@ def choose_game(source: Source, args: Args) -> tuple[str, dict[str, Any]]:
         )
     arguments = dict(source.arguments)
     if args.player_function is None:
-        arguments.pop("player_function", None)  # that of the id
+        arguments.pop("player_function", None)  # use the id's own
     return id, arguments
 
 
@@ -126,13 +126,13 @@ def joint(first, second, agents: np.ndarray):
 
 
 def evaluate(args: Args) -> dict[str, Any]:
-    """Evaluate as told; returns what is written as JSON."""
+    """Run the evaluation; returns the result that is written as JSON."""
     if args.episodes < 1:
         raise ValueError(f"episodes={args.episodes} must be at least 1")
     if args.roles and args.against is None:
-        raise ValueError("--roles says whom --against plays: give both")
+        raise ValueError("--roles needs --against, the policy that plays these roles")
     if args.env is not None:
-        game_id(args.env)  # imports the user's own game, so that files may mean it
+        game_id(args.env)  # imports the user's own game, so that files may refer to it
     named = Named.typed(None, args.player_function, args.set)
     source = find(args.policy, named)
     opponent = None if args.against is None else find(args.against, named)
@@ -167,7 +167,7 @@ def evaluate(args: Args) -> dict[str, Any]:
 def play(
     vec: Any, source: Source, opponent: Source | None, args: Args, seeds: np.ndarray
 ) -> dict[str, Any]:
-    """Play the episodes of `seeds`, against the opponent if there is one; what came out."""
+    """Play the episodes of `seeds`, against the opponent if there is one; returns their figures."""
     policy = load_policy(source.spec, vec, args.greedy)
     mode = {"mode": "greedy" if args.greedy else "sample"}
     if opponent is None:
@@ -179,7 +179,7 @@ def play(
 
 
 def destination(args: Args, source: Source, opponent: Source | None, id: str) -> Path | None:
-    """The file that receives the result; None when no run folder is concerned, or on another game."""
+    """File for the result; None without a run folder, or when the run was trained on another game."""
     if args.json:
         return None
     if opponent is None:
@@ -235,7 +235,7 @@ def main(args: Args) -> int:
 
 
 def command(args: Args) -> None:
-    """Evaluate and show."""
+    """Evaluate and print the result."""
     result = evaluate(args)
     if args.json:
         print(json.dumps(result, indent=1))

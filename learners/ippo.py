@@ -1,9 +1,9 @@
 """IPPO and MAPPO: proximal policy optimization of every agent, on the game's own reward.
 
-Actors see their own observation. So do the critics (`--critic own`, IPPO), or they see the global state, too
-(`--critic state`, MAPPO). Values and advantages run through all rounds, also those in which an agent is absent
-or dead, because what comes afterwards depends on them; actors learn from the rounds in which their agent acts.
-With `--recurrent`, actors and critics remember the episode; a memory moves on when its agent acts.
+Actors see their own observation. Critics see it too (`--critic own`, IPPO), or the global state in addition
+(`--critic state`, MAPPO). Values and advantages are computed over all rounds, including those in which an
+agent is absent or dead; actors learn only from the rounds in which their agent acts. With `--recurrent`,
+actors and critics have a memory, which is updated in the rounds in which the agent acts.
 
     python -m learners.ippo --env smac_3m
     python -m learners.ippo --env smacv2_terran_5_vs_5 --critic state --recurrent
@@ -45,15 +45,15 @@ class Args(Settings):
     rounds: Count = 50
     """Rounds per update, T; a batch has T x E rounds."""
     epochs: Count = 10
-    """Passes over a batch."""
+    """Passes over each batch."""
     minibatches: Count = 1
-    """Parts of a batch, a gradient step each."""
+    """Minibatches per pass; each is one gradient step."""
     lr: float = 5e-4
     """Learning rate of Adam."""
     anneal: bool = False
-    """Let the learning rate shrink linearly to zero over the run."""
+    """Decrease the learning rate linearly to zero over the run."""
     clip: float = 0.2
-    """How far the likelihood ratio may leave 1."""
+    """Clip range of the likelihood ratio around 1."""
     max_grad_norm: float = 10.0
     """Bound on the gradient's norm."""
     gamma: float = 0.99
@@ -63,17 +63,17 @@ class Args(Settings):
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     reward: RewardKind = "auto"
-    """own: what the agent itself is paid, nothing once it is dead. team: what the game's team_return grows by,
-    to everybody until the episode ends; where there is none, the mean of what those that act are paid.
-    auto: team where the game reports a team_return, else own."""
+    """own: the agent's own reward, 0 once it is dead. team: the increase of the game's team_return, given to
+    all agents until the episode ends; in games without one, the mean reward of the agents that act.
+    auto: team where the game reports a team_return, otherwise own."""
     critic: Literal["own", "state"] = "own"
-    """What critics see: own, the agent's observation (IPPO); state, the global state as well (MAPPO)."""
+    """Input of the critics: own, the agent's observation (IPPO); state, also the global state (MAPPO)."""
     recurrent: bool = False
-    """Actors and critics with a memory (GRU)."""
+    """Give actors and critics a memory (GRU)."""
     chunk: Count = 10
-    """Rounds through which the gradient of a memory goes back; divides --rounds."""
+    """Rounds of backpropagation through time, with --recurrent; must divide --rounds."""
     share: Share = "role"
-    """Which agents share networks: those of a role, none or all."""
+    """Which agents share a network: those of the same role, none, or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[Count, ...] = (64, 64)
@@ -96,9 +96,9 @@ PRESETS = {
 
 
 class ActorCritic:
-    """Actors, critics, the critics' scale, and their optimizers: one of each per group.
+    """Actors, critics, value normalization and optimizers: one of each per group.
 
-    `memory` (E, N, H) is what the critics remember where the next fragment begins.
+    `memory` (E, N, H) is the critics' memory at the start of the next fragment.
     """
 
     def __init__(self, vec, args, device: torch.device):
@@ -123,8 +123,8 @@ class ActorCritic:
             for network in (*self.policy.networks, *self.critics)
         ]
 
-    def lines(self, g: int, x: Tensor) -> Tensor:
-        """Group g's part of (T, E, N, ...), a line per agent: (T, E * members, ...)."""
+    def rows(self, g: int, x: Tensor) -> Tensor:
+        """Group g's part of (T, E, N, ...), one row per agent: (T, E * members, ...)."""
         return self.policy.rows(g, x.flatten(0, 1)).unflatten(0, (len(x), -1))
 
     def actor_inputs(self, g: int, observations: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class ActorCritic:
         return inputs.unflatten(0, (len(observations), -1))
 
     def critic_inputs(self, g: int, observations: Tensor, states: Tensor) -> Tensor:
-        """(T, E, N, D) and (T, E, S), S = 0 for critics on their own observation; as `actor_inputs`."""
+        """As `actor_inputs`, with the states (T, E, S) appended; S = 0 with `--critic own`."""
         inputs = self.actor_inputs(g, observations)
         if not states.shape[2]:
             return inputs
@@ -158,7 +158,7 @@ class ActorCritic:
             inputs, members = self.critic_inputs(g, observations, states), self.policy.members[g]
             starts = fresh.repeat_interleave(len(members), 1)
             before = self.policy.rows(g, memory)
-            out, after = critic.sequence(inputs, before, self.lines(g, acts), starts)
+            out, after = critic.sequence(inputs, before, self.rows(g, acts), starts)
             shape = (*observations.shape[:2], len(members))
             values[:, :, members] = norm.restore(out).view(shape)
             memories[:, :, members] = after.reshape(*shape, memory.shape[2])
@@ -181,44 +181,36 @@ class ActorCritic:
 
 
 def rewards_of(rollout: Rollout, kind: RewardKind) -> Tensor:
-    """What agents learn to collect, (T, E, N); `kind` is that of `--reward`."""
+    """Rewards to learn from, (T, E, N); `kind` is the setting `--reward`."""
     if kind == "auto":
         kind = "team" if TEAM_RETURN in rollout.metrics else "own"
     if kind == "own":
         return rollout.rewards
-    if TEAM_RETURN in rollout.metrics:  # also pays in rounds in which nobody acts
+    if TEAM_RETURN in rollout.metrics:  # it also grows in rounds in which no agent acts
         sums = rollout.metrics[TEAM_RETURN]
         ended = rollout.terminated | rollout.truncated
-        before = torch.cat(
-            [rollout.before[TEAM_RETURN][None], sums[:-1].masked_fill(ended[:-1], 0.0)]
-        )
+        first, rest = rollout.before[TEAM_RETURN], sums[:-1].masked_fill(ended[:-1], 0.0)
+        before = torch.cat([first.unsqueeze(0), rest])
         return (sums - before).unsqueeze(2).expand_as(rollout.rewards)
     acts = rollout.participation[:-1]
-    paid = (rollout.rewards * acts).sum(2, keepdim=True) / acts.sum(2, keepdim=True).clamp(min=1)
-    return paid.expand_as(rollout.rewards)
+    mean = (rollout.rewards * acts).sum(2, keepdim=True) / acts.sum(2, keepdim=True).clamp(min=1)
+    return mean.expand_as(rollout.rewards)
 
 
 @torch.no_grad()
 def estimate_advantages(
     agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds.
+    """Advantages and value targets (T, E, N) of `rewards`, computed over all rounds.
 
-    The third result, (T, E, N, H), is what critics remember before each round; the agent's `memory` moves on.
+    The third result, (T, E, N, H), is the critics' memory before each round. Also sets `agent.memory` to
+    the memory after the last round.
     """
-    r = rollout
-    values, memories = agent.values(
-        r.observations, r.states, agent.memory, r.participation, beginnings(r)
-    )
+    r, starts = rollout, beginnings(rollout)
+    values, memories = agent.values(r.observations, r.states, agent.memory, r.participation, starts)
+    final = final_values(agent, r, memories)
     advantages = generalized_advantages(
-        rewards,
-        values,
-        final_values(agent, r, memories),
-        r.terminated,
-        r.truncated,
-        gamma,
-        lam,
-        r.lost,
+        rewards, values, final, r.terminated, r.truncated, gamma, lam, r.lost
     )
     before = torch.cat([agent.memory.unsqueeze(0), memories[: r.rounds - 1]])
     ended = r.terminated[-1] | r.truncated[-1]
@@ -234,22 +226,26 @@ def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tens
     result = torch.zeros_like(rollout.rewards)
     cut = (rollout.truncated & ~rollout.terminated).nonzero(as_tuple=True)
     if len(cut[0]):
-        observations, states = rollout.final_observations[cut], rollout.final_states[cut]
-        nobody = torch.zeros_like(observations[None, ..., 0], dtype=torch.bool)
-        result[cut] = agent.values(
-            observations[None], states[None], memories[:-1][cut], nobody, nobody[..., 0]
-        )[0][0]
+        # One round of as many copies as there are truncated episodes; in it nobody acts.
+        observations, states = (
+            rollout.final_observations[cut][None],
+            rollout.final_states[cut][None],
+        )
+        nobody = torch.zeros_like(observations[..., 0], dtype=torch.bool)
+        memory = memories[:-1][cut]
+        values, _ = agent.values(observations, states, memory, nobody, nobody[..., 0])
+        result[cut] = values[0]
     return result
 
 
 def beginnings(rollout: Rollout) -> Tensor:
-    """Whether an episode begins, bool (T + 1, E); the first row's memories know it already."""
+    """Whether an episode begins, bool (T + 1, E); False in row 0, where memories are already reset."""
     ended = rollout.terminated | rollout.truncated
     return torch.cat([torch.zeros_like(ended[:1]), ended])
 
 
 def sequences(x: Tensor, length: int) -> Tensor:
-    """Chunks of successive rounds side by side: (T, K, ...) -> (length, T / length * K, ...)."""
+    """Split T rounds into chunks, side by side: (T, K, ...) -> (length, T / length * K, ...)."""
     return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
 
 
@@ -262,15 +258,16 @@ def batch_of(
     memory: Tensor,
     **more: Tensor,
 ) -> dict[str, Tensor]:
-    """All rounds of group g in sequences, (length, B, ...); of memories (T, E, N, H) those before the first rounds.
+    """All rounds of group g as B sequences, (length, B, ...), with the memory before each: (1, B, H).
 
-    `inputs` are the group's, (T, E * members, D); `more` are those of all agents, (T, E, N, ...).
+    `inputs` are those of the group, (T, E * members, D); `memory` (T, E, N, H) and `more` (T, E, N, ...)
+    are those of all agents.
     """
     whole = {"acts": rollout.participation[:-1], "memory": memory, **more}
     batch = {
         "inputs": inputs,
         "fresh": beginnings(rollout)[:-1].repeat_interleave(len(agent.policy.members[g]), 1),
-        **{k: agent.lines(g, x) for k, x in whole.items()},
+        **{k: agent.rows(g, x) for k, x in whole.items()},
     }
     batch = {k: sequences(x, length) for k, x in batch.items()}
     batch["memory"] = batch["memory"][:1]
@@ -280,14 +277,14 @@ def batch_of(
 def actor_batch(
     agent: ActorCritic, g: int, rollout: Rollout, advantages: Tensor, length: int
 ) -> dict[str, Tensor]:
-    """What group g's actor learns from: (length, B, ...), B sequences with a `valid` entry at least."""
+    """Training data of group g's actor: the B sequences with at least one `valid` entry, (length, B, ...)."""
     more = {"actions": rollout.actions, "advantages": advantages}
     masks = rollout.mask_rows()
     if masks is not None:
         more["mask"] = masks.unflatten(0, (rollout.rounds, -1))
     inputs = agent.actor_inputs(g, rollout.observations[:-1])
     batch = batch_of(agent, g, rollout, length, inputs, rollout.memory[:-1], **more)
-    batch["valid"] = sequences(agent.lines(g, rollout.learned_from()), length)
+    batch["valid"] = sequences(agent.rows(g, rollout.learned_from()), length)
     columns = batch["valid"].any(0).nonzero().squeeze(1)
     return {k: x[:, columns] for k, x in batch.items()}
 
@@ -295,7 +292,7 @@ def actor_batch(
 def critic_batch(
     agent: ActorCritic, g: int, rollout: Rollout, targets: Tensor, memory: Tensor, length: int
 ) -> dict[str, Tensor]:
-    """What group g's critic learns from: all rounds, (length, B, ...)."""
+    """Training data of group g's critic: all rounds, (length, B, ...)."""
     inputs = agent.critic_inputs(g, rollout.observations[:-1], rollout.states[:-1])
     return batch_of(agent, g, rollout, length, inputs, memory, targets=targets)
 
@@ -303,7 +300,7 @@ def critic_batch(
 def minibatches(
     batch: dict[str, Tensor], count: int, rng: torch.Generator
 ) -> Iterator[dict[str, Tensor]]:
-    """The batch in `count` random parts."""
+    """Split the batch into `count` random parts."""
     if count == 1:
         yield batch
         return
@@ -313,7 +310,7 @@ def minibatches(
 
 
 def log_probs(policy: Policy, g: int, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Log-likelihood of the actions, and entropy, of the valid entries: (R,) each."""
+    """Log-likelihood of the actions and entropy at the valid entries, (R,) each."""
     acts, valid, mask = batch["acts"], batch["valid"], batch.get("mask")
     out = policy.networks[g].sequence(batch["inputs"], batch["memory"][0], acts, batch["fresh"])[0]
     allowed = None if mask is None else mask[valid]
@@ -323,7 +320,7 @@ def log_probs(policy: Policy, g: int, batch: dict[str, Tensor]) -> tuple[Tensor,
 def actor_loss(
     policy: Policy, g: int, batch: dict[str, Tensor], clip: float, entropy_weight: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """The clipped surrogate and the entropy bonus; `batch` holds the `old` log-likelihoods, too."""
+    """Clipped surrogate loss with the entropy bonus; `batch["old"]` holds the old log-likelihoods."""
     log_prob, entropy = log_probs(policy, g, batch)
     valid = batch["valid"]
     advantage, change = batch["advantages"][valid], log_prob - batch["old"][valid]
@@ -342,7 +339,7 @@ def actor_loss(
 def update_actor(
     agent: ActorCritic, g: int, batch: dict[str, Tensor], args, rng: torch.Generator
 ) -> dict[str, float]:
-    """`epochs` passes over the batch; metrics are those of the last step."""
+    """Make `epochs` passes over the batch; the metrics are those of the last step."""
     valid, metrics = batch["valid"], {}
     found = batch["advantages"][valid]
     if len(found) < 2:
@@ -361,7 +358,7 @@ def update_actor(
 def update_critic(
     agent: ActorCritic, g: int, batch: dict[str, Tensor], args, rng: torch.Generator
 ) -> dict[str, float]:
-    """`epochs` passes of regression on the standardized targets."""
+    """Make `epochs` passes of regression on the standardized targets."""
     critic, norm = agent.critics[g], agent.norms[g]
     norm.update(batch["targets"], critic.layers[-1])
     batch["targets"] = norm.standardize(batch["targets"])
@@ -392,7 +389,7 @@ def update(
         found = update_actor(agent, g, batch, args, rng)
         batch = critic_batch(agent, g, rollout, targets, memory, length)
         found |= update_critic(agent, g, batch, args, rng)
-        error = agent.lines(g, advantages).var() / (agent.lines(g, targets).var() + 1e-8)
+        error = agent.rows(g, advantages).var() / (agent.rows(g, targets).var() + 1e-8)
         found["explained"] = 1 - float(error)
         suffix = f"_{g}" if len(agent.policy.members) > 1 else ""
         metrics |= {k + suffix: x for k, x in found.items()}
@@ -400,7 +397,7 @@ def update(
 
 
 def check(args: Args) -> None:
-    """ValueError for settings that make no sense together."""
+    """Raise ValueError for settings that contradict each other."""
     if args.recurrent and args.rounds % args.chunk:
         raise ValueError(f"chunk={args.chunk} must divide rounds={args.rounds}")
 
@@ -412,9 +409,8 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)
         agent = ActorCritic(vec, args, run.device)
-        rollout = Rollout(
-            vec, args.rounds, run.device, agent.policy.memory_size, args.critic == "state"
-        )
+        memory, state = agent.policy.memory_size, args.critic == "state"
+        rollout = Rollout(vec, args.rounds, run.device, memory, state)
         rollout.reset(stream_seed(args.seed, "games"))
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
         run.say(f"ippo on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")

@@ -2,8 +2,8 @@
 
 Actors see their own observation. The critic of agent i sees all observations and the actions of the *other*
 agents (zeros for those that do not participate), so that it is a baseline that agent i's action cannot
-influence (Song et al., 2018). Returns are discounted through every round; rounds in which an agent does
-not participate are then dropped from its losses.
+influence (Song et al., 2018). Returns are discounted over all rounds; rounds in which an agent does not
+participate are then dropped from its losses.
 
     python -m learners.mack --env stochastic_coop_nav --steps 5000000
 """
@@ -41,15 +41,15 @@ class Args(Settings):
     rounds: Count = 10
     """Rounds per update, T; a batch has T x E rounds."""
     optimizer: Kind = "kfac"
-    """Of actors and critics."""
+    """Optimizer of actors and critics."""
     lr: float = 0.1
-    """Learning rate; 3e-4 suits adam. With kfac the KL clip usually binds first."""
+    """Learning rate; use about 3e-4 with adam. With kfac the KL clip usually takes effect first."""
     kl_clip: float = 2e-3
     """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR)."""
     critic_kl_clip: float = 0.1
     """The same for the critic, whose Fisher matrix is that of a Gaussian of variance 1."""
     anneal: bool = False
-    """Let the actors' steps shrink linearly to zero over the run."""
+    """Decrease the actors' step size linearly to zero over the run."""
     gamma: float = 0.95
     """Discount."""
     lam: float = 1.0
@@ -57,11 +57,11 @@ class Args(Settings):
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     fisher_rows: Count = 1024
-    """Rows used for the Fisher factors, at most."""
+    """Largest number of rows used for the Fisher factors."""
     eigen_every: Count = 2
     """Updates between eigendecompositions of the Fisher factors."""
     share: Share = "role"
-    """Which agents share networks: those of a role, none or all."""
+    """Which agents share a network: those of the same role, none, or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
     hidden: tuple[Count, ...] = (128, 128)
@@ -83,16 +83,15 @@ class Critic(nn.Module):
         self.members, self.groups = policy.members, policy.groups
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
         self.order = [[self._order(i) for i in members] for members in self.members]
-        # The others of the first agent of a group; those of its other agents have as many actions.
+        # Action dims of the others, seen from the group's first agent; the same for all its agents.
         others = [[policy.action_dims[j] for j in o[0][1:]] for o in self.order]
         self.columns = [own_columns(dims, self.num_actions) for dims in others]
         self.tails = [sum(dims) for dims in others]
-        self.networks: Any = nn.ModuleList(
-            MLP([sum(self.dims) + tail, *hidden, 1]) for tail in self.tails
-        )
+        widths = [sum(self.dims) + tail for tail in self.tails]
+        self.networks: Any = nn.ModuleList(MLP([width, *hidden, 1]) for width in widths)
 
     def _order(self, i: int) -> list[int]:
-        """Agent i first, then its own group from i on, then everybody else: the layout is the same for all agents of a group."""
+        """Agent i, then its group from i on, then all others: one layout for all agents of a group."""
         own = self.members[self.groups[i]]
         k = own.index(i)
         return own[k:] + own[:k] + [j for j in range(len(self.dims)) if j not in own]
@@ -107,7 +106,7 @@ class Critic(nn.Module):
     def inputs(
         self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
     ) -> Tensor:
-        """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, all of D and the others' of A)."""
+        """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, all observations and others' actions)."""
         order = self.order[g]
         if self.discrete:
             choices = torch.arange(self.num_actions, device=actions.device)
@@ -177,9 +176,9 @@ def estimate_advantages(
     rng: torch.Generator,
     bound: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
-    """Advantages and value targets (T, E, N) of `rewards`, computed through all rounds.
+    """Advantages and value targets (T, E, N) of `rewards`, computed over all rounds.
 
-    `bound`: no value can be larger than this in size; predictions are clipped to it.
+    `bound`: largest possible absolute value of a return; predictions are clipped to it.
     """
     r, T = rollout, rollout.rounds
     mask = None if r.action_mask is None else r.action_mask[T]
@@ -217,9 +216,9 @@ def update(
     train_actor: bool = True,
     added_loss: Callable[[int], Tensor] | None = None,
 ) -> dict[str, float]:
-    """One natural-gradient step of every actor and critic on the entries where `valid` (T, E, N) holds.
+    """One step of every actor and critic on the entries where `valid` (T, E, N) holds.
 
-    `added_loss(g)`, if any, is added to the loss of group g's actor.
+    `added_loss(g)`, if given, is added to the loss of group g's actor.
     """
     observations = rollout.observations[:-1].flatten(0, 1)
     participation = rollout.participation[:-1].flatten(0, 1)
@@ -293,7 +292,7 @@ def train(args: Args) -> dict:
 
 
 def anneal_actors(agent: ActorCritic, args, fraction: float) -> None:
-    """Shorten the actors' steps to `fraction`."""
+    """Scale the actors' step size to `fraction` of the initial one."""
     for optimizer in agent.actor_optimizers:
         anneal(optimizer, fraction, args.lr, args.kl_clip)
 

@@ -1,9 +1,9 @@
 """MAGAIL: multi-agent generative adversarial imitation learning (Song et al., 2018).
 
-Discriminators learn to tell the experts' (observation, action) pairs from the policies'; what they say
-about a pair is the reward from which MACK learns. In an asynchronous game MAGAIL has no notion of an absent
-agent: φ is one more action, every round counts, and this is the baseline of the AMAGAIL paper.
-`learners.amagail` is the same with participation; its file says what differs.
+Discriminators learn to tell the experts' (observation, action) pairs from the policies'; their output for a
+pair is the reward, from which MACK learns. MAGAIL does not know absent agents: in an asynchronous game φ is
+one more action and all rounds are used. This is the baseline of the AMAGAIL paper. `learners.amagail` takes
+participation into account; its docstring lists the differences.
 
     python -m learners.magail --env stochastic_coop_nav --demos expert --num-demos 200
 
@@ -53,47 +53,48 @@ class Args(DemoSettings, mack.Args):
     steps: Steps = 10_000_000
     """Environment steps."""
     anneal: bool = True
-    """Let the policies' steps shrink linearly to zero over the run."""
+    """Decrease the policies' step size linearly to zero over the run."""
     lam: float = 0.95
     """Lambda of the advantages; 1 gives discounted returns minus values, as in the papers."""
     discriminator: Architecture = "decentralized"
-    """decentralized: own observation and action; centralized: everybody's, a logit per agent; single: one for all."""
+    """decentralized: own observation and action; centralized: those of all agents, one logit per agent;
+    single: those of all agents, one logit for all."""
     reward: RewardForm = "tanh"
     """Reward of a logit x: tanh (2 sigmoid(x) - 1), softplus, neglog (-softplus(-x)), logit or sigmoid."""
     disc_optimizer: Kind = "kfac"
-    """Of the discriminators."""
+    """Optimizer of the discriminators."""
     disc_lr: float = 0.1
-    """Learning rate of the discriminators; shrinks linearly to zero over the run."""
+    """Learning rate of the discriminators; it decreases linearly to zero over the run."""
     disc_kl_clip: float = 1e-3
     """KL clip of the discriminators' steps."""
     disc_first: Whole = 50
-    """Updates at the start that train only the discriminators (and critics)."""
+    """Updates at the start in which only discriminators and critics are trained."""
     input_limit: float = 3.0
-    """Clip of the standardized observations that discriminators and critics see. Without it, critics
-    extrapolate without bound where no expert ever was, and agents learn to flee there."""
+    """Clip the standardized observations of discriminators and critics to +- this. Without it, critics
+    extrapolate without bound outside the demonstrations, and agents learn to flee there."""
     input_noise: float = 0.3
-    """Standard deviation of noise on the discriminators' inputs, in units of the expert's spread: it keeps
-    them from learning single demonstrations by heart."""
+    """Standard deviation of the noise on the discriminators' inputs, in standard deviations of the expert's
+    data: it keeps them from memorizing single demonstrations."""
     horizon_occupancy: bool = True
     """Compare occupancy measures over the whole time limit (learners/lib/occupancy.py) rather than averages."""
     cloning: float = 0.3
-    """Weight of the demonstrations' likelihood in the policies' loss; 0 is the papers' algorithm to the letter."""
+    """Weight of the behavioral cloning term in the policies' loss; 0 is the papers' algorithm."""
     gradient_penalty: float = 0.0
     """Weight of (|gradient| - 1)^2 of the logit at mixtures of expert and policy inputs."""
     weight_decay: float = 0.0
-    """Weight of half the squared discriminator weights in its loss."""
+    """Weight of half the sum of squared discriminator weights in its loss."""
     label_smoothing: float = 0.0
-    """The expert's label is 1 minus this, the policy's is this."""
+    """Labels are 1 minus this for the expert, and this for the policy."""
     logit_entropy: float = 0.0
     """Weight of the entropy bonus of the discriminator's predictions."""
     warm_start: Whole = 2000
-    """Steps of behavioral cloning before the adversarial training, at most; it stops early."""
+    """Largest number of behavioral cloning steps before adversarial training; cloning stops early."""
     warm_start_batch: Count = 1000
     """Entries per step of behavioral cloning."""
 
 
 PRESETS = {
-    # Nothing is added to the papers' losses; occupancy measures stay sums (--no-horizon-occupancy).
+    # The papers' losses alone; occupancy measures are still sums (averages: --no-horizon-occupancy).
     "paper": {"steps": 6_000_000, "input_noise": 0.0, "cloning": 0.0, "disc_first": 10},
     "quick": {"steps": 3_000_000},
 }
@@ -113,7 +114,7 @@ REWARD_LIMIT = 10.0
 class Pairs:
     """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation and valid (B, N).
 
-    `valid` says which pairs discriminators learn from: all in MAGAIL, those of participants in AMAGAIL.
+    `valid` marks the pairs that discriminators learn from: all in MAGAIL, those of participants in AMAGAIL.
     """
 
     observations: Tensor
@@ -132,7 +133,7 @@ class Pairs:
         return cls(observations, actions, participation.flatten(0, 1), valid.flatten(0, 1))
 
     def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
-        """Network g's input rows with at least one valid logit, and which logits are."""
+        """Network g's input rows with at least one valid logit, and which of their logits are valid."""
         valid = discriminator.valid(g, self.valid)
         rows = valid.any(1).nonzero().squeeze(1)
         inputs = discriminator.inputs(g, self.observations, self.actions, self.participation)
@@ -140,7 +141,7 @@ class Pairs:
 
 
 class Adversary:
-    """The discriminators, their optimizers, and the lengths of both sides' episodes."""
+    """The discriminators, their optimizers, and the occupancy measures of both sides."""
 
     def __init__(
         self, policy, data: ExpertData, occupancy: Occupancy, args: Args, device: torch.device
@@ -148,16 +149,13 @@ class Adversary:
         self.occupancy = occupancy
         self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
         self.discriminator.normalize_with(data.observations, args.input_limit)
-        self.optimizers = [
-            make_optimizer(
-                args.disc_optimizer, n, args.disc_lr, args.disc_kl_clip, args.eigen_every
-            )
-            for n in self.discriminator.networks
-        ]
+        settings = (args.disc_lr, args.disc_kl_clip, args.eigen_every)
+        networks = self.discriminator.networks
+        self.optimizers = [make_optimizer(args.disc_optimizer, n, *settings) for n in networks]
 
     @torch.no_grad()
     def rewards(self, pairs: Pairs, form: RewardForm) -> Tensor:
-        """f(logit) of every pair's own observation and action in the same round, (B, N)."""
+        """f(logit) of every agent's pair, (B, N); `form` names f."""
         logits = self.discriminator(pairs.observations, pairs.actions, pairs.participation)
         return REWARDS[form](logits).clamp(-REWARD_LIMIT, REWARD_LIMIT)
 
@@ -176,7 +174,7 @@ class Adversary:
 
 
 def add_absorbing(rewards: Tensor, adversary: Adversary, rollout: Rollout, args: Args) -> Tensor:
-    """Rewards (T, E, N) plus, where a game ended early, those of the absorbing rounds that remain."""
+    """Rewards (T, E, N) plus, where a game ended early, those of its remaining (absorbing) rounds."""
     adversary.occupancy.observe(rollout)
     if not args.horizon_occupancy:
         return rewards
@@ -186,7 +184,7 @@ def add_absorbing(rewards: Tensor, adversary: Adversary, rollout: Rollout, args:
 
 
 def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
-    """The cloning term of the policies' loss, by group; None without one."""
+    """The cloning term of the policies' loss, a function of the group; None when its weight is 0."""
     if not args.cloning:
         return None
     rows = group_rows(policy, sample, valid)
@@ -237,7 +235,7 @@ def gradient_penalty(network, expert: Tensor, policy: Tensor, rng: torch.Generat
 
 
 def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
-    """-log p of labels drawn from the discriminator itself, per row: its Fisher loss."""
+    """-log p of labels sampled from the discriminator itself, per row: its Fisher loss."""
     logits = network(rows)
     uniform = torch.rand(logits.shape, generator=rng, device=logits.device)
     return F.softplus(torch.where(uniform < torch.sigmoid(logits.detach()), -logits, logits)).sum(1)
@@ -246,7 +244,7 @@ def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
 def update_discriminators(
     adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng
 ) -> dict:
-    """One step of every discriminator; a network without a valid pair in a source is left alone."""
+    """One step of every discriminator; a network without valid pairs of either source is skipped."""
     weights = adversary.occupancy.weights() if args.horizon_occupancy else (1.0, 1.0)
     collected: dict[str, list[float]] = {}
     networks = adversary.discriminator.networks
@@ -271,7 +269,7 @@ def share(hits: Tensor, valid: Tensor) -> float:
 def warm_start(
     run: Run, agent: mack.ActorCritic, data: ExpertData, phi: str, null_action: str
 ) -> None:
-    """Clone the demonstrations first, until a held-out tenth of them is no longer predicted better."""
+    """Clone the demonstrations, until the loss on a held-out tenth stops improving."""
     args = run.args
     if not args.warm_start:
         return
@@ -284,14 +282,14 @@ def warm_start(
     if args.eval_episodes:
         clone = run.measure(agent.policy, {"null_action": null_action})
         run.results["cloned_return"] = clone["return"]
-        text += f", return {clone['return']:.2f}: where the adversarial training starts"
+        text += f", return {clone['return']:.2f} before adversarial training"
     run.say(text)
 
 
 def prepare(
     run: Run, demos: Demonstrations, vec, phi: str
 ) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
-    """Demonstrations, networks and the first rounds; what MAGAIL and AMAGAIL have in common."""
+    """Load the demonstrations, make the networks and start the games: shared by MAGAIL and AMAGAIL."""
     args = run.args
     data = load(run, demos, vec)
     agent = mack.ActorCritic(vec, args, run.device)
@@ -304,19 +302,20 @@ def prepare(
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(stream_seed(args.seed, "games"))
     run.say(
-        f"{run.learner} on {args.env}: {args.steps:,} steps, {len(data):,} rounds of {args.num_demos} episodes"
-        f"{' of random play (control)' if args.control else ''}, {args.discriminator} discriminators, "
-        f"{run.device}, {run.folder}"
+        f"{run.learner} on {args.env}: {args.steps:,} steps, "
+        f"{len(data):,} rounds of {args.num_demos} episodes"
+        f"{' of random play (control)' if args.control else ''}, "
+        f"{args.discriminator} discriminators, {run.device}, {run.folder}"
     )
     if args.steps <= args.disc_first * rollout.steps:
         run.say(
-            f"note: the first {args.disc_first * rollout.steps:,} steps train discriminators and critics only, "
-            "so this run will not change the cloned policies: give more --steps, or fewer --disc-first"
+            f"note: the first {args.disc_first * rollout.steps:,} steps train only discriminators and "
+            "critics, so this run will not change the cloned policies: raise --steps or lower --disc-first"
         )
     if args.reward in ONE_SIGNED:
         run.say(
-            f"note: the reward form {args.reward!r} has one sign; where episodes can end early it pays for "
-            "staying (or for leaving): prefer tanh, or --fixed-horizon"
+            f"note: rewards of the form {args.reward!r} all have the same sign; where episodes can end "
+            "early this rewards longer (or shorter) episodes: prefer tanh, or --fixed-horizon"
         )
     settled = 2 * math.ceil(vec.max_rounds / args.rounds)
     return agent, data, adversary, rollout, Balance(run.say, settled)
@@ -332,7 +331,7 @@ def begin(run: Run, vec, agent, adversary, rollout, balance) -> None:
 
 
 def schedule(run: Run, agent: mack.ActorCritic, adversary: Adversary) -> None:
-    """Step sizes of this update: the discriminators' rate and the policies' steps shrink linearly."""
+    """Set the step sizes of this update: those of discriminators and policies decrease linearly."""
     left = 1 - run.steps / run.args.steps
     for optimizer in adversary.optimizers:
         optimizer.lr = run.args.disc_lr * left
@@ -385,7 +384,7 @@ def null_action_in(demos: Demonstrations) -> Literal["null", "as_action"]:
 
 
 def largest_value(args: Args) -> float:
-    """Bound on the discounted sum of rewards of this form."""
+    """Largest absolute discounted sum of rewards of this form."""
     largest = 1.0 if args.reward in ("tanh", "sigmoid") else REWARD_LIMIT
     return largest / (1 - args.gamma)
 

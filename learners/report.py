@@ -4,13 +4,13 @@
     python -m learners.report runs/tables --spec docs/results/sweep.yaml --out docs/results
 
 Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation.json) and writes
-- `report.md`: everything below in one page; cells that were not run say so;
-- `curves_TASK.png`, `returns_TASK.png`: returns in training and evaluated; `wins_TASK.png`: win rates in
-  training, of games that say who won;
+- `report.md`: everything below on one page; cells without runs are marked "not run";
+- `curves_TASK.png`, `returns_TASK.png`: training curves and evaluated returns; `wins_TASK.png`: win rates
+  during training, in games that report who won;
 - `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell;
 - `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
-  stratified bootstrap intervals; each number of demonstrations by itself, and all together (`all`);
-- `cross_play.csv`: what `learners.evaluate --against` measured, where it was;
+  stratified bootstrap intervals, for each number of demonstrations and for all together (`all`);
+- `cross_play.csv`: results of `learners.evaluate --against`, if there are any;
 - `marl_eval.json`: the same runs in the format of marl-eval.
 
 A cell is an algorithm on a task with a number of demonstrations. Its interval is the wider one of Student's t
@@ -68,16 +68,16 @@ class Args:
     out: Path = Path("report")
     """Folder of the report."""
     spec: Path | None = None
-    """The sweep that planned the runs: what it plans and is not there is reported as not run."""
+    """Sweep file of the runs: cells that it plans and that have no run are reported as not run."""
     references: bool = False
-    """Measure random play and the expert of every task for normalized returns, over 1,000 episodes."""
+    """Evaluate random play and the expert on every task, over 1,000 episodes, to normalize returns."""
     resamples: int = RESAMPLES
-    """Bootstrap samples."""
+    """Number of bootstrap samples."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What is reported: the runs, references per task, figures per cell, and remarks."""
+    """Content of a report: the runs, references per task, figures per cell, and remarks."""
 
     records: list[RunRecord]
     references: dict[str, dict[str, float]]
@@ -100,7 +100,7 @@ class Report:
 
 
 def build(args: Args) -> Report:
-    """Read the runs and do the sums."""
+    """Read the runs and compute all figures."""
     if not args.runs:
         raise ValueError("give one or more run folders, or folders of them")
     if args.resamples < 1:
@@ -123,7 +123,7 @@ def build(args: Args) -> Report:
 
 
 def measured(record: RunRecord) -> dict[str, float]:
-    """References of a run's task, measured now. ValueError when its game needs code of the user's."""
+    """Measure the references of a run's task; ValueError when its game needs the user's own code."""
     seeds = stream_seed(0, "references") + np.arange(REFERENCE_EPISODES)
     id, arguments = run_game_of(record.config, record.folder / "config.yaml")
     vec = make_copies(id, len(seeds), arguments)
@@ -144,7 +144,7 @@ def planned(spec: Path) -> dict[Key, int]:
 
 
 def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, Any]]:
-    """A row per algorithm and number of demonstrations; `tasks` of `all_tasks` are those that it ran on."""
+    """One row per algorithm and number of demonstrations; it ran on `tasks` of the `all_tasks` tasks."""
     everything = {task for tasks in scores.values() for task in tasks}
     numbers = sorted({n for _, n in everything}, key=lambda n: -1 if n is None else n)
     rows = []
@@ -162,7 +162,7 @@ def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, 
 
 
 def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Who plays against whom, averaged over the runs of each side."""
+    """Cross-play results, averaged over all pairs of runs of the two algorithms."""
     found: dict[tuple, list[float]] = defaultdict(list)
     for record in records:
         for path in sorted(record.folder.glob("cross_play_*.json")):
@@ -186,7 +186,7 @@ def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 # --------------------------------------------------------------------------------------------- writing
 def order(item: tuple[Key, Figures]) -> tuple:
-    """Sorts cells by task, algorithm and number of demonstrations, those without first."""
+    """Sort key of cells: task, algorithm, number of demonstrations (none first)."""
     task, algorithm, number = item[0]
     return task, algorithm, -1 if number is None else number
 
@@ -227,7 +227,7 @@ def write(report: Report, out: Path) -> list[Path]:
 
 
 def result_rows(report: Report) -> list[dict[str, Any]]:
-    """A dictionary per cell."""
+    """One dictionary per cell."""
     rows = []
     for (task, algorithm, number), cell in sorted(report.table.items(), key=order):
         key = {"environment": task, "algorithm": algorithm, "num_demos": number}
@@ -237,7 +237,7 @@ def result_rows(report: Report) -> list[dict[str, Any]]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Rows with the same keys as a CSV file; None is an empty field."""
+    """Write rows with equal keys as a CSV file; None becomes an empty field."""
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -246,7 +246,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def wins(cell: Figures) -> str:
-    """`97.5 % [96.3, 98.3]`; nothing where the game does not say who won."""
+    """`97.5 % [96.3, 98.3]`; empty where the game does not report who won."""
     if cell.win_rate is None or cell.win_low is None or cell.win_high is None:
         return ""
     return f"{100 * cell.win_rate:.1f} % [{100 * cell.win_low:.1f}, {100 * cell.win_high:.1f}]"
@@ -282,11 +282,8 @@ def markdown(report: Report, files: set[str]) -> str:
             f"{k} {v:.2f}" for k, v in sorted(report.references.get(task, {}).items())
         )
         lines += [f"## {task}", "", f"References: {known}." if known else "No references.", ""]
-        numbers = [
-            n
-            for n in report.numbers
-            if any((task, a, n) in report.table for a in report.algorithms)
-        ]
+        ran = {n for t, _, n in report.table if t == task}
+        numbers = [n for n in report.numbers if n in ran]
         lines += _header(["algorithm", *map(plots.demos_text, numbers)])
         for name in report.algorithms:
             texts = [cell_text(report.table.get((task, name, n))) for n in numbers]
@@ -322,12 +319,8 @@ def _cross_play_page(report: Report) -> list[str]:
     for env, whose, mode in games:
         rows = [r for r in report.cross_play if (r["environment"], r["mode"]) == (env, mode)]
         columns = list(dict.fromkeys((r["against"], r["against_demos"]) for r in rows))
-        lines += [
-            f"## Cross-play on {env}",
-            "",
-            f"Return of {whose} ({mode}d actions), mean over pairs of runs.",
-            "",
-        ]
+        text = f"Return of {whose} ({mode}d actions), mean over pairs of runs."
+        lines += [f"## Cross-play on {env}", "", text, ""]
         lines += _header(["policy", *(f"against {_side(*c)}" for c in columns)])
         for side in dict.fromkeys((r["policy"], r["policy_demos"]) for r in rows):
             found = {(r["against"], r["against_demos"]): r for r in rows

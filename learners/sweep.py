@@ -1,13 +1,13 @@
-"""Run algorithms x environments x numbers of demonstrations x seeds, each cell as a process of its own.
+"""Run algorithms x environments x numbers of demonstrations x seeds, each cell in its own process.
 
     python -m learners.sweep docs/results/sweep.yaml --jobs 2
     python -m learners.sweep docs/results/sweep.yaml --dry-run
 
-The file is explained in `learners/lib/sweep_spec.py`. It is a command, not data: `environments` may name Python
-files of your own games, which are imported. A cell that is finished (it has `evaluation.json`) is
-left alone and an interrupted one is resumed, so the same command continues a sweep. What a cell prints goes to
-`seed_S.log` beside its folder. A failing cell does not stop the others. With `--ray-address` cells are tasks of
-a Ray cluster whose machines share the output folder and this installation.
+`learners/lib/sweep_spec.py` describes the file. It is a command, not data: `environments` may name Python
+files of your own games, which are imported. Finished cells (with `evaluation.json`) are skipped and interrupted
+ones are resumed, so the same command continues a sweep. The output of a cell goes to `seed_S.log` beside its
+folder. A failing cell does not stop the others. With `--ray-address` cells are tasks of a Ray cluster whose
+machines share the output folder and this installation.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from learners.lib.sources import CELL
 from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
 from mail_envs.commands.errors import exit_status
 
-POLL = 0.2  # seconds between two looks at the running cells
-GRACE = 120.0  # seconds that interrupted cells have for saving
+POLL = 0.2  # seconds between two polls of the running cells
+GRACE = 120.0  # seconds that interrupted cells are given to save
 INTERRUPTED = 130
 LONGEST_LINE = 4096  # bytes of metrics.jsonl
 
@@ -47,15 +47,15 @@ class Args:
     """Run a sweep, or continue it."""
 
     spec: tyro.conf.Positional[Path]
-    """YAML file of the sweep. It is a command: it may name Python files of your own games, which are imported."""
+    """YAML file of the sweep. Python files of your own games that it names are imported."""
     jobs: int = 2
-    """Cells at a time on this machine."""
+    """Number of cells that run at a time on this machine."""
     out: Path | None = None
     """Folder of all runs; replaces `out` of the file."""
     ray_address: str | None = None
-    """Run cells as tasks of this Ray cluster (auto: the one of this machine) instead of here."""
+    """Run cells as tasks of this Ray cluster instead (auto: the one running on this machine)."""
     dry_run: bool = False
-    """Print the commands only."""
+    """Only print the commands."""
 
 
 @dataclasses.dataclass
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def state_of(cell: Cell, folder: Path) -> str:
-    """new, interrupted or finished; `SpecError` when the folder holds a run with other settings."""
+    """State "new", "interrupted" or "finished"; `SpecError` when the folder holds other settings."""
     if not (folder / "config.yaml").exists():
         return "new"
     now = cell.record()
@@ -80,7 +80,7 @@ def state_of(cell: Cell, folder: Path) -> str:
             raise wrong(folder / CELL, "settings", settings, "a mapping")
         before |= settings
         keys = [*before, *now]
-    else:  # not made by a sweep: what its own settings say
+    else:  # not made by a sweep: compare the settings in its config.yaml
         before = read_config(folder)
         keys = [k for k in now if k != "algorithm" and now[k] is not None]
     changed = sorted({k for k in keys if before.get(k) != now.get(k)})
@@ -107,13 +107,13 @@ def log_of(folder: Path) -> Path:
 
 
 def prepare(cell: Cell, folder: Path) -> None:
-    """Make the folder and note which cell it is."""
+    """Make the folder and write down which cell it holds."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CELL, cell.record())
 
 
 def outcome(cell: Cell, folder: Path, status: int) -> Outcome:
-    """What became of a process that ended with this status."""
+    """Outcome of a cell whose process ended with this exit status."""
     if status == INTERRUPTED:
         return Outcome(cell, "stopped", "saved; the same command continues it")
     if status != 0 or not (folder / "evaluation.json").exists():
@@ -140,12 +140,12 @@ def progress_of(folder: Path) -> tuple[int, float | None]:
         value = line.get("return")
         return int(line["step"]), None if value is None else float(value)
     except (OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
-        return 0, None  # not there yet, or just being written
+        return 0, None  # the file does not exist yet, or is being written
 
 
 # ------------------------------------------------------------------------------------ on this machine
-class Here:
-    """At most `jobs` processes at a time; each in a session of its own, so that Ctrl-C reaches us alone."""
+class LocalJobs:
+    """Runs at most `jobs` processes at a time, each in its own session: Ctrl-C reaches only this one."""
 
     def __init__(self, jobs: int):
         self.jobs = jobs
@@ -166,14 +166,14 @@ class Here:
         self.running.append((cell, folder, process))
 
     def wait(self) -> list[Outcome]:
-        """Cells that have ended meanwhile, after a moment."""
+        """Wait for a moment; returns the outcomes of the cells that have ended."""
         time.sleep(POLL)
         ended = [job for job in self.running if job[2].poll() is not None]
         self.running = [job for job in self.running if job not in ended]
         return [outcome(cell, folder, p.returncode) for cell, folder, p in ended]
 
     def stop(self) -> list[Outcome]:
-        """Ask all cells to save and end; those that do not within the grace are killed."""
+        """Ask all cells to save and end; those still running after GRACE seconds are killed."""
         for *_, process in self.running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
@@ -187,18 +187,18 @@ class Here:
         for cell, _, process in self.running:
             process.wait()
             ended.append(Outcome(cell, "stopped", "killed; its last checkpoint is kept"))
-        for one in ended:  # also what the signal hit before it could save
+        for one in ended:  # cells that the signal ended before they could save are not failures
             one.state = "stopped" if one.state == "failed" else one.state
         return ended
 
 
 # ------------------------------------------------------------------------------------- on a Ray cluster
 def run_remotely(words: list[str], log: str, stop: str) -> int:
-    """Body of a Ray task: the same command, told to save and end when the file `stop` appears."""
+    """Body of a Ray task: run the command; interrupt it, so that it saves, once the file `stop` exists."""
     if os.path.exists(stop):
         return INTERRUPTED
     with open(log, "a") as file:
-        # Ray's workers block SIGINT, and a child inherits that: it could not be told to save.
+        # Ray's workers block SIGINT and children inherit this; unblock it so that they can be told to save.
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
@@ -216,8 +216,8 @@ def run_remotely(words: list[str], log: str, stop: str) -> int:
     return process.returncode
 
 
-class OnRay:
-    """Cells as Ray tasks of one CPU (their `threads`) each; Ray decides how many run at a time."""
+class RayJobs:
+    """Runs cells as Ray tasks of `threads` CPUs each (1 unless set); Ray decides how many run at a time."""
 
     def __init__(self, address: str, out: Path):
         try:
@@ -245,7 +245,7 @@ class OnRay:
         self.running.append((cell, folder, future))
 
     def wait(self) -> list[Outcome]:
-        """Cells that have ended meanwhile, after a moment."""
+        """Wait for a moment; returns the outcomes of the cells that have ended."""
         futures = [job[2] for job in self.running]
         ready, _ = self.ray.wait(futures, num_returns=len(futures), timeout=POLL)
         ended = [job for job in self.running if job[2] in ready]
@@ -267,8 +267,10 @@ class OnRay:
 
 
 # ------------------------------------------------------------------------------------------- the sweep
-def sweep(todo: list[Cell], out: Path, workers: Here | OnRay, console: Console) -> list[Outcome]:
-    """Run all cells that are not finished; after Ctrl-C the running ones are saved."""
+def sweep(
+    todo: list[Cell], out: Path, workers: LocalJobs | RayJobs, console: Console
+) -> list[Outcome]:
+    """Run all cells that are not finished; after Ctrl-C the running ones save and end."""
     results, waiting = [], deque(todo)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
@@ -297,8 +299,8 @@ def sweep(todo: list[Cell], out: Path, workers: Here | OnRay, console: Console) 
     return results
 
 
-def begin(cell: Cell, out: Path, workers: Here | OnRay) -> Outcome | None:
-    """Start a cell; or its outcome when there is nothing to run."""
+def begin(cell: Cell, out: Path, workers: LocalJobs | RayJobs) -> Outcome | None:
+    """Start a cell; returns its outcome if there is nothing to run or it cannot be started, else None."""
     folder = out / cell.name
     try:
         finished = state_of(cell, folder) == "finished"
@@ -312,7 +314,7 @@ def begin(cell: Cell, out: Path, workers: Here | OnRay) -> Outcome | None:
 
 
 def note(done: Outcome, results: list[Outcome], progress: Progress, total, bars: dict) -> None:
-    """Keep an outcome, and show it as a line."""
+    """Append an outcome to the results and print a line about it."""
     results.append(done)
     if done.cell.name in bars:
         progress.remove_task(bars.pop(done.cell.name))
@@ -323,7 +325,7 @@ def note(done: Outcome, results: list[Outcome], progress: Progress, total, bars:
 
 
 def summarize(results: list[Outcome], out: Path) -> tuple[str, int]:
-    """The last line, and the exit status: 0 when all is finished, 1 after failures, 130 when stopped."""
+    """Summary line and exit status: 0 when all cells are finished, 1 after failures, 130 when stopped."""
     states = [r.state for r in results]
     names = ("finished", "skipped", "failed", "stopped", "not run")
     counts = ", ".join(f"{states.count(n)} {n}" for n in names if n in states)
@@ -334,7 +336,7 @@ def summarize(results: list[Outcome], out: Path) -> tuple[str, int]:
 
 
 def show_commands(todo: list[Cell], out: Path) -> None:
-    """Print what would be run, one command a line, with what is done already as comments."""
+    """Print the commands that would be run, one per line, and finished cells as comments."""
     for cell in todo:
         folder = out / cell.name
         line = shlex.join(["python", *command_of(cell, folder)[1:]])
@@ -347,7 +349,7 @@ def main(args: Args) -> int:
 
 
 def command(args: Args) -> int:
-    """Run what is left of the sweep; 1 when a cell failed."""
+    """Run the unfinished cells of the sweep; returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if args.jobs < 1:
         raise SpecError(f"jobs={args.jobs} must be at least 1")
@@ -357,7 +359,8 @@ def command(args: Args) -> int:
     if args.dry_run:
         show_commands(todo, out)
         return 0
-    workers = Here(args.jobs) if args.ray_address is None else OnRay(args.ray_address, out)
+    address = args.ray_address
+    workers = LocalJobs(args.jobs) if address is None else RayJobs(address, out)
     text, status = summarize(sweep(todo, out, workers, Console()), out)
     print(text)
     return status

@@ -1,17 +1,17 @@
-"""Watch the balance of an adversarial run and say so when it is lost."""
+"""Warnings when the adversarial training of a run goes wrong."""
 
 from __future__ import annotations
 
-LOST_LOSS = 0.3  # of the two halves' sum, which is 1.386 when the discriminator cannot tell at all
+LOST_LOSS = 0.3  # sum of both cross-entropies; 2 log 2 = 1.386 for a discriminator at chance level
 PATIENCE = 50  # updates
 DECAY = 0.98
 
 
 class Balance:
-    """Warns once each time the discriminator has won for good, or the return has collapsed."""
+    """Warns once each time the discriminator's loss stays too low, or the return collapses."""
 
     def __init__(self, say, patience_at_start: int):
-        """`patience_at_start`: updates until episodes that end early no longer dominate the return."""
+        """`patience_at_start`: first updates, whose returns are ignored: short episodes end first."""
         self.say, self.patience_at_start = say, patience_at_start
         self.won = 0
         self.average: float | None = None
@@ -19,12 +19,13 @@ class Balance:
         self.collapsed = False
 
     def observe(self, update: int, metrics: dict[str, float]) -> None:
-        """Note the metrics of one update: `disc_loss`, and `return` when episodes ended."""
+        """Check the metrics of one update: `disc_loss`, and `return` if episodes ended."""
         self.won = self.won + 1 if metrics.get("disc_loss", 1.0) < LOST_LOSS else 0
         if self.won == PATIENCE:
             self.say(
                 f"warning: update {update}: the discriminator's loss has been below {LOST_LOSS} for "
-                f"{PATIENCE} updates; it has won, and its reward says little (smaller --disc-kl-clip helps)"
+                f"{PATIENCE} updates: it separates expert and policy almost perfectly, so its rewards "
+                "carry little information (try a smaller --disc-kl-clip)"
             )
         if "return" not in metrics or update < self.patience_at_start:
             return
@@ -34,7 +35,8 @@ class Balance:
         fallen = self.average < self.best - max(10.0, 0.5 * abs(self.best))
         if fallen and not self.collapsed:
             self.say(
-                f"warning: update {update}: the return collapsed from {self.best:.1f} to {self.average:.1f}"
+                f"warning: update {update}: the return collapsed "
+                f"from {self.best:.1f} to {self.average:.1f}"
             )
         self.collapsed = fallen
 

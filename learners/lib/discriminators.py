@@ -15,11 +15,12 @@ Architecture = Literal["decentralized", "centralized", "single"]
 class Discriminator(nn.Module):
     """Logits of (observation, action) pairs; a high logit means "by the expert".
 
-    decentralized: a network per group of agents, on the agent's own observation and action.
-    centralized: one network on everybody's, with a logit per agent. single: the same with one logit for all.
+    decentralized: one network per group of agents; input: the agent's own observation and action.
+    centralized: one network; input: all agents' observations and actions; one logit per agent.
+    single: as centralized, but one logit for all agents.
 
-    An action enters as one-hot (discrete) or as it is; that of an agent that does not participate is all
-    zeros where others see it.
+    Discrete actions are encoded one-hot. In centralized and single networks the action of an agent that
+    does not participate is all zeros.
     """
 
     def __init__(self, kind: Architecture, policy: Policy, hidden: tuple[int, ...]):
@@ -69,7 +70,7 @@ class Discriminator(nn.Module):
         return valid if self.kind == "centralized" else valid.any(1, keepdim=True)
 
     def forward(self, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
-        """A logit for every agent, (B, N)."""
+        """One logit per agent, (B, N)."""
         B, N = observations.shape[:2]
         if self.kind != "decentralized":
             rows = self.networks[0](self.inputs(0, observations, actions, participation))

@@ -1,9 +1,10 @@
-"""The evaluator: plays the episodes of given seeds and says what they returned.
+"""The evaluator: plays the episodes of given seeds and computes statistics of their returns.
 
-Everything that measures a policy uses it: the end of training, `learners.evaluate`, cross-play and
-`learners.report`. Episode k is that of seed k, and the policy draws numbers that are keyed by this seed and the
-round (`demos.keyed_random`). Results therefore repeat, do not depend on how many copies of the game play at a
-time, and two policies meet the same starts. The return is that of the agents that the game counts.
+All evaluations use it: the end of training, `learners.evaluate`, cross-play and `learners.report`. Episode k
+is played with seed k, and the policy's random numbers are keyed by this seed and the round
+(`demos.keyed_random`). Results therefore repeat, do not depend on how many copies of the game run at a time,
+and two policies start from the same initial states. The return is the mean over the agents that the game
+names for it (`return_agents`; all by default).
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ class Played:
 
 
 def evaluation_seeds(seed: int, episodes: int) -> np.ndarray:
-    """Seeds of the episodes that measure the policy of a run with this seed, int64 (episodes,)."""
+    """Seeds of the evaluation episodes of a run with this seed, int64 (episodes,)."""
     return stream_seed(seed, "evaluation") + np.arange(episodes)
 
 
 def make_copies(id: str, episodes: int, arguments: Mapping[str, Any]) -> Any:
-    """A `VectorGame` in which so many episodes are played: some at a time, not all."""
+    """A `VectorGame` for playing that many episodes, with a bounded number of copies."""
     kind = mail_envs.spec(id).load(arguments.get("backend"))
     count, workers = MOST_COPIES, {}
     if not issubclass(kind, KernelGame):
@@ -95,7 +96,7 @@ def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
 def _play_batch(
     vec: Any, policy: Callable, seeds: np.ndarray, batch: np.ndarray, played: Played
 ) -> np.ndarray:
-    """Play episodes `batch` of `seeds`, one per copy, and note how they end; those that were lost are returned."""
+    """Play episodes `batch` of `seeds`, one per copy, and store their figures; returns the lost ones."""
     padding = np.repeat(seeds[batch[-1:]], vec.num_envs - len(batch))
     observations, info = vec.reset_to(np.concatenate([seeds[batch], padding]))
     actions = np.zeros_like(vec.buffers.actions)  # those of copies that are done stay as they are
@@ -128,14 +129,14 @@ def _play_batch(
 
 # ------------------------------------------------------------------------------------------ statistics
 def evaluate(vec: Any, policy: Callable, seeds: np.ndarray) -> dict[str, Any]:
-    """Play the episodes of `seeds` and say what they returned, ready for JSON.
+    """Play the episodes of `seeds`; returns their statistics, ready for JSON.
 
     Returns:
-        `return`: undiscounted true return, averaged over the agents that the game counts and over episodes;
-        its `sd` over episodes and the 95 % `confidence_interval` of the mean, Student's t, None for a single
-        episode; `role_returns`, `agent_returns`; `length`, mean rounds; `ended_early`, share of the episodes;
-        `metrics`, means of the game's own figures, and `win_rate` with `win_interval` where the game says
-        who won; `episode_returns`.
+        `return`: undiscounted true return, averaged over the game's return agents and over episodes; its `sd`
+        over episodes and the 95 % `confidence_interval` of the mean (Student's t; None for a single
+        episode); `role_returns`, `agent_returns`; `length`, mean number of rounds; `ended_early`, share of the
+        episodes; `metrics`, means of the game's own figures, and `win_rate` with `win_interval` where the game
+        reports who won; `episode_returns`.
     """
     played = play(vec, policy, seeds)
     counted = counted_agents(vec)
@@ -169,14 +170,14 @@ def role(agent: str) -> str:
 
 
 def counted_agents(vec: Any) -> list[int]:
-    """Agents whose mean is the return of this game."""
+    """Agents over which the return of this game is averaged."""
     return [vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents]
 
 
 def evaluate_network(
     policy: Policy, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray
 ) -> dict[str, Any]:
-    """`evaluate` a network that is being trained, as its policy file would be: the same figures."""
+    """`evaluate` a network in training; the figures are those of its policy file."""
     from learners.lib.networks import save_policy
 
     with tempfile.TemporaryDirectory() as folder:

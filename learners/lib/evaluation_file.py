@@ -11,7 +11,7 @@ IDENTITY = ("steps", "mode", "policy", "against")  # what the policies are that 
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """An evaluation, its figures checked; None when there is none yet.
+    """An evaluation, with its figures checked; None when there is no file yet.
 
     ValueError naming the file and the key that is damaged.
     """
@@ -69,9 +69,10 @@ def _numbers(path: Path, result: dict[str, Any], key: str, count: int | None) ->
 
 
 def keep_larger(path: Path, result: dict[str, Any]) -> str | None:
-    """Write an evaluation, unless the file holds more episodes of the same policy, and say so then.
+    """Write an evaluation, unless the file holds more episodes of the same policy.
 
-    What a run noted about its training, such as `cloned_return`, stays as long as the policy is the same.
+    Figures that a run added about its training, such as `cloned_return`, stay as long as the policy is the
+    same. Returns a message when the file is kept, else None.
     """
     old = read_evaluation(path) or {}
     same = [old[k] == result[k] for k in IDENTITY if k in old and k in result]
@@ -85,8 +86,6 @@ def keep_larger(path: Path, result: dict[str, Any]) -> str | None:
 def interval_text(result: dict[str, Any]) -> str:
     """`-13.42 (95 % interval -13.80 to -13.04)`."""
     text, interval = f"{result['return']:.2f}", result.get("confidence_interval")
-    return (
-        text
-        if interval is None
-        else f"{text} (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
-    )
+    if interval is None:
+        return text
+    return f"{text} (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"

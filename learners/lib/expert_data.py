@@ -25,11 +25,12 @@ class DemoSettings(Settings):
     """Settings shared by all learners that imitate."""
 
     demos: str = "expert"
-    """Folder of demonstrations; or expert, scripted, random, a run folder: record --num-demos of them first."""
+    """Folder of demonstrations; or expert, scripted, random, a run folder or a policy file, whose
+    demonstrations are recorded first."""
     num_demos: Count = 200
-    """Demonstrated episodes to learn from (the first ones of the set)."""
+    """Number of demonstrated episodes to learn from, the first ones of the set."""
     control: bool = False
-    """Replace the demonstrations by random play of the same size: what is learned without any."""
+    """Control: replace the demonstrations by as many episodes of random play."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +71,8 @@ def demonstrations_of(run: Run) -> Demonstrations:
     args: DemoSettings = run.args
     source = "random" if args.control else args.demos
     path = Path(source)
-    if (
-        source in RECORDED
-        or (path / "policy.safetensors").exists()
-        or path.suffix == ".safetensors"
-    ):
+    is_policy = path.suffix == ".safetensors" or (path / "policy.safetensors").exists()
+    if source in RECORDED or is_policy:
         path = _record(run, source, args)
     elif not path.exists():
         raise FileNotFoundError(
@@ -87,7 +85,7 @@ def demonstrations_of(run: Run) -> Demonstrations:
 
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
-    """Tensors of the demonstrations; also notes their reference returns for normalized returns."""
+    """Tensors of the demonstrations; also sets the run's references for normalized returns."""
     demos.check_compatible(vec)
     names = {"random": "random_return", "expert": "expert_return"}
     found = {k: demos.metadata.get(v) for k, v in names.items()}
@@ -109,7 +107,7 @@ def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
 
 
 def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
-    """Tensors of `transitions`; where the game takes φ as an action, absent agents are given φ."""
+    """Tensors of `transitions`; where φ is an action of the game, it is the action of absent agents."""
 
     def tensor(x, dtype=None) -> Tensor:
         return torch.as_tensor(x).to(device=device, dtype=dtype)
@@ -136,7 +134,7 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What one group's network is fitted to: inputs (R, D), actions (R,) or (R, A), mask (R, A) or None."""
+    """Training data of one group's network: inputs (R, D), actions (R,) or (R, A), mask (R, A) or None."""
 
     inputs: Tensor
     actions: Tensor
@@ -152,14 +150,11 @@ class Rows:
 
 
 def group_rows(policy: Policy, data: ExpertData, valid: Tensor) -> list[Rows]:
-    """Per group, the entries where `valid` (M, N) holds."""
+    """The entries where `valid` (M, N) holds, one `Rows` per group."""
     result = []
     for g in range(len(policy.members)):
         rows = policy.rows(g, valid).nonzero().squeeze(1)
         mask = None if data.action_mask is None else policy.rows(g, data.action_mask)[rows]
-        inputs, actions = (
-            policy.inputs(g, data.observations)[rows],
-            policy.rows(g, data.actions)[rows],
-        )
-        result.append(Rows(inputs, actions, mask))
+        inputs = policy.inputs(g, data.observations)[rows]
+        result.append(Rows(inputs, policy.rows(g, data.actions)[rows], mask))
     return result

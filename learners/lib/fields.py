@@ -1,4 +1,4 @@
-"""Checks values against the types of a dataclass's fields: what a file or a caller gives for a setting."""
+"""Checks of values from files or callers against the types of a dataclass's fields."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def field_types(kind: type) -> dict[str, Any]:
 
 
 def fitting(name: str, value: Any, kind: Any) -> Any:
-    """`value` as the type `kind` of field `name`: lists become tuples, whole numbers floats.
+    """Convert `value` to the type `kind` of field `name`: lists to tuples, integers to floats.
 
     Raises:
         TypeError, ValueError: naming the field, the value and what is allowed.
@@ -97,7 +97,7 @@ def fit(instance: Any) -> None:
 
 
 def check_mapping(kind: type, mapping: Mapping[str, Any]) -> None:
-    """Check what a mapping says of the fields of dataclass `kind`; other keys are left alone."""
+    """Check the values that a mapping gives for fields of dataclass `kind`; other keys are ignored."""
     for name, type_ in field_types(kind).items():
         if name in mapping:
             fitting(name, mapping[name], type_)

@@ -1,8 +1,8 @@
-"""Files of run folders: replaced as a whole, and read as data that anybody may have written.
+"""Files of run folders: written atomically, and read as untrusted data.
 
-Readers see the old file or the new one. Only regular files are opened (a named pipe would never end), and
-whatever is wrong with one becomes a `ValueError` that names it. Mappings carry a CRC-32 of their content, so
-that a changed file is noticed; files without one, written by earlier versions, are read all the same.
+Readers see either the old file or the new one. Only regular files are opened (reading a named pipe would
+hang), and every problem with a file becomes a `ValueError` that names it. Mappings are stored with a CRC-32,
+so that changes are noticed; files of earlier versions, which have none, can still be read.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def checksum(value: Mapping[str, Any]) -> int:
-    """CRC-32 of a mapping that JSON can hold; the order of its keys does not count."""
+    """CRC-32 of a JSON-able mapping; it does not depend on the order of the keys."""
     plain = json.loads(json.dumps(value))
     return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
 
 
 def temporary_of(path: Path) -> Path:
-    """Where a file or folder is written before it takes the place of `path`."""
+    """Temporary path where a file or folder is written before it replaces `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a process that was killed while writing left in `folder`."""
+    """Remove the temporary files that a killed process left in `folder`."""
     for path in folder.glob(".*"):
         if not re.fullmatch(r"\.[A-Za-z]\w*(\.\w+)?\.\d+", path.name):
             continue
@@ -73,10 +73,10 @@ def remove_temporary(folder: Path) -> None:
 
 
 def check_plain(folder: Path, files: Sequence[str], folders: Sequence[str]) -> None:
-    """ValueError naming what in `folder` would be written to and is not what its name says.
+    """Raise ValueError for anything in `folder` that would be written to and has the wrong file type.
 
-    `files` of it must be regular files where they exist, `folders` of it folders with nothing but files and
-    folders in them: a link would lead elsewhere, and a named pipe waits for ever.
+    Where they exist, `files` in it must be regular files, and `folders` in it must hold only files and
+    folders: a link may point elsewhere, and a named pipe would hang.
     """
     for name in files:
         _check_kind(folder / name, stat.S_IFREG)
@@ -89,7 +89,7 @@ def check_plain(folder: Path, files: Sequence[str], folders: Sequence[str]) -> N
 
 
 def _check_kind(path: Path, kind: int) -> None:
-    """ValueError when there is something else than a file or folder (`kind`) at `path`."""
+    """Raise ValueError when `path` exists and is not a file or folder, as `kind` says."""
     if not os.path.lexists(path):
         return
     mode = path.lstat().st_mode
@@ -104,8 +104,8 @@ def read_bytes(path: Path, most: int | None = MOST_BYTES) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no regular file, longer, or cannot be read.
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a regular file, is too long, or cannot be read.
     """
     try:
         with open_regular(path) as file:
@@ -121,7 +121,7 @@ def read_bytes(path: Path, most: int | None = MOST_BYTES) -> bytes:
 
 
 def read_end(path: Path, most: int) -> bytes:
-    """The last `most` bytes of a regular file; OSError when there is none, or it is something else."""
+    """The last `most` bytes of a regular file; OSError when it is missing or not a regular file."""
     with open_regular(path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - most))
         return file.read()
@@ -142,7 +142,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_yaml(path: Path, aliases: bool = False) -> dict[str, Any]:
     """The mapping in a YAML file, without its checksum. Raises as `read_bytes` does.
 
-    Without `aliases` (`*name`), a few of which can stand for gigabytes, these are an error.
+    Aliases (`*name`), a few of which can expand to gigabytes, are an error unless `aliases` is set.
     """
     data = read_bytes(path, MOST_YAML)
     try:
@@ -192,7 +192,7 @@ class _Loader(_LoaderWithAliases):
         return super().compose_node(parent, index)
 
 
-# -------------------------------------------------------------------------------- what a mapping holds
+# ----------------------------------------------------------------------------- values of a mapping
 def number(path: Path, mapping: Mapping[str, Any], key: str) -> float:
     """`mapping[key]`, a finite number; ValueError naming the file and the key."""
     value = mapping.get(key)

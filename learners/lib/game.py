@@ -1,4 +1,4 @@
-"""The game that a run's settings describe, and what a policy file says about it."""
+"""The game that a run's settings describe, and its entries in a policy file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `make_vec` that a learner's settings imply.
 
-    They may name the user's own player function, which is imported. What a config.yaml says of the game is
-    read by `mail_envs.recorded.run_game_of`, which imports nothing.
+    They may name the user's own player function, which is imported. For settings from a config.yaml use
+    `mail_envs.recorded.run_game_of`, which imports nothing.
     """
     names = ("player_function", "max_rounds", "fixed_horizon")
     return game_keywords(settings.get("set") or (), **{n: settings.get(n) for n in names})
@@ -42,7 +42,7 @@ def make_game(
 
 
 def describe(vec) -> dict[str, Any]:
-    """Metadata of a policy file that concerns the game."""
+    """Metadata of a policy file that describe the game."""
     return {
         "id": vec.id,
         "arguments": vec.arguments,

@@ -8,8 +8,8 @@ scaled so that the predicted KL divergence stays below `kl_clip` (Wu et al., 201
 
     optimizer.step(loss, fisher)
 
-`loss` is what is minimized; `fisher()` returns, per row, the negative log-likelihood of an outcome that was
-sampled from the model itself.
+`loss` is minimized; `fisher()` returns, per row, the negative log-likelihood of an outcome that is sampled
+from the model itself.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class KFAC:
 
     Args:
         module: network whose parameters all belong to Linear layers (or are called `log_std`).
-        lr: largest step length; usually the KL clip binds first.
+        lr: learning rate, an upper bound of the step; usually the KL clip takes effect first.
         kl_clip: bound on (step^T Fisher step).
         momentum: of the update; the step length is multiplied by (1 - momentum).
         damping: added to the product of the factors' eigenvalues.
-        stats_decay: of the running factors; the first steps are averaged plainly.
-        cold_steps: first steps, made by plain momentum SGD while the factors settle.
-        cold_grad_norm: bound on the gradient's norm in the cold steps.
+        stats_decay: decay of the running factors; over the first steps they are plain averages.
+        cold_steps: number of first steps that are plain SGD with momentum, until the factors are reliable.
+        cold_grad_norm: bound on the gradient's norm in these steps.
         eigen_every: steps between eigendecompositions; None means 1 below width 200, else 10.
     """
 
@@ -167,7 +167,7 @@ class KFAC:
 
     # ------------------------------------------------------------------------------------- resuming
     def state_dict(self) -> dict:
-        """Everything a resumed run needs to make the very same steps."""
+        """Everything that a resumed run needs to make exactly the same steps."""
         return {
             "counters": [self.steps, self.factor_updates, self.skipped, self.decomposed_at],
             "lr": self.lr,
@@ -188,7 +188,7 @@ class KFAC:
 
 
 def _parameters_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Parameter]]:
-    """The Linear layers and the free parameters; anything else is refused."""
+    """The Linear layers and the free parameters; TypeError for anything else."""
     layers, free = [], []
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear):
@@ -219,7 +219,7 @@ def _eigenbasis(matrix: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple
             continue
         if bool(torch.isfinite(values).all()):
             values, vectors = values.to(matrix.dtype), vectors.to(matrix.dtype)
-            # eigh returns columns in memory order, files keep rows; products round by the order.
+            # eigh returns column-major tensors, files hold row-major ones, and products round differently.
             return torch.where(values < EIGENVALUE_FLOOR, 0.0, values), vectors.contiguous()
     if previous is not None:
         return previous

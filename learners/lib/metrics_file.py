@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run folder: a JSON mapping per line, one line every few updates."""
+"""metrics.jsonl of a run folder: one JSON mapping per line, one line every few updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from learners.lib.files import number, read_bytes, whole
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All lines; [] when there is no file. A last line that a kill cut short is left out.
+    """All lines; [] when there is no file. A last line that is incomplete, after a kill, is ignored.
 
     ValueError naming the file, the line and the key that is damaged.
     """
@@ -19,7 +19,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     records = []
-    for k, line in enumerate(lines[:-1], 1):  # what follows the last line end was cut short
+    for k, line in enumerate(lines[:-1], 1):  # text after the last line end is incomplete
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -31,7 +31,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             whole(path, record, "update")
             for key in ("return", "win_rate", "normalized_return"):
                 value = record.get(key, 0.0)
-                if value == value:  # nan stands for itself
+                if value == value:  # nan is allowed
                     number(path, {key: value}, key)
         except ValueError as error:
             raise ValueError(f"{error} (line {k})") from None

@@ -1,4 +1,4 @@
-"""Small networks, policies that share them between like agents, and the policy file.
+"""Small networks, policies whose agents may share them, and the policy file.
 
 Agents with the same role and the same spaces form a *group* and share one network (`share="role"`), or every
 agent has its own (`share="none"`), or there is one for all (`share="all"`). A policy maps observations
@@ -65,7 +65,7 @@ class MLP(nn.Module):
         self.std = torch.cat([std, std.new_ones(tail)]).to(device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs (B, outputs) of inputs (B, D), without a memory."""
+        """Outputs (B, outputs) of inputs (B, D); only for networks without a memory."""
         if self.gru is not None:
             raise TypeError("a recurrent network needs its memory: use `sequence`")
         return self.layers[-1](self._features(x))
@@ -93,9 +93,10 @@ class MLP(nn.Module):
 
 
 def group_agents(agents: list[str], spaces: list, share: Share) -> list[int]:
-    """Number of each agent's group: agents of one role whose spaces (any comparable) are equal share one.
+    """Group number of each agent; `spaces` are any objects that can be compared.
 
-    `share`: "role"; "none", every agent is a group of its own; "all", there is one group.
+    `share`: "role", agents with the same role and equal spaces form a group; "none", every agent is its own
+    group; "all", there is one group.
     """
     if share == "none":
         return list(range(len(agents)))
@@ -120,7 +121,7 @@ class Policy(nn.Module):
         action_dims: every agent's number of discrete actions, or of components of continuous ones, (N,);
             alike within a group. Actions are padded to A, the largest, with zeros.
         agent_id: append the one-hot index of the agent inside its group to the observation.
-        recurrent: agents remember; `memory_size` is the width H of what they do, 0 otherwise.
+        recurrent: agents have a memory of width H = `memory_size`; otherwise `memory_size` is 0.
         gain: scale of the initial weights of the last layer; None: 1 for logits, 0.01 for means.
     """
 
@@ -189,10 +190,10 @@ class Policy(nn.Module):
         memory: Tensor | None = None,
         acts: Tensor | None = None,
     ) -> Tensor:
-        """Sampled actions (E, N[, A]) of observations (E, N, D); rng=None takes the most likely ones.
+        """Sampled actions (E, N[, A]) for observations (E, N, D); rng=None takes the most likely ones.
 
-        Recurrent policies are given what agents remember, (E, N, H), zeros when an episode begins, and who
-        acts, bool (E, N): their memories move on, in place.
+        Recurrent policies also take the agents' memory (E, N, H), zeros when an episode begins, and which
+        agents act, bool (E, N); the memory of these is updated in place.
         """
         parts = []
         for g, network in enumerate(self.networks):
@@ -202,9 +203,8 @@ class Policy(nn.Module):
                 out = self._recall(g, observations, memory, acts)
             if self.discrete:
                 out = masked(out, None if mask is None else self.rows(g, mask))
-                if (
-                    rng is not None
-                ):  # Gumbel-max: -log of an exponential variable is Gumbel distributed
+                if rng is not None:
+                    # Gumbel-max: -log of an exponential variable is Gumbel distributed.
                     out = out - torch.empty_like(out).exponential_(generator=rng).log_()
                 parts.append(out.argmax(-1).view(len(observations), -1))
             else:
@@ -219,7 +219,7 @@ class Policy(nn.Module):
         return torch.cat(parts, 1)[:, [order.index(i) for i in range(len(order))]]
 
     def _recall(self, g: int, observations: Tensor, memory: Tensor, acts: Tensor) -> Tensor:
-        """Outputs of group g's network for one round; moves the group's part of `memory` on."""
+        """Outputs of group g's network for one round; updates the group's part of `memory`."""
         inputs, before = self.inputs(g, observations), self.rows(g, memory)
         acting = self.rows(g, acts).unsqueeze(0)
         out, after = self.networks[g].sequence(inputs.unsqueeze(0), before, acting)
@@ -264,14 +264,14 @@ class Policy(nn.Module):
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits with the actions that `mask` (padded to A) forbids at a large negative number."""
+    """Logits, with a large negative number for actions that `mask` (padded to A) does not allow."""
     if mask is None:
         return logits
     return torch.where(mask[:, : logits.shape[1]].bool(), logits, FORBIDDEN)
 
 
 def own_columns(action_dims: list[int], num_actions: int) -> list[int] | None:
-    """Columns of the agents' actions, padded to A and flattened, that are no padding; None for all."""
+    """Columns of the agents' padded and flattened actions that are not padding; None for all columns."""
     columns = [i * num_actions + a for i, n in enumerate(action_dims) for a in range(n)]
     return None if len(columns) == num_actions * len(action_dims) else columns
 
@@ -306,7 +306,7 @@ def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
 
 
 def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
-    """The policy of a file and its metadata; ValueError when something is wrong with the file."""
+    """The policy in a file and its metadata; ValueError when the file is damaged."""
     arrays, fields = read_policy_file(path)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     groups, agent_id = fields["groups"], fields.get("agent_id", False)

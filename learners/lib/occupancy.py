@@ -1,16 +1,16 @@
 """Occupancy measures of episodes that may end early.
 
-Adversarial imitation compares the occupancy measures of expert and policy: *sums* over an episode, whose mass
-is its length. Batches with equally many rounds of both compare averages instead, and where episodes can end
-early that is another objective: an expert that is done after 20 of 50 rounds spends half of its rounds on the
-way, a policy that never gets done only a fifth, so the discriminator takes being on the way, moving fast and
-far from everything, for expert behavior, and agents learn to flee for good.
+Adversarial imitation compares the occupancy measures of expert and policy. These are *sums* over an episode;
+their mass is the length of the episode. Batches with equally many rounds of both compare averages instead,
+which is a different objective where episodes can end early. Example: an expert that reaches its goal after 20
+of 50 rounds spends half of its rounds on the way, a policy that never reaches it only a fifth. The
+discriminator then takes moving fast, far from everything, for expert behavior, and agents learn to flee.
 
-Here both are measures over the same time limit H. The rounds of an episode are weighted by its length; after
-an early end a game rests in an absorbing state for the rounds that remain (Kostrikov et al., 2019,
-"Discriminator-Actor-Critic"). That state looks the same for everybody, so the best discriminator's logit there
-is known: log (H - L_expert) / (H - L_policy) with the mean lengths L. It is worth its reward for as many
-rounds as remain. Games that always run to the limit are left as they are.
+Here both measures extend over the time limit H. The rounds of an episode are weighted by its length; after an
+early end a game stays in an absorbing state for the remaining rounds (Kostrikov et al., 2019,
+"Discriminator-Actor-Critic"). This state is the same for expert and policy, so the optimal discriminator's
+logit is known: log (H - L_expert) / (H - L_policy) with the mean lengths L. Each remaining round gets the
+reward of this logit. Games that always run to the limit are not affected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAST_MASS = 1e-3  # rounds
 
 
 class Occupancy:
-    """Lengths of the expert's and the policy's episodes, and what follows from them.
+    """Mean episode lengths of expert and policy, and the weights and rewards that follow from them.
 
     Args:
         expert_length: mean length of the demonstrations.
@@ -36,7 +36,7 @@ class Occupancy:
         self.policy_length: float | None = None
 
     def observe(self, rollout) -> None:
-        """Note the lengths of the episodes that ended in a fragment."""
+        """Update the policy's mean length with the episodes that ended in a fragment."""
         ended = rollout.finished()
         if not bool(ended.any()):
             return
@@ -51,14 +51,14 @@ class Occupancy:
         return self.expert_length / mean, policy / mean
 
     def absorbing_logit(self) -> Tensor:
-        """The best discriminator's logit of the absorbing state."""
+        """Logit of the optimal discriminator in the absorbing state."""
         policy = self.horizon if self.policy_length is None else self.policy_length
         masses = torch.tensor([self.horizon - self.expert_length, self.horizon - policy])
         expert_mass, policy_mass = masses.clamp(min=LEAST_MASS).log()
         return expert_mass - policy_mass
 
     def value_of_ending(self, rollout, reward: Tensor, gamma: float) -> Tensor:
-        """What the remaining rounds are worth where a game ended early, seen from its last round: (T, E, N)."""
+        """Discounted rewards of the remaining rounds, at the last round of games that ended early, (T, E, N)."""
         remaining = (self.horizon - rollout.episode_length).float()
         rounds = gamma * (1 - gamma**remaining) / (1 - gamma)
         return reward * (rounds * rollout.terminated).unsqueeze(-1) * self.rates

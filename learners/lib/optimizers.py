@@ -1,4 +1,4 @@
-"""The optimizers that a learner may choose from: K-FAC and Adam, behind one interface.
+"""The optimizers of the learners, K-FAC and Adam, with one interface.
 
     optimizer.step(loss, fisher)
 
@@ -20,7 +20,7 @@ Kind = Literal["kfac", "adam"]
 
 
 class Adam:
-    """torch's Adam behind the same interface; `fisher` is not used."""
+    """torch's Adam with the same interface; `fisher` is not used."""
 
     def __init__(
         self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5
@@ -75,10 +75,10 @@ def make_optimizer(
 
 
 def anneal(optimizer: KFAC | Adam, fraction: float, lr: float, kl_clip: float) -> None:
-    """Set the length of the next steps to `fraction` of the full one, to a thousandth at least.
+    """Scale the next steps to `fraction` of the full step size, at least a thousandth.
 
-    A K-FAC step is proportional to the square root of its KL clip, which usually binds before the
-    learning rate `lr` does; an Adam step is proportional to `lr`.
+    The size of a K-FAC step is proportional to the square root of the KL clip, which usually takes effect
+    before the learning rate `lr` does; that of an Adam step is proportional to `lr`.
     """
     fraction = max(fraction, 1e-3)
     if isinstance(optimizer, KFAC):

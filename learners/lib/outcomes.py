@@ -1,4 +1,4 @@
-"""How often the agents won, in games that say so."""
+"""Win rates, in games that report who won."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ WON = ("battle_won", "won")  # metrics of games that are 1 when the agents won t
 
 
 def won(metrics: Mapping[str, Any]) -> Any:
-    """What `metrics` holds of victories; None of games without a winner."""
+    """The entry of `metrics` that says whether the agents won; None in games without one."""
     return next((metrics[name] for name in WON if name in metrics), None)
 
 
 def winning(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """`win_rate` and its 95 % `win_interval` (Wilson), of a metric's values per episode; {} without wins."""
+    """`win_rate` and its 95 % `win_interval` (Wilson) from metrics per episode; {} in games without wins."""
     wins = won(metrics)
     if wins is None:
         return {}

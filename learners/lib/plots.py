@@ -1,4 +1,4 @@
-"""Pictures of a report: learning curves, final returns, interquartile means."""
+"""Plots of a report: learning curves, final returns, interquartile means."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DPI = 150
 
 
 def colors(algorithms: Sequence[str]) -> dict[str, str]:
-    """The same color for an algorithm in all pictures of a report."""
+    """Color of each algorithm, the same in all plots of a report."""
     return {a: PALETTE[k % len(PALETTE)] for k, a in enumerate(algorithms)}
 
 
 def demos_text(count: int | None) -> str:
-    """What a number of demonstrations is called."""
+    """Title for a number of demonstrations."""
     return "no demonstrations" if count is None else f"{count:,} demonstrations"
 
 
@@ -35,10 +35,12 @@ def curves(
     color: Mapping[str, str],
     figure: str = "return",
 ) -> None:
-    """Training return, or `figure` "win_rate", against environment steps: a panel per number of demonstrations.
+    """Training return, or win rate, over environment steps: one panel per number of demonstrations.
 
-    A line is the mean over seeds, its band from the lowest to the highest seed. Algorithms without such a
-    curve (behavioral cloning does not play while it trains) are level lines at what was evaluated.
+    Lines are means over seeds, bands extend from the lowest to the highest seed. Algorithms without a
+    training curve (behavioral cloning does not play) are horizontal lines at the evaluated figure.
+
+    `figure`: "return" or "win_rate".
     """
     numbers = sorted({r.key[2] for r in records}, key=lambda n: -1 if n is None else n)
     picture, panels = _panels(len(numbers))
@@ -84,7 +86,7 @@ def finals(
     references: Mapping[str, float],
     color: Mapping[str, str],
 ) -> None:
-    """Evaluated returns with their 95 % intervals: a panel per number of demonstrations."""
+    """Evaluated returns with 95 % intervals: one panel per number of demonstrations."""
     numbers = sorted({k[2] for k in table}, key=lambda n: -1 if n is None else n)
     names = [a for a in color if any((task, a, n) in table for n in numbers)]
     figure, panels = _panels(len(numbers))

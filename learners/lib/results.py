@@ -1,8 +1,8 @@
-"""Many run folders as tables: which runs there are, what they are called, and their figures per cell.
+"""Tables of many run folders: the runs, the names of their algorithms, and the figures of every cell.
 
 A cell is (task, algorithm, number of demonstrations); its runs differ in their seed. A task is a game with
-its arguments. Returns are normalized with one pair of references per task, so that all runs of a task are
-on one scale.
+its arguments. Returns are normalized with one pair of references per task, so that all runs of a task have
+the same scale.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 class RunRecord:
     """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end.
 
-    `wins`: the win rates that go with the returns, NaN where the game does not say who won.
+    `wins`: win rates at the same steps, NaN where the game does not report who won.
     """
 
     folder: Path
@@ -77,12 +77,12 @@ class RunRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Figures of one cell: `seeds` finished runs of `planned`; everything else None when there are none.
+    """Figures of one cell: `seeds` finished runs of `planned`; the rest is None when there are none.
 
-    `sd_seeds` is that of the runs' means, `sd_episodes` that within a run. The 95 % interval `low` to `high`
-    of the mean is the wider one of two, and `interval` says which: over `seeds` (Student's t, three or more)
-    or over `episodes` of one run (Student's t, too). So is that of the win rate, where Wilson's interval is the
-    one over episodes.
+    `sd_seeds` is the standard deviation of the runs' means, `sd_episodes` the one within a run. The 95 %
+    interval `low` to `high` of the mean is the wider of two, and `interval` names it: "seeds" (Student's t,
+    with three or more) or "episodes" of one run (also Student's t). The interval of the win rate is chosen
+    the same way, with Wilson's interval over episodes.
     """
 
     seeds: int
@@ -108,7 +108,7 @@ class Figures:
 
 # ------------------------------------------------------------------------------------------- gathering
 def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
-    """All runs in these folders and below, and remarks about what was left out."""
+    """All runs in these folders and below, and remarks about runs that were left out."""
     records: dict[Path, RunRecord] = {}
     for path in map(Path, paths):
         if not path.is_dir():
@@ -122,16 +122,17 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
     for record in with_names(list(records.values())):
         key = (*record.key, record.seed)
         if key in kept:
-            twin = kept[key]
-            first = [twin, record] if twin.evaluation or not record.evaluation else [record, twin]
-            remarks.append(f"{first[1].folder} is left out: the same cell as {first[0].folder}")
-            record = first[0]
+            used, unused = kept[key], record
+            if record.evaluation and not used.evaluation:
+                used, unused = record, used
+            remarks.append(f"{unused.folder} is left out: the same cell as {used.folder}")
+            record = used
         kept[key] = record
     return list(kept.values()), remarks
 
 
 def read_run(folder: Path) -> RunRecord:
-    """One run folder; ValueError naming the file in it that is damaged."""
+    """Read a run folder; ValueError naming the file in it that is damaged."""
     config, evaluation = read_config(folder), read_evaluation(folder / "evaluation.json")
     lines = [x for x in read_metrics(folder / "metrics.jsonl") if "return" in x]
     points = [(x["step"], x["return"], x.get("win_rate", np.nan)) for x in lines]
@@ -140,7 +141,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def with_names(records: list[RunRecord]) -> list[RunRecord]:
-    """Name the algorithms: as a sweep calls them, else the learner and the settings that tell runs apart."""
+    """Name the algorithms: the sweep's name, else the learner and the settings in which runs differ."""
     groups: dict[tuple, list[RunRecord]] = defaultdict(list)
     for record in records:
         groups[record.task, record.config["learner"]].append(record)
@@ -165,7 +166,7 @@ def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
 
 
 def _defaults(learner: str, preset: str) -> dict[str, Any]:
-    """The learner's settings under a preset, as they stand in a config.yaml; the preset itself is a detail."""
+    """The learner's settings under a preset, as config.yaml has them, without the preset itself."""
     if learner not in learner_names():
         return {}
     module = importlib.import_module(f"learners.{learner}")
@@ -175,7 +176,7 @@ def _defaults(learner: str, preset: str) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------------------- figures
 def references_of(records: list[RunRecord]) -> dict[str, dict[str, float]]:
-    """Random and expert return per task: the mean of what its runs know."""
+    """Random and expert return of every task: means over its runs."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         noted = (record.evaluation or {}).get("references") or known_references(record.folder)
@@ -189,7 +190,7 @@ def figures(
     references: dict[str, dict[str, float]],
     planned: dict[Key, int] | None = None,
 ) -> dict[Key, Figures]:
-    """Figures of every cell: of those that are planned, or else that other tasks and algorithms suggest."""
+    """Figures of every cell that is planned or, without a plan, expected from the other runs."""
     planned = planned or {}
     runs: dict[Key, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -205,7 +206,7 @@ def figures(
 
 
 def _product(keys: Sequence[Key]) -> list[Key]:
-    """Every imitating algorithm with every number of demonstrations, the others without; on every task."""
+    """The cells of a full table: every algorithm on every task, imitators with every number of demonstrations."""
     tasks, numbers = {k[0] for k in keys}, {k[2] for k in keys}
     imitates = {k[1]: k[2] is not None for k in keys}
     cells = [
@@ -246,7 +247,7 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
 
 
 def win_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Win rate of a cell's evaluations and its interval; {} where the game does not say who won."""
+    """Win rate of a cell's evaluations and its interval; {} where the game does not report who won."""
     rates = [float(e["win_rate"]) for e in results if e.get("win_rate") is not None]
     if not rates:
         return {}
@@ -272,7 +273,7 @@ def normalized_scores(
 
 
 def binned(steps: np.ndarray, returns: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Mean return between each two edges (B+1,) of steps; NaN where there is none. float64 (B,)."""
+    """Mean return in each bin between the edges (B+1,) of steps, float64 (B,); NaN in empty bins."""
     steps, returns = steps[~np.isnan(returns)], returns[~np.isnan(returns)]
     place = np.searchsorted(edges, steps, side="left") - 1
     inside = (place >= 0) & (place < len(edges) - 1)

@@ -16,12 +16,13 @@ def generalized_advantages(
     lam: float = 1.0,
     lost: Tensor | None = None,
 ) -> Tensor:
-    """Advantages A_t = sum_k (gamma lam)^k delta_{t+k}, cut at every end of an episode.
+    """Advantages A_t = sum_k (gamma lam)^k delta_{t+k}; the sum stops at the end of the episode.
 
-    Every round counts, also those in which an agent does not participate (its reward there is 0): filtering
-    comes afterwards. A terminated episode bootstraps with 0, a truncated one with the value of its own
-    final observation, never with that of the episode that follows after the autoreset. What a lost round led
-    to is unknown: its advantage is 0, and the rounds before it bootstrap with the value of its observation.
+    All rounds are used, including those in which an agent does not participate (its reward is 0 there);
+    learners filter afterwards. A terminated episode bootstraps with 0, a truncated one with the value of its
+    own final observation, never with that of the next episode, which autoreset has begun. The outcome of a
+    lost round is unknown: its advantage is 0, and the rounds before it bootstrap with the value of its
+    observation.
 
     Args:
         rewards: (T, E, N).
@@ -30,8 +31,8 @@ def generalized_advantages(
         terminated: bool (T, E).
         truncated: bool (T, E).
         gamma: discount.
-        lam: lambda; 0 gives one-step, 1 whole-return advantages.
-        lost: bool (T, E), rounds in which the simulator died, `truncated` ones; None: there are none.
+        lam: lambda; 0 gives one-step advantages, 1 those of full returns.
+        lost: bool (T, E), the truncated rounds in which the simulator died; None: there are none.
 
     Returns:
         (T, E, N); advantages + values[:-1] are the lambda-returns, discounted returns when lam = 1.

@@ -1,4 +1,4 @@
-"""Settings shared by all learners, their command line, and what may change in a run that is resumed."""
+"""Settings shared by all learners, the command line, and the settings that a resumed run may change."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ class Settings:
     """Settings shared by all learners."""
 
     env: str = "stochastic_coop_nav"
-    """Id of the game, or the Python file of a game of your own."""
+    """Id of the game, or the Python file of your own game."""
     set: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
     player_function: str | None = None
-    """Who acts when, if not as the id says, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
+    """Who acts when, in place of the id's own rule, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
     max_rounds: Count | None = None
-    """Time limit of an episode; None takes the game's own."""
+    """Time limit of an episode, in rounds; None: the game's own."""
     fixed_horizon: bool = False
-    """Let a finished game idle until the time limit, so that ending early carries no information."""
+    """Let a game that ends early idle until the time limit, so that all episodes have the same length."""
     steps: Steps = 2_000_000
     """Environment steps of training (gradient steps for bc)."""
     seed: Annotated[int, Between(0, 2**62)] = 0
     """Seed of networks, actions and games."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes cuda when there is one."""
+    """Device: cpu, cuda, or auto, which is cuda if there is one."""
     threads: Annotated[int, Between(1, 1024)] = 1
     """CPU threads; one is fastest for these small networks."""
     run_dir: str | None = None
     """Run folder; None makes runs/<learner>_<env>_<seed>."""
     resume: str | None = None
-    """Run folder to continue with its own settings; --steps may be raised, and device, threads,
-    checkpoint-every, log-every, eval-episodes and progress changed."""
+    """Run folder to continue with its own settings. --steps may be raised; --device, --threads,
+    --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
     checkpoint_every: Count = 500
     """Updates between two checkpoints."""
     log_every: Count = 10
@@ -67,10 +67,10 @@ class Settings:
     progress: bool = True
     """Show a progress bar."""
     preset: Literal["default", "paper", "quick"] = "default"
-    """Named group of settings, which the command line then changes."""
+    """Named set of defaults; other options override it."""
 
     def __post_init__(self):
-        """TypeError or ValueError naming the first setting that cannot be."""
+        """Raise TypeError or ValueError naming the first setting with an invalid value."""
         fit(self)
         if not getattr(self, "hidden", (1,)):
             raise ValueError("hidden=() must name the width of one layer at least")
@@ -100,7 +100,7 @@ def parse(kind: type[Kind], presets: dict[str, dict], words: list[str] | None = 
 
 
 def _value(words: list[str], flag: str) -> str | None:
-    """What the command line says after `flag`, which may also be written with underscores."""
+    """The value after `flag` on the command line; `flag` may also be written with underscores."""
     words = [part for word in words for part in word.split("=", 1 if word.startswith("--") else 0)]
     flags = [word.replace("_", "-") for word in words[:-1]]
     return words[flags.index(flag) + 1] if flag in flags else None
@@ -116,7 +116,7 @@ def learner_of(kind: type) -> str:
 
 
 def command_name(kind: type) -> str | None:
-    """What the user typed to run a learner of ours; None: whatever Python was told to run."""
+    """The command that runs a learner of this package; None for others: Python's own program name."""
     ours = Path(inspect.getfile(kind)).resolve().parent == LEARNERS
     return f"python -m learners.{learner_of(kind)}" if ours else None
 
@@ -131,10 +131,10 @@ def learner_names() -> list[str]:
 def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
     """config.yaml of a run folder, its values checked against the learner's settings.
 
-    `kind`: the learner's `Args`, where they are at hand.
+    `kind`: the learner's `Args`; None: those of the learner that the file names.
 
     Raises:
-        ValueError: naming the file and the key, when it is missing, damaged or no configuration.
+        ValueError: the file is missing, damaged or not a configuration; names the file and the key.
     """
     path = folder / "config.yaml"
     try:
@@ -156,9 +156,9 @@ def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
 
 
 def resumed(folder: Path | str, kind: type[Kind], **changes: Any) -> Kind:
-    """The settings with which the run in `folder` goes on: its own, with `changes`.
+    """Settings for continuing the run in `folder`: its own, with `changes`.
 
-    `kind`: the learner's `Args`. Which changes are allowed, `check_changes` says. Nothing that config.yaml
+    `kind`: the learner's `Args`. `check_changes` checks which changes are allowed. Nothing that config.yaml
     names is imported: `env`, `player_function` and `set` that need the user's own code must be in `changes`.
     """
     saved = _saved(Path(folder), kind)
@@ -169,7 +169,7 @@ def resumed(folder: Path | str, kind: type[Kind], **changes: Any) -> Kind:
 
 
 def _saved(folder: Path, kind: type[Kind]) -> Kind:
-    """The settings in config.yaml, as they are written there."""
+    """The settings in config.yaml, as written there."""
     config, learner = read_config(folder, kind), learner_of(kind)
     found = config.pop("learner")
     if found != learner:
@@ -189,7 +189,7 @@ def _saved(folder: Path, kind: type[Kind]) -> Kind:
 
 
 def check_changes(given: Settings) -> None:
-    """ValueError when a run that is resumed is given other settings than those it was begun with."""
+    """Raise ValueError when a resumed run is given settings that it may not change."""
     saved = _saved(Path(given.resume or ""), type(given))
     for name, old in vars(saved).items():
         new = getattr(given, name)
@@ -198,14 +198,13 @@ def check_changes(given: Settings) -> None:
             continue
         flags = ", ".join("--" + n.replace("_", "-") for n in OPERATIONAL)
         raise ValueError(
-            f"--{name.replace('_', '-')} {new}: {given.resume} was begun with {old}, and a run keeps "
-            f"its settings; with --resume, --steps may be raised (from {saved.steps}), and {flags} "
-            "may be changed"
+            f"--{name.replace('_', '-')} {new}: {given.resume} was started with {old}; with --resume "
+            f"only --steps may be raised (from {saved.steps}) and {flags} may be changed"
         )
 
 
 def _same(name: str, new: Any, old: Any) -> bool:
-    """Whether two values of a setting mean the same: texts may say it in two ways. `old` is a file's."""
+    """Whether two values of a setting mean the same, even if written differently; `old` is from a file."""
     if new == old or new is None or old is None:
         return new == old
     if name == "env":

@@ -1,4 +1,4 @@
-"""What the name of a policy stands for, and what a run folder says about itself."""
+"""Where a policy comes from: its files, its game, its run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CELL = "cell.json"  # what a sweep notes about a run
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a policy argument stands for.
+    """The policy that an argument names.
 
     Attributes:
         spec: for `load_policy`. folder: the run folder, if it is one.
-        env: id of the game it was trained on, if that is known; arguments: of `make_vec`, with what the user
-            named. own_game: whether that is what the policy was trained on.
-        identity: who it is, for tables: name, num_demos, seed, steps as far as known.
+        env: id of the game it was trained on, if known. arguments: of `make_vec`, including those that the
+            user named. own_game: whether these are the ones that the policy was trained with.
+        identity: for tables: name, num_demos, seed, steps, as far as known.
         training: learner and steps of a run folder's policy.
     """
 
@@ -41,12 +41,12 @@ class Source:
 
 
 def find(spec: str, named: Named = NOTHING) -> Source:
-    """Read what is known about a policy; nothing that a file names is imported.
+    """Read everything known about a policy; nothing that a file names is imported.
 
-    `named`: the player function and the arguments of the command line, which come before those of files.
+    `named`: player function and arguments from the command line, which override those of files.
 
     Raises:
-        ValueError: there is no such policy, its files are damaged, or need code that was not named.
+        ValueError: there is no such policy, or its files are damaged or need code that was not named.
     """
     path = Path(spec)
     if spec.partition(":")[0] in BUILT_IN or is_own_policy(spec):
@@ -75,36 +75,34 @@ def find(spec: str, named: Named = NOTHING) -> Source:
 def _game(
     read: Callable, data: Mapping[str, Any], stated: Mapping[str, Any], path: Path, named: Named
 ) -> tuple[str, dict[str, Any], bool]:
-    """Id and arguments of the game that a file describes, and whether `named` changes nothing about it.
+    """Id and arguments of the game that a file describes, and whether `named` leaves them unchanged.
 
-    `stated`: the game's arguments that the file says.
+    `stated`: the game's arguments in the file.
     """
     same = all(k in stated and stated[k] == v for k, v in named.arguments.items())
     try:
         id, arguments = read(data, path, named)
-        return (
-            id,
-            arguments,
-            same and (named.player_function is None or data.get("player_function") is not None),
-        )
+        if named.player_function is not None and data.get("player_function") is None:
+            same = False
+        return id, arguments, same
     except ValueError:
         if named.player_function is None:
             raise
-    # Not the player function that it was trained under: without that one, then.
+    # The named player function is not the one of the training: ignore that one.
     others = dataclasses.replace(named, player_function=None, text=None)
     id, arguments = read({**data, "player_function": None}, path, others)
     return id, {**arguments, "player_function": named.player_function}, False
 
 
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Name, number of demonstrations and seed of a run; a sweep's own name for it comes first."""
+    """Name, number of demonstrations and seed of a run; the name is the sweep's if there is one."""
     name = config["learner"] + (" (control)" if config.get("control") else "")
     name = sweep_name(folder, config) or name
     return {"name": name, "num_demos": config.get("num_demos"), "seed": config.get("seed")}
 
 
 def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
-    """What a sweep calls the algorithm of a run: from its note, or its place in the sweep's folder."""
+    """A sweep's name for the algorithm of a run, from the sweep's file in it or from its path."""
     path = folder / CELL
     if path.exists():
         name = read_json(path).get("algorithm")

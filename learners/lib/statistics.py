@@ -1,8 +1,8 @@
 """Means with intervals, and the interquartile mean over runs and tasks (Agarwal et al., 2021). NumPy only.
 
-Runs of one algorithm on several tasks are a mapping from the task to an array with one score per seed. The
-numbers of seeds may differ. The bootstrap is stratified: seeds are drawn again within each task, because
-tasks are given and seeds are chance.
+The runs of an algorithm on several tasks are a mapping from task to an array with one score per seed. The
+number of seeds may differ between tasks. The bootstrap is stratified: it resamples seeds within each task,
+because tasks are fixed and seeds are random.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mean_interval(
 
 
 def half_width(sd: float, count: int, confidence: float = CONFIDENCE) -> float:
-    """Half of Student's t interval of a mean of `count` values, 0 for a single one."""
+    """Half the width of Student's t interval of a mean of `count` values; 0 for a single value."""
     if count < 2:
         return 0.0
     from scipy.stats import t
@@ -45,7 +45,7 @@ def half_width(sd: float, count: int, confidence: float = CONFIDENCE) -> float:
 
 
 def wilson_interval(rate: float, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of a share `rate` of `count` trials; it is inside [0, 1] and never empty."""
+    """Wilson's score interval for a share `rate` of `count` trials; it lies inside [0, 1]."""
     from scipy.stats import norm
 
     z2 = float(norm.ppf((1 + confidence) / 2)) ** 2 / count
@@ -63,7 +63,7 @@ def iqm(scores: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def pooled(scores: Scores) -> np.ndarray:
-    """All scores of all tasks in one row."""
+    """All scores of all tasks in one array."""
     return np.concatenate([np.asarray(v, np.float64).ravel() for v in scores.values()])
 
 
@@ -99,7 +99,7 @@ def stratified_bootstrap(
 
 
 def probability_of_improvement(x: Scores, y: Scores) -> float:
-    """How often a run of x beats a run of y (ties count half), averaged over the tasks of both."""
+    """Probability that a run of x beats a run of y (ties count half), averaged over their common tasks."""
     shared = [task for task in x if task in y]
     if not shared:
         raise ValueError("the two algorithms have no task in common")

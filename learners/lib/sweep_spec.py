@@ -1,25 +1,25 @@
-"""What a sweep consists of: a YAML file, read into cells.
+"""Sweep files: YAML, read into the cells of a sweep.
 
     environments: [stochastic_coop_nav, deterministic_coop_nav]
-    num_demos: [200, 1000]          # not used by learners that do not imitate
+    num_demos: [200, 1000]          # ignored by learners that do not imitate
     seeds: 3                        # 0, 1, 2; or a list
-    settings: {eval_episodes: 1000} # of all algorithms that know them
+    settings: {eval_episodes: 1000} # for all algorithms that have them
     algorithms:
       amagail: {steps: 3000000}
       bc:                           # the learner's own settings
       bc_as_action: {learner: bc, phi: as_action}
       control: {learner: amagail, control: true, num_demos: [1000], seeds: [0]}
       magail:
-        environments:               # where it runs, and with which settings there
+        environments:               # the games it runs on, with settings for each
           stochastic_coop_nav: {steps: 3000000}
           deterministic_coop_nav: {}
     out: runs/tables                # --out replaces it
 
-A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. An algorithm is named after
-its learner unless it says `learner`. Everything else in an entry is a setting of the learner, as on its
-command line (`set` may be a mapping: `set: {num_agents: 5}`). `environments` may also be a mapping from id to
-settings that all algorithms take there; what an algorithm says itself comes before that, and what it says for
-an environment comes first. `num_demos` and `seeds` may stand in all these places.
+A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. The name of an algorithm is
+that of its learner, unless its entry has the key `learner`. All other keys of an entry are settings of the
+learner, as on its command line (`set` may be a mapping: `set: {num_agents: 5}`). The top-level `environments`
+may also be a mapping from id to settings of all algorithms there. An algorithm's own settings override these,
+and its settings for an environment override both. `num_demos` and `seeds` may be given in all these places.
 
 A sweep file is a command, not data: `environments` may name Python files of your own games, which are imported.
 Run sweep files of others only if you trust them.
@@ -49,14 +49,14 @@ RESERVED = ("env", "seed", "num_demos", "run_dir", "resume", "progress")
 
 
 class SpecError(ValueError):
-    """A sweep that cannot be run as written."""
+    """The sweep file is wrong, or the sweep cannot be run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a sweep: an algorithm (the sweep's name for it) of a learner, and its settings.
+    """One run of a sweep; `algorithm` is the sweep's name for the learner with its settings.
 
-    `game` is what the sweep calls the game `env`: its id, or the file of a user's own.
+    `env` is the id of the game; `game` is how the sweep names it, by its id or by the user's own file.
     """
 
     algorithm: str
@@ -73,7 +73,7 @@ class Cell:
         return f"{self.env}/{self.algorithm}/{demos}/seed_{self.seed}"
 
     def record(self) -> dict[str, Any]:
-        """What is noted beside the run, JSON-able."""
+        """The cell as JSON-able data, to be written into the run folder."""
         record = json.loads(json.dumps(dataclasses.asdict(self)))
         return {k: v for k, v in record.items() if k != "game"}
 
@@ -94,7 +94,7 @@ class Cell:
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The YAML file as a dictionary with all keys; `SpecError` when it is none."""
+    """The YAML file as a dictionary with all keys; `SpecError` when it is not a sweep."""
     try:
         spec = read_yaml(Path(path), aliases=True)
     except (OSError, ValueError) as error:
@@ -117,7 +117,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def cells(spec: dict[str, Any]) -> list[Cell]:
-    """All runs, seed by seed, so that every table fills evenly."""
+    """All runs, ordered by seed, so that all cells of a table fill evenly."""
     learners = {a: str(own.get("learner", a)) for a, own in spec["algorithms"].items()}
     known = {name: settings_of(name) for name in set(learners.values())}
     shared = [spec["settings"], *spec["environments"].values()]

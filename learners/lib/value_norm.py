@@ -1,15 +1,15 @@
-"""Standardized value targets: the scale of returns drifts while a policy learns (PopArt)."""
+"""Standardized value targets (PopArt), because the scale of returns changes while a policy learns."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-LEAST_VARIANCE = 1e-2  # returns that hardly differ are not blown up
+LEAST_VARIANCE = 1e-2  # returns that hardly differ are not scaled up
 
 
 class ValueNorm(nn.Module):
-    """Running mean and variance of value targets, an exponential average without its bias at the start."""
+    """Running mean and variance of value targets: exponential averages with bias correction."""
 
     def __init__(self, decay: float = 0.99):
         super().__init__()
@@ -28,7 +28,7 @@ class ValueNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, targets: Tensor, head: nn.Linear) -> None:
-        """Note targets, and rescale the critic's last layer: it goes on predicting the same returns."""
+        """Update the moments, and rescale the critic's last layer so that its predictions stay the same."""
         mean, sd = self.mean_sd()
         batch = torch.stack([targets.mean(), targets.square().mean()])
         self.moments.lerp_(batch, 1 - self.decay)
@@ -38,11 +38,11 @@ class ValueNorm(nn.Module):
         head.bias.mul_(sd).add_(mean - new_mean).div_(new_sd)
 
     def standardize(self, returns: Tensor) -> Tensor:
-        """Returns in the critic's scale."""
+        """Returns on the critic's scale."""
         mean, sd = self.mean_sd()
         return (returns - mean) / sd
 
     def restore(self, values: Tensor) -> Tensor:
-        """The critic's predictions in the game's scale."""
+        """The critic's predictions on the game's scale."""
         mean, sd = self.mean_sd()
         return values * sd + mean

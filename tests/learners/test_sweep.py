@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from learners.lib.sweep_spec import SpecError, cells, read_spec
-from learners.sweep import Args, OnRay, main, state_of
+from learners.sweep import Args, RayJobs, main, state_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GAME = "stochastic_coop_nav"
@@ -195,4 +195,4 @@ def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
 def test_ray_is_asked_for_only_when_needed(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SpecError, match="pip install ray"):
-        OnRay("auto", tmp_path)
+        RayJobs("auto", tmp_path)
