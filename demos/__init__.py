@@ -1,4 +1,4 @@
-"""Demonstrations: record them, keep them, look at them, and hand them to learners.
+"""Demonstrations: recording, storing, inspecting and loading them.
 
 `demos.record.record(...)` records; `Demonstrations.open(path)` reads.
 """
@@ -27,7 +27,7 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):
-    """Names are imported when first used: a learner does not wait for what it does not need."""
+    """Import a name when it is first used, so that `import demos` stays fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'demos' has no attribute {name!r}")
     return getattr(importlib.import_module(f"demos.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Whose actions are which: agents may have fewer than the arrays hold."""
+"""Which actions each agent has: it may have fewer than the padded arrays hold."""
 
 from __future__ import annotations
 

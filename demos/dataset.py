@@ -215,7 +215,7 @@ class Demonstrations(Sequence):
             metrics={m.removeprefix("metric."): out[m] for m in metrics},
         )
 
-    def team_returns(self, table: EpisodeTable | None = None) -> np.ndarray:
+    def episode_returns(self, table: EpisodeTable | None = None) -> np.ndarray:
         """Return of each episode, float64 (K,): the mean over agents, or over those that the game names
         as `return_agents` (the prey of predator-prey).
         """
@@ -225,17 +225,17 @@ class Demonstrations(Sequence):
         return returns[:, [agents.index(a) for a in counted]].mean(axis=1)
 
     def statistics(self) -> dict[str, Any]:
-        """Figures of this selection, ready for JSON. Returns are those of `team_returns`."""
+        """Figures of this selection, ready for JSON. Returns are those of `episode_returns`."""
         if not len(self):
             return {"episodes": 0, "transitions": 0}
         table = self.table()
-        team = self.team_returns(table)
+        returns = self.episode_returns(table)
         agents = self.metadata["agents"]
         out = {
             "episodes": len(self),
             "transitions": int(table.lengths.sum()),
-            "return_mean": float(team.mean()),
-            "return_sd": float(team.std(ddof=1)) if len(self) > 1 else 0.0,
+            "return_mean": float(returns.mean()),
+            "return_sd": float(returns.std(ddof=1)) if len(self) > 1 else 0.0,
             "agent_return_mean": dict(
                 zip(agents, table.returns.mean(axis=0).tolist(), strict=True)
             ),

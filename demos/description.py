@@ -1,4 +1,4 @@
-"""What a set of demonstrations says about the environment that it was recorded in."""
+"""Metadata of a set of demonstrations that describe the environment of the recording."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def describe(
 ) -> dict[str, Any]:
     """Metadata of a set recorded in `env`, a `VectorGame`: everything needed to simulate it again.
 
-    `random_return` and `expert_return` are the references of normalized returns; by default those that
-    the game publishes in its metadata, if it does.
+    `random_return` and `expert_return` are the references of normalized returns; by default those in the
+    game's metadata, if there are any.
     """
     published = dict(getattr(env, "metadata", None) or {})
     # The null action is stored as participation 0, whatever the client calls it.

@@ -1,4 +1,4 @@
-"""What learners see of demonstrations: episodes, flat transitions, a table with one row per episode."""
+"""Views of demonstrations: episodes, flat transitions, and a table with one row per episode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Episode:
 
     Attributes:
         observations: float32 (T+1, N, D), the last one is the final observation. Agents that observe
-            less than D numbers have zeros behind.
+            fewer than D numbers are padded with zeros.
         actions: int32 (T, N), or float32 (T, N, A) in continuous games; zero where an agent did not act.
         participation: uint8 (T, N), 0 = the null action, m >= 1 = chose from the m-th action set.
         rewards: float32 (T, N).
@@ -124,7 +124,7 @@ class Transitions:
 
 @dataclass(frozen=True, repr=False)
 class EpisodeTable:
-    """One row per episode: what statistics and plots need.
+    """Data for statistics and plots, one row per episode.
 
     Attributes:
         returns: float64 (K, N). lengths: int64 (K,). seeds: int64 (K,).

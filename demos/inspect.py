@@ -111,7 +111,7 @@ def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
         paths.append(folder / name)
 
     def draw_returns(axes) -> None:
-        axes.hist(demonstrations.team_returns(table), bins=40, color="tab:blue")
+        axes.hist(demonstrations.episode_returns(table), bins=40, color="tab:blue")
         for key, color in (("random_return", "tab:red"), ("expert_return", "tab:green")):
             if (value := demonstrations.metadata.get(key)) is not None:
                 axes.axvline(value, color=color, label=key.replace("_", " "))

@@ -1,10 +1,9 @@
-"""Random numbers for policies that depend on the episode and the round alone.
+"""Random numbers for policies that depend only on the episode and the round.
 
-Recording many environments side by side with one `numpy.random.Generator` would give an episode other
-actions whenever the number of environments changes. Here a number is a function of (episode seed, round,
-how many were drawn before in this round): SplitMix64's output function over a counter, as in
-`mail_envs.random`, with a key of its own. The price is a small interface: `random`, `standard_normal` and
-`integers`, with one row per environment.
+With one `numpy.random.Generator` for many environments, the actions in an episode would depend on the number
+of environments. Here a number is a function of (episode seed, round, how many were drawn before in this
+round): SplitMix64's output function over a counter, as in `mail_envs.random`, with its own key. The interface
+is therefore small: `random`, `standard_normal` and `integers`, with one row per environment.
 """
 
 from __future__ import annotations

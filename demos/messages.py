@@ -1,7 +1,7 @@
-"""Arrow IPC messages in a file that anybody may have written or damaged: where they lie, and what is in them.
+"""Arrow IPC messages in an untrusted or damaged file: their positions and contents.
 
-Nothing that a message says of itself is believed: lengths are compared with the file, and a record batch is
-validated in full before anything looks at its values.
+No metadata are trusted: lengths are compared with the file, and a record batch is validated in full before
+its values are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALIGNMENT = 8  # of messages in a stream
 
 
 class Header(NamedTuple):
-    """What a message's metadata say.
+    """Metadata of a message.
 
     Attributes:
         kind: SCHEMA, RECORD_BATCH or another. body: where the body starts; end: where it ends.

@@ -126,9 +126,8 @@ def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
             else:
                 actions[agent] = episode.actions[:, i, :n]
             observations[agent] = leaves
-            rewards[agent] = np.concatenate([[0], episode.rewards[:, i]]).astype(np.float32)[
-                :, None
-            ]
+            column = np.concatenate([[0], episode.rewards[:, i]]).astype(np.float32)
+            rewards[agent] = column[:, None]
         end = np.arange(t) == t - 1
         yield EpisodeBuffer(
             id=number,

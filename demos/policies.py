@@ -6,11 +6,11 @@ observations float32 (K, N, D); info the dictionary of `VectorGame` (`participat
 not participate does not count. It draws with `rng.random(size)`, `rng.standard_normal(size)` or
 `rng.integers(low, high, size)`, where `size` begins with K.
 
-`info["environment"]`, int (K,), says which environments these are; left out: the first K. Recurrent policies
-remember, and so are called once per round of every environment: what their agents remember moves on in rounds
-in which the agent acts, and is forgotten where an episode begins (`info["round"]` is 0).
+`info["environment"]`, int (K,), says which environments these are; by default the first K. Recurrent policies
+must be called exactly once per round of every environment: an agent's memory is updated in rounds in which it
+acts, and cleared when an episode begins (`info["round"]` is 0).
 
-A policy of your own is made by a function of the environment, and named by its file: `--policy my_policy.py:make`.
+Your own policy is made by a function of the environment; name it with its file: `--policy my_policy.py:make`.
 
 ```python
 import numpy as np
@@ -107,7 +107,7 @@ def _own_policy(spec: str, env: Any) -> Policy:
 
 
 def best_policy(env: Any) -> str:
-    """Who plays a game best: expert or scripted where there is one that fits, else random."""
+    """The best available demonstrator: expert or scripted where there is one that fits, else random."""
     for name in ("expert", "scripted"):
         try:
             load_policy(name, env)

@@ -1,4 +1,4 @@
-"""Policy files: networks as safetensors, what they are for as metadata, and a checksum over both.
+"""Policy files: networks as safetensors, metadata about the game and the training, and a checksum over both.
 
     group{g}.{k}.weight, .bias       layer k of the network that the agents of group g share
     group{g}.mean, .std              of the inputs, where they are normalized
@@ -130,9 +130,9 @@ def check_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
         found = tensors[name].shape
         if found != shape or min(shape) < 1:
             raise ValueError(f"{name} has the shape {found}, not {shape}")
-    strangers = sorted(tensors.keys() - shapes.keys())
-    if strangers:
-        raise ValueError(f"{_short(strangers[0])} is not a tensor of these networks")
+    unknown = sorted(tensors.keys() - shapes.keys())
+    if unknown:
+        raise ValueError(f"{_short(unknown[0])} is not a tensor of these networks")
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} has numbers that are not finite")

@@ -1,10 +1,10 @@
 """Record demonstrations: `python -m demos.record --env ID --policy scripted --episodes 1000 --out PATH`.
 
-The episodes are those of the stream that belongs to --seed (`mail_envs.streams`), one after the other: sets of
-different seeds share no episode, nor does any learner train or get evaluated on them. A set does not favor episodes
-that end early, and does not depend on how many environments were stepped side by side. Policies draw numbers that are
-keyed by the episode's seed and the round (`demos.keyed_random`). So the same command records the same bits, and a
-set that was cut short, by Ctrl-C or a kill, is completed by running its command again.
+The episodes are those of the stream of --seed (`mail_envs.streams`), in order: sets with different seeds share no
+episode, and no learner is trained or evaluated on them. Sets are not biased toward episodes that end early, and do
+not depend on the number of environments. The policies' random numbers are keyed by the episode's seed and the round
+(`demos.keyed_random`). The same command therefore records the same bits, and running it again completes a set that
+was interrupted by Ctrl-C or a kill.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
 
 
 def _name(policy: Any, player: Policy, greedy: bool) -> str:
-    """Who demonstrates, in words that mean something on another machine."""
+    """Name of the demonstrator for the metadata; it contains no path of this machine."""
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
     if isinstance(player, MLPPolicy):
@@ -329,22 +329,22 @@ class Args:
     """Record demonstrations into a folder, or continue it."""
 
     env: str
-    """Id of the game (see `python -m mail_envs list`), or the Python file of a game of your own."""
+    """Id of the game (see `python -m mail_envs list`), or the Python file of your own game."""
     out: Path
-    """Folder of the set. An existing set of the same settings is continued."""
+    """Folder of the set. An existing set with the same settings is continued."""
     policy: str = "scripted"
-    """Who demonstrates: expert, scripted, random, a run folder, a policy file, or a function of your own
-    that makes a policy, `my_policy.py:make` (see demos/policies.py)."""
+    """Demonstrator: expert, scripted, random, a run folder, a policy file, or your own function that makes a
+    policy, `my_policy.py:make` (see demos/policies.py)."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0
     """Seed of the set: sets of different seeds share no episode."""
     num_envs: int = NUM_ENVS
-    """Environments side by side (changes the speed only)."""
+    """Number of environments played at the same time; it changes only the speed."""
     greedy: bool = False
     """Learned policies take their most likely action."""
     player_function: str | None = None
-    """Who acts when, if not as the id says, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
+    """Who acts when, in place of the id's own rule, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
     set: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
 
@@ -355,7 +355,7 @@ def main(args: Args) -> int:
 
 
 def command(args: Args) -> None:
-    """Record as told, and say what the set holds."""
+    """Record the demonstrations, and print a summary of the set."""
     first = stream_seed(args.seed, "demonstrations")
     try:
         demonstrations = record(

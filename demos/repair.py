@@ -1,4 +1,4 @@
-"""Mending shards that a kill left open or that are damaged: what is readable stays, the rest is kept beside."""
+"""Repair of damaged or unclosed shards: readable episodes stay in the set, damaged files are kept beside it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Args:
     path: tyro.conf.Positional[Path]
     """Folder of the set."""
     episode: int = 0
-    """Which episode."""
+    """Number of the episode, from 0."""
     out: Path | None = None
     """Write an animation (.gif) instead of opening a window."""
     verify: bool = False
@@ -146,9 +146,9 @@ class Args:
     all: bool = False
     """With --verify: all episodes."""
     env: str | None = None
-    """The Python file of the game, if it is one of your own: nothing that the set names is imported."""
+    """Python file of the game, if it is your own: nothing that the set names is imported."""
     player_function: str | None = None
-    """The player function, if it is one of your own, such as `my_players.py:NAME`."""
+    """Player function, if it is your own, such as `my_players.py:NAME`."""
     set: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game that replace those of the set, such as a folder of maps that has moved."""
 
@@ -159,7 +159,7 @@ def main(args: Args) -> int:
 
 
 def command(args: Args) -> int:
-    """Verify, film or show; 1 when a simulated episode differs from the recorded one."""
+    """Verify, animate or show; returns 1 when a simulated episode differs from the recorded one."""
     if args.out is not None and args.out.suffix != ".gif":
         raise ValueError(f"--out {args.out}: write a .gif file")
     if args.all and not args.verify:

@@ -1,4 +1,4 @@
-"""Which values the rows of an episode may have: checksums show damage, not what was wrong from the start."""
+"""Allowed values in the rows of an episode: checksums detect damage, not values that were wrong when written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from demos.layout import Layout
 
 @dataclass(frozen=True)
 class Values:
-    """What a set says of the values in its episodes.
+    """Bounds of the values in the episodes of a set.
 
     Attributes:
         observation_dims, action_dims: of each agent; what the arrays hold beyond is zero.
