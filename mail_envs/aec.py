@@ -186,7 +186,7 @@ class AECGame(AECEnv):
         if b.terminated[0] or b.truncated[0]:
             self._end_episode()
         elif not (self.dead_stay or all(self._alive.tolist())):
-            self._bury_the_dead()
+            self._step_dead_agents()
 
     def _begin_round(self) -> None:
         """Queue the participants, and tell every agent what this round is."""
@@ -206,8 +206,8 @@ class AECGame(AECEnv):
             for agent, info in self.infos.items():
                 info["action_mask"] = self._masks[agent].copy()
 
-    def _bury_the_dead(self) -> None:
-        """Agents that died take their last, empty turn before anybody acts."""
+    def _step_dead_agents(self) -> None:
+        """Dead agents take their final step, with no action, before any agent acts."""
         alive = self.vector.buffers.alive[0]
         for agent in self.agents:
             self.terminations[agent] = not alive[self._index[agent]]

@@ -77,7 +77,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs.adapters.mamujoco_gather import PARTS_OF_STATE, DataSource, Eyes, Motors, StateSource
-from mail_envs.adapters.mamujoco_robots import hurry, open_original, open_robot, take_picture
+from mail_envs.adapters.mamujoco_robots import open_original, open_robot, speed_up, take_picture
 from mail_envs.adapters.mamujoco_tables import body, observation_table
 from mail_envs.simulator import SimulatorGame
 
@@ -114,7 +114,7 @@ class MaMujoco(SimulatorGame):
         self.mat = observations == "mat"
         agent_obsk = check_obsk(agent_obsk, 0 if self.mat else 1)
         self.scenario, self.settings = scenario, dict(settings or {})
-        self.env: Any = hurry(open_robot(scenario, conf, self.settings))
+        self.env: Any = speed_up(open_robot(scenario, conf, self.settings))
         self.robot = body(scenario, conf)
         agents = range(len(self.robot.parts))
         self.tables = [observation_table(self.robot, i, agent_obsk) for i in agents]

@@ -44,8 +44,8 @@ def open_robot(scenario: str, conf: str, settings: dict[str, Any]) -> Any:
     return env.unwrapped
 
 
-def hurry(env: Any) -> Any:
-    """Let Gymnasium's environment compute the same bits with fewer calls; a fifth of a step."""
+def speed_up(env: Any) -> Any:
+    """Make a Gymnasium environment faster, with identical results: a fifth of a step is saved."""
     import mujoco
 
     model, data, torques = env.model, env.data, env.data.ctrl

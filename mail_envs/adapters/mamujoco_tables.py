@@ -77,10 +77,10 @@ def observation_table(body: Body, agent: int, agent_obsk: int) -> list[Entry]:
     for k, ring in enumerate(rings(body.parts[agent], body.edges, agent_obsk)):
         for node in ring:
             for category in body.categories if k == 0 else ("qpos",):
-                table += look(node, category, told)
+                table += node_entries(node, category, told)
     for category in ("qpos", "qvel"):
         for node in body.globals:
-            table += look(node, category, set())
+            table += node_entries(node, category, set())
     return table
 
 
@@ -96,7 +96,7 @@ def rings(own: tuple[Node, ...], edges, agent_obsk: int) -> list[list[Node]]:
     return [sorted(ring, key=lambda node: node.label) for ring in result]
 
 
-def look(node: Node, category: str, told: set[tuple[str, int]]) -> tuple[Entry, ...]:
+def node_entries(node: Node, category: str, told: set[tuple[str, int]]) -> tuple[Entry, ...]:
     """A node's entries of a category; of a model's body that two nodes share, the first tells."""
     if category not in BODY_FIELDS:
         return node.sees.get(category, ())

@@ -68,7 +68,7 @@ class Turns:
 
     def reset(self, seed: int, options: dict[str, Any] | None = None) -> None:
         self.env.reset(seed=seed, **given(options))
-        self._look()
+        self._read()
 
     def acting(self) -> list[Any]:
         return [self.env.agent_selection] if self.env.agents else []
@@ -78,19 +78,19 @@ class Turns:
         env = self.env
         env.step(actions[env.agent_selection])
         result = dict(env.rewards), dict(env.terminations), dict(env.truncations)
-        self._look()
-        self._bury_the_dead()
+        self._read()
+        self._step_dead_agents()
         return result
 
-    def _look(self) -> None:
-        """What everybody sees, those who are leaving included."""
+    def _read(self) -> None:
+        """Read observations and infos of all agents, including those that are leaving."""
         env = self.env
         self.observations = {a: env.observe(a) for a in env.agents}
         infos = read_infos(self.name, env.infos)
         self.infos = {a: infos.get(a, {}) for a in env.agents}
 
-    def _bury_the_dead(self) -> None:
-        """Agents that have left take their last, empty turns."""
+    def _step_dead_agents(self) -> None:
+        """Step agents that have ended with None, as PettingZoo requires."""
         env = self.env
         while env.agents and (
             env.terminations[env.agent_selection] or env.truncations[env.agent_selection]

@@ -1,4 +1,4 @@
-"""The arguments that commands share: which game, how it is set up, and who acts when."""
+"""Arguments shared by commands: the game, its settings and its player function."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mail_envs.settings_text import SETTINGS, game_id, game_keywords
 
 @dataclass(frozen=True)
 class GameArguments:
-    """Which game, and how it is set up."""
+    """The game and its settings."""
 
     id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ID")]
-    """Id of the game (see `python -m mail_envs list`), or the file of your own: `my_game.py`."""
+    """Id of the game (see `python -m mail_envs list`), or the file of your own game: `my_game.py`."""
     settings: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
     player_function: str | None = None

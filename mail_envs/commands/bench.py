@@ -1,4 +1,4 @@
-"""`python -m mail_envs bench`: speeds on this machine, beside other libraries measured in the same run."""
+"""`python -m mail_envs bench`: compare speeds on this machine with other libraries."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def bench(
 
 
 def expand(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Ids, with families replaced by all of theirs."""
+    """Ids, with each family name expanded to its ids."""
     import mail_envs
 
     ids: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""`python -m mail_envs check FILE|ID`: does a game keep what every game promises?"""
+"""`python -m mail_envs check FILE|ID`: test a game against the `MarkovGame` contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check(
     settings: Annotated[tuple[str, ...], SETTINGS] = (),
     player_function: str | None = None,
 ) -> int:
-    """Run the conformance tests on games; a failure comes with what usually mends it.
+    """Run the conformance tests on games; each failure is shown with its usual fix.
 
     Args:
         games: ids, or Python files that define a game. A file either calls `mail_envs.register`, or

@@ -50,7 +50,7 @@ def info(game: GameArguments) -> None:
 
 
 def game_page(spec: EnvSpec) -> str:
-    """What the game's module says of it, Markdown."""
+    """The docstring of the game's module, Markdown."""
     return inspect.cleandoc(sys.modules[spec.load().__module__].__doc__ or "")
 
 

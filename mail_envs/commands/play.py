@@ -1,4 +1,4 @@
-"""`python -m mail_envs play ID`: steer one agent with the keyboard, a policy steers the others."""
+"""`python -m mail_envs play ID`: control one agent with the keyboard; a policy controls the others."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def play(
 
 
 class Session:
-    """A window, a game, and who steers whom."""
+    """A window, a game, and which agent the user controls."""
 
     def __init__(
         self,
@@ -102,11 +102,11 @@ class Session:
 
     @property
     def steered(self) -> int:
-        """Number of the agent that the person steers."""
+        """Index of the agent that the user controls."""
         return self.canvas.focus or 0
 
     def run(self, seed: int, episodes: int = 0) -> int:
-        """Play episodes until the person leaves; returns how many were finished."""
+        """Play episodes until the user quits; returns the number finished."""
         finished = 0
         while not self.left and (episodes == 0 or finished < episodes):
             if not self.play_episode(seed + finished):
@@ -117,7 +117,7 @@ class Session:
         return finished
 
     def play_episode(self, seed: int) -> bool:
-        """Play one episode; False when the person left before its end."""
+        """Play one episode; False if the user quit before its end."""
         rng = np.random.default_rng(seed)
         observations, info = self.vector.reset(seed=seed)
         if self.recorder is not None:
@@ -210,7 +210,7 @@ class Session:
 
 
 def key_actions(vector: Any) -> dict[str, int]:
-    """Which key means which action: digits, then letters, and the game's own keys."""
+    """Maps keys to actions: digits, then letters, and the game's own keys."""
     actions = vector.num_actions  # of the agent that has most; masks refuse what others lack
     keys = {key: k for k, key in enumerate((string.digits + string.ascii_lowercase)[:actions])}
     if vector.game.key_actions is not None:
@@ -243,13 +243,13 @@ class Recorder:
             raise CommandError(f"--record {folder}: {error}") from error
 
     def begin(self, seed: int, observations: np.ndarray, info: dict[str, Any]) -> None:
-        """Start an episode; one that was not finished is forgotten."""
+        """Start an episode; an unfinished one is discarded."""
         names = ("actions", "participation", "rewards", "observations", "states", "action_masks")
         self.rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
         self.seed = seed
-        self._look(observations, info)
+        self._append_observations(observations, info)
 
-    def _look(self, observations: np.ndarray, info: dict[str, Any]) -> None:
+    def _append_observations(self, observations: np.ndarray, info: dict[str, Any]) -> None:
         self.rows["observations"].append(observations[0].copy())
         self.rows["states"].append(info["state"][0].copy())
         self.rows["action_masks"].append(info["action_mask"][0].astype(np.uint8))
@@ -266,7 +266,7 @@ class Recorder:
         self.rows["actions"].append(np.where(participation > 0, actions, 0).astype(np.int32))
         self.rows["participation"].append(participation)
         self.rows["rewards"].append(rewards.copy())
-        self._look(observations, info)
+        self._append_observations(observations, info)
 
     def end(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
         """Append the finished episode to the set."""

@@ -1,4 +1,4 @@
-"""Measuring speeds: steps per CPU-second and per second of wall time, of any environment."""
+"""Measure steps per CPU-second and per second of wall time for any environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRAWN = 1024  # actions drawn beforehand
 
 @dataclass(frozen=True)
 class Rate:
-    """Steps a second, by processor time and by the clock on the wall."""
+    """Steps per second of CPU time and of wall time."""
 
     cpu: float
     wall: float

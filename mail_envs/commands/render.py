@@ -28,7 +28,7 @@ def render(
     fps: float = 10.0,
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 500,
 ) -> None:
-    """Write a film of a game: .gif for whole episodes, .png for a filmstrip of the first.
+    """Render a game to a file: .gif for whole episodes, .png for a filmstrip of the first.
 
     Args:
         game: the game.

@@ -18,7 +18,7 @@ STANDARD_ERRORS = 5.0  # participation frequencies may be off by this much
 
 
 def check_non_participants(subject: Subject) -> None:
-    """Whoever does not participate gets no reward, and what it was told to do does not matter."""
+    """An agent that does not participate gets no reward, and its action has no effect."""
     if subject.vector().game.has_turns:
         raise NotApplicable("a game with an order of its own pays agents in turns of others, too")
     fix = "use acts[i], not actions[i], to find out who acts"

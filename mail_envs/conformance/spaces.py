@@ -31,7 +31,7 @@ def check_play(subject: Subject) -> None:
 
 
 def check_page(subject: Subject) -> None:
-    """The game's module has a page, and can be told about by `info`."""
+    """The game's module has a docstring, which `info` can show."""
     module = sys.modules[mail_envs.spec(subject.id).load().__module__]
     require(
         len((module.__doc__ or "").split()) >= 20,

@@ -1,4 +1,4 @@
-"""Three views of one game: equal trajectories, and clear errors for mistakes of the user."""
+"""Three views of one game: equal trajectories, and clear messages for user errors."""
 
 from __future__ import annotations
 
