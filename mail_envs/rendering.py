@@ -160,14 +160,13 @@ class Canvas(Drawing):
         """Empty pygame's queue, which is that of all windows of the process, into the canvases' inboxes."""
         pygame, others = self._pygame, []
         for event in pygame.event.get():
-            window = getattr(event, "window", None)
-            owners = [c for c in _CANVASES if c._window is window and window is not None]
-            if not owners and event.type == pygame.QUIT:
+            if not hasattr(event, "window"):  # of the whole process, such as QUIT
                 owners = list(_CANVASES)
+            else:
+                owners = [c for c in _CANVASES if c._window and c._window is event.window]
+                others += [] if owners else [event]
             for canvas in owners:
                 canvas._inbox.append(event)
-            if not owners and hasattr(event, "window"):
-                others.append(event)
         if pygame.display.get_surface() is not None:  # the program's own window, which has no name
             for event in others:
                 pygame.event.post(event)
