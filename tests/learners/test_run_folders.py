@@ -280,6 +280,25 @@ def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
     refused("config.yaml says hidden: [8], but")
 
 
+@pytest.mark.parametrize("name", ["training.safetensors", "policy.safetensors"])
+def test_one_flipped_bit_of_a_checkpoint_is_noticed(name, run):
+    path = checkpoints(run)[-1] / name
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    error = outcome(continued, run)
+    assert f"{path} was changed after it was written, or is damaged" in str(error)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_pipe_in_the_place_of_a_file_is_named(use, run):
+    (run / "config.yaml").unlink()
+    os.mkfifo(run / "config.yaml")
+    error = outcome(use, run)
+    assert isinstance(error, OSError | ValueError) and "a named pipe" in str(error), error
+    assert str(run / "config.yaml") in str(error)
+
+
 def test_parts_of_a_checkpoint_have_the_form_of_the_learners():
     """The content may differ: copying a game's record leaves the padding between its fields as it was."""
     tree = {"x": torch.zeros(2, 3), "n": [1, None], "a": np.zeros(4, np.uint8)}
