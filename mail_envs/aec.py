@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from pettingzoo import AECEnv
 
+from mail_envs.actions import check_action
 from mail_envs.single import (
     Dead,
     check_render_mode,
@@ -155,7 +156,7 @@ class AECGame(AECEnv):
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        self._actions[self._slots[agent]] = self.vector.check_action(agent, action)
+        self._actions[self._slots[agent]] = check_action(self.vector, agent, action)
         self._cumulative_rewards[agent] = 0.0
         if self._paid:
             self.rewards = dict.fromkeys(self.agents, 0.0)

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from mail_envs.actions import check_action
 from mail_envs.single import (
     Dead,
     check_render_mode,
@@ -95,7 +96,7 @@ class ParallelGame(ParallelEnv):
                 raise KeyError(f"{agent!r} is not one of {', '.join(self.possible_agents)}")
         b = self.vector.buffers
         checked = {
-            a: self.vector.check_action(a, action)
+            a: check_action(self.vector, a, action)
             for a, action in actions.items()
             if a in self.agents and b.participation[0, self._index[a]]
         }

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs import saving
+from mail_envs.actions import refuse_invalid, take
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
 from mail_envs.devices import make_device
@@ -19,7 +20,7 @@ from mail_envs.random import check_seed, following_seeds
 from mail_envs.rounds import settings_dtype
 
 RENDER_FPS = 10
-DEVICE_CHECK_EVERY = 1024  # steps between looks at the error flags of a CUDA device
+DEVICE_CHECK_EVERY = 1024  # steps between reads of the error flags on a CUDA device
 
 
 class VectorGame:
@@ -45,7 +46,7 @@ class VectorGame:
         fixed_horizon: a game that ends idles in an absorbing state (observations and state all zero,
             rewards zero) until the time limit.
         device: "cpu" or "cuda". array: "numpy" or "torch"; on CUDA always torch.
-        num_threads: CPU threads; worth it from some ten thousand environments on.
+        num_threads: CPU threads; they pay off from about ten thousand environments.
         autoreset: False leaves ended environments as they are.
         num_workers: of a simulator: processes that share the copies; 0: this one; None: this one for a
             single copy, else as many as there are processors.
@@ -170,7 +171,7 @@ class VectorGame:
         )
 
     def _settings(self, autoreset: bool) -> np.ndarray:
-        """What the launches know of this view, `rounds.settings_dtype` (1,)."""
+        """The view's settings as launches read them, `rounds.settings_dtype` (1,)."""
         components = 0 if self.discrete else self.num_actions
         settings = np.zeros(1, settings_dtype(self.num_agents, components))
         settings["max_rounds"] = self.max_rounds
@@ -316,7 +317,7 @@ class VectorGame:
         """
         if not self._started:
             raise RuntimeError("step() was called before reset()")
-        self._load(actions)
+        take(self, actions)
         self.advance()
         observations, rewards, terminated, truncated = self._out
         return observations, rewards, terminated, truncated, dict(self._info)
@@ -327,100 +328,17 @@ class VectorGame:
         self.launches.step()
         errors = self._errors if self._on_cpu else self._device_errors()
         if errors[INVALID_ACTION]:
-            self._raise_invalid_action()
+            refuse_invalid(self)
         self.participation.draw()
         if errors[INVALID_PROBABILITY]:
             self._raise_invalid_probability()
 
     def _device_errors(self) -> tuple[bool, bool]:
-        """The device's error flags; looking at them waits for the device, so rarely."""
+        """The device's error flags, read rarely: reading them waits for the device."""
         self._steps += 1
         if self._steps % DEVICE_CHECK_EVERY:
             return False, False
         return tuple(self._device.get(self.buffers.errors).tolist())
-
-    def _load(self, actions) -> None:
-        target = self.buffers.actions
-        if type(actions) is type(target) is np.ndarray and actions.dtype == target.dtype:
-            if actions.shape == target.shape:  # the short way, for those who care for microseconds
-                target[...] = actions
-                return
-        if not hasattr(actions, "shape"):
-            actions = np.asarray(actions)
-        if actions.shape != target.shape:
-            raise ValueError(
-                f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}"
-            )
-        if isinstance(target, np.ndarray):
-            actions = np.asarray(actions)
-            if self.discrete and actions.dtype.kind not in "iu":
-                raise TypeError(
-                    f"actions have dtype {actions.dtype}; these are discrete, pass integers"
-                )
-            if actions.dtype.kind not in "fiu":
-                raise TypeError(
-                    f"actions have dtype {actions.dtype}; these are continuous, pass numbers"
-                )
-            np.copyto(target, actions, casting="unsafe")
-            if self.discrete and actions.dtype.itemsize >= target.dtype.itemsize:
-                self._check_width(actions)
-        else:
-            import torch
-
-            actions = torch.as_tensor(actions)
-            if self.discrete and (actions.is_floating_point() or actions.dtype == torch.bool):
-                raise TypeError(
-                    f"actions have dtype {actions.dtype}; these are discrete, pass integers"
-                )
-            target.copy_(actions)
-
-    def _check_width(self, actions: np.ndarray) -> None:
-        """ValueError when an action of a participating agent does not fit into 32 bits."""
-        b = self.buffers
-        if np.array_equal(b.actions, actions):
-            return
-        for e, i in np.argwhere((b.actions != actions) & (b.participation != 0)):
-            raise ValueError(
-                f"action {actions[e, i]!s} of {self.agents[i]} in environment {e} is not "
-                f"in {self.action_spaces[self.agents[i]]}; nothing was played"
-            )
-
-    def check_action(self, agent: str, action) -> int | np.ndarray:
-        """One agent's action as a number or array; TypeError or ValueError when it is not in its space."""
-        space: Any = self.action_spaces[agent]
-        if self.discrete:
-            if not isinstance(action, (int, np.integer)) and getattr(action, "shape", None) != ():
-                raise TypeError(f"the action of {agent} is {action!r}; {space} wants an integer")
-            if not 0 <= action < space.n or int(action) != action:
-                raise ValueError(f"action {action!r} of {agent} is not in {space}")
-            return int(action)
-        try:
-            array = np.asarray(action, np.float32)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"the action of {agent} is {action!r}; {space} wants numbers"
-            ) from error
-        if array.shape != space.shape or not np.all((array >= space.low) & (array <= space.high)):
-            raise ValueError(f"action {action!r} of {agent} is not in {space}")
-        return array
-
-    def _raise_invalid_action(self) -> None:
-        if not self._on_cpu:
-            self.buffers.errors[INVALID_ACTION] = 0
-            raise ValueError(
-                "an action outside its space was sent to the device; it counted as null"
-            )
-        b = self.buffers
-        b.errors[INVALID_ACTION] = 0
-        for e, i in np.argwhere(b.participation != 0):
-            action = b.actions[e, i]
-            space = self.action_spaces[self.agents[i]]
-            own = np.int64(action) if self.discrete else action[: self.action_dims[i]]
-            if not space.contains(own):
-                raise ValueError(
-                    f"action {action!s} of {self.agents[i]} in environment {e} is not in "
-                    f"{space}; nothing was played"
-                )
 
     def _raise_invalid_probability(self) -> None:
         self.buffers.errors[INVALID_PROBABILITY] = 0
@@ -441,7 +359,7 @@ class VectorGame:
 
     def close(self) -> None:
         self.launches.close()
-        self._started = False  # to step on would be a mistake, whatever the game
+        self._started = False  # step() after close() is an error in every game
         if self._canvas is not None:
             self._canvas.close()
             self._canvas = None

@@ -12,6 +12,7 @@ from sample_games import LastStanding, finish
 from sample_players import COMPILED
 
 import mail_envs
+from mail_envs.actions import _take_tensor
 from mail_envs.conformance.subject import random_actions
 from mail_envs.vector import VectorGame
 
@@ -147,6 +148,26 @@ def test_an_invalid_action_names_agent_environment_and_value(value, num_threads)
         vector.step(actions)
     assert played_nothing(vector, before)
     vector.step(np.ones((4, 3), np.int64))
+
+
+@pytest.mark.parametrize("value", [np.int64(-(2**32)), np.int64(2**33 + 1), np.uint64(2**63)])
+def test_numbers_that_would_become_legal_ones_in_32_bits_are_refused(value):
+    player = mail_envs.TurnOrder([[0], [1, 2]])
+    vector = mail_envs.make_vec("coop_nav", 2, player_function=player, seed=0)
+    actions = np.array([[2, value, value]] * 2, value.dtype)
+    vector.step(actions)  # of agents that wait, anything is taken
+    before = snapshot(vector)
+    with pytest.raises(ValueError, match=f"action {value} of agent_1 in environment 0 is not in"):
+        vector.step(actions)
+    assert played_nothing(vector, before)
+
+
+@pytest.mark.parametrize("value", [-(2**32), 2**32, 2**40 + 1])
+def test_such_numbers_are_legal_nowhere_on_a_device_either(value):
+    torch = pytest.importorskip("torch")
+    target = torch.zeros((1, 2), dtype=torch.int32)
+    _take_tensor(target, torch.tensor([[3, value]]), discrete=True)
+    assert target[0, 0] == 3 and not 0 <= target[0, 1] < 2**20
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, np.nan, np.inf])

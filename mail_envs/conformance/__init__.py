@@ -1,7 +1,7 @@
-"""What every game promises, as functions that check it: for tests and for `python -m mail_envs check`.
+"""Checks that every game must pass, for tests and for `python -m mail_envs check`.
 
-Each check takes a `Subject` (an id with arguments) and returns nothing, or raises `ConformanceError`
-with what is wrong and what usually mends it, or `NotApplicable` with the reason.
+Each check takes a `Subject` (an id with arguments). It returns nothing, or raises `ConformanceError` with what is
+wrong and the usual fix, or `NotApplicable` with the reason.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 }
 COMPILE_FIX = (
     "use only scalars, fields of the record and other @device_function functions in the three "
-    "functions; MAIL_ENVS_TRACEBACK=1 shows all that numba says"
+    "functions; MAIL_ENVS_TRACEBACK=1 shows numba's whole message"
 )
 
 
@@ -85,9 +85,9 @@ class Result:
 
 
 def run_checks(subject: Subject) -> Iterator[Result]:
-    """Run all checks, one after the other; a game that does not compile fails all, and once is enough.
+    """Run all checks in order; stop after the first when the game does not compile.
 
-    With MAIL_ENVS_TRACEBACK an error that is no ConformanceError comes with its whole traceback.
+    With MAIL_ENVS_TRACEBACK set, errors other than ConformanceError come with their whole traceback.
     """
     for name, check in CHECKS.items():
         try:

@@ -1,4 +1,4 @@
-"""A game compiles for CUDA; no GPU is needed to find out."""
+"""Check that a game compiles for CUDA; this needs no GPU."""
 
 from __future__ import annotations
 

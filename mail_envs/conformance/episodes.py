@@ -1,4 +1,4 @@
-"""Episodes do not know about each other: seeds, copies, autoreset, saved states."""
+"""Checks that episodes are independent: seeds, copies, autoreset, saved states."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ def check_independence(subject: Subject) -> None:
                 and np.array_equal(info["participation"][e], infos[e]["participation"][0])
                 and info["seed"][e] == infos[e]["seed"][0]
             )
-            require(same, f"environment {e} of 4 differs from the same one alone, step {t}", fix)
+            require(
+                same,
+                f"environment {e} of 4 differs from the same environment alone, in step {t}",
+                fix,
+            )
 
 
 def check_repeatability(subject: Subject) -> None:
-    """A seed plays the same episode again, also in a game that has played others before."""
+    """A seed gives the same episode every time, also after other episodes."""
     vector = subject.vector(3)
     fix = "initialize every field of the record in reset_env; draw only from the stream"
     firsts = []
@@ -40,7 +44,7 @@ def check_repeatability(subject: Subject) -> None:
             trace += [observations.copy(), rewards.copy(), info["participation"].copy()]
         firsts.append(trace)
     same = all(np.array_equal(a, b) for a, b in zip(*firsts, strict=True))
-    require(same, "reset(seed=11) played two different episodes", fix)
+    require(same, "two episodes after reset(seed=11) differ", fix)
 
 
 def check_save_and_restore(subject: Subject) -> None:
@@ -63,7 +67,7 @@ def check_save_and_restore(subject: Subject) -> None:
 
 
 def check_autoreset(subject: Subject) -> None:
-    """Final observations are the end's, the rest belongs to the next episode; figures add up."""
+    """Final observations show the end, everything else the next episode; returns and lengths are right."""
     vector = subject.vector(4)
     observations, info = vector.reset(seed=3)
     returns, lengths = np.zeros((4, vector.num_agents)), np.zeros(4, int)

@@ -1,4 +1,4 @@
-"""What checks are made of: errors that name the fix, the game under test, random play."""
+"""What all checks use: errors that name the fix, the game under test, random play."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import mail_envs
 
 
 class ConformanceError(AssertionError):
-    """A game breaks its promise. `fix` says what usually mends it."""
+    """A game fails a check. `fix` is the usual remedy."""
 
     def __init__(self, message: str, fix: str) -> None:
-        """Say what is wrong and how to mend it."""
+        """`message`: what is wrong; `fix`: what to change."""
         super().__init__(f"{message}\n  fix: {fix}")
         self.message, self.fix = message, fix
 
 
 class NotApplicable(Exception):
-    """The check says nothing about this game or on this machine."""
+    """The check does not apply to this game or cannot run on this machine."""
 
 
 @dataclass(frozen=True)

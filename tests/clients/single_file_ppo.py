@@ -1,8 +1,8 @@
-"""PPO as a single-file learner has it: B players in parallel, one policy, everything in one loop.
+"""PPO in one file: B players in parallel, one policy, one loop.
 
-The players come from SuperSuit or straight from `make_vec`. The one line that asynchronous games ask for: rows
-of players that do not act are left out of the loss, while their values run through all rounds. An episode that the
-time limit cuts short is not over: its last round bootstraps from the value of the final observation.
+The players come from SuperSuit or straight from `make_vec`. Asynchronous games change one line: rows of players that
+do not act are left out of the loss, while values and advantages run through all rounds. An episode that the time limit
+cuts short has not terminated: its last round bootstraps from the value of the final observation.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ class Seen(NamedTuple):
     rewards: np.ndarray  # float32 (B,)
     terminated: np.ndarray  # bool (B,)
     truncated: np.ndarray  # bool (B,)
-    final: (
-        np.ndarray
-    )  # float32 (B, D), the ended episode's last observation; zeros where none has ended
+    final: np.ndarray  # float32 (B, D): an ended episode's last observation; zeros elsewhere
 
 
 class GymnasiumPlayers:

@@ -73,6 +73,20 @@ def test_torchrls_default_cuts_a_battle_at_the_first_death():
     assert not ours.vector.buffers.terminated[0] and ours.vector.buffers.alive[0].any()
 
 
+def test_supersuits_black_death_never_reports_the_end():
+    """Why `dead="stay"` is the way there; when this fails, docs/clients.md can be shortened."""
+    ss = client("supersuit")
+    ours = make(BATTLE, "parallel")
+    env, rng = ss.black_death_v3(ours), np.random.default_rng(0)
+    _, infos = env.reset(seed=3)
+    while ours.agents:
+        masks = {a: infos[a].get("action_mask", np.ones(1)) for a in env.agents}
+        actions = {a: int(rng.choice(np.flatnonzero(mask))) for a, mask in masks.items()}
+        _, _, terminations, truncations, infos = env.step(actions)
+        assert not any(terminations.values()) and not any(truncations.values())
+    assert ours.vector.buffers.terminated[0] and len(env.agents) == 3
+
+
 def test_supersuit_and_stable_baselines_play_whole_battles():
     ss = client("supersuit")
     client("stable_baselines3")
@@ -113,9 +127,8 @@ def test_the_dead_may_only_do_nothing():
         for i, agent in enumerate(names):
             if not env.vector.buffers.alive[0, i] and env.agents:
                 seen += 1
-                assert (
-                    not observations[agent].any() and infos[agent]["action_mask"].tolist()[0] == 1
-                )
-                assert infos[agent]["action_mask"].sum() == 1 and not infos[agent]["participates"]
+                mask = infos[agent]["action_mask"]
+                assert mask[0] == 1 and mask.sum() == 1 and not infos[agent]["participates"]
+                assert not observations[agent].any()
                 assert not (terminated[agent] or truncated[agent] or (dead[i] and rewards[agent]))
     assert seen and (all(terminated.values()) or all(truncated.values()))

@@ -1,0 +1,94 @@
+"""Actions from users: taken into a view's buffers, or refused with one line that names the wrong one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mail_envs.kernels import INVALID_ACTION
+
+if TYPE_CHECKING:
+    from mail_envs.vector import VectorGame
+
+
+def take(view: VectorGame, actions: Any) -> None:
+    """Copy actions, int (E, N) or float (E, N, A), into `buffers.actions`.
+
+    TypeError, ValueError: wrong kind or shape, or an integer of a participating agent that is in no space
+    because it is too wide for the buffer. Launches find the other actions outside their spaces.
+    """
+    target = view.buffers.actions
+    if type(actions) is type(target) is np.ndarray and actions.dtype == target.dtype:
+        if actions.shape == target.shape:  # the common case: saves microseconds
+            target[...] = actions
+            return
+    if not hasattr(actions, "shape"):
+        actions = np.asarray(actions)
+    if actions.shape != target.shape:
+        raise ValueError(
+            f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}"
+        )
+    if not isinstance(target, np.ndarray):
+        _take_tensor(target, actions, view.discrete)
+        return
+    actions = np.asarray(actions)
+    if view.discrete and actions.dtype.kind not in "iu":
+        raise TypeError(f"actions have dtype {actions.dtype}; these are discrete, pass integers")
+    if actions.dtype.kind not in "fiu":
+        raise TypeError(f"actions have dtype {actions.dtype}; these are continuous, pass numbers")
+    np.copyto(target, actions, casting="unsafe")
+    narrowed = view.discrete and not np.can_cast(actions.dtype, target.dtype)
+    if narrowed and not np.array_equal(target, actions):
+        refuse_outside(view, actions)
+
+
+def _take_tensor(target: Any, actions: Any, discrete: bool) -> None:
+    """Copy actions into a torch tensor; integers too wide for it become one that is in no space."""
+    import torch
+
+    actions = torch.as_tensor(actions)
+    if discrete and (actions.is_floating_point() or actions.dtype == torch.bool):
+        raise TypeError(f"actions have dtype {actions.dtype}; these are discrete, pass integers")
+    if discrete and actions.dtype == torch.int64:
+        actions = actions.clamp(-1, torch.iinfo(torch.int32).max)
+    target.copy_(actions)
+
+
+def refuse_outside(view: VectorGame, actions: np.ndarray) -> None:
+    """ValueError that names the first participating agent whose action is not in its space, if there is one."""
+    for e, i in np.argwhere(view.buffers.participation != 0):
+        action, space = actions[e, i], view.action_spaces[view.agents[i]]
+        own = int(action) if view.discrete else action[: view.action_dims[i]]
+        if not space.contains(own):
+            raise ValueError(
+                f"action {action!s} of {view.agents[i]} in environment {e} is not in {space}; "
+                "nothing was played"
+            )
+
+
+def refuse_invalid(view: VectorGame) -> None:
+    """ValueError after a launch has found an action outside its space."""
+    b = view.buffers
+    b.errors[INVALID_ACTION] = 0
+    if view._device.name == "cuda":
+        raise ValueError("an action outside its space was sent to the device; it counted as null")
+    refuse_outside(view, b.actions)
+
+
+def check_action(view: VectorGame, agent: str, action: Any) -> int | np.ndarray:
+    """One agent's action as a number or array; TypeError or ValueError when it is not in its space."""
+    space: Any = view.action_spaces[agent]
+    if view.discrete:
+        if not isinstance(action, (int, np.integer)) and getattr(action, "shape", None) != ():
+            raise TypeError(f"the action of {agent} is {action!r}; {space} wants an integer")
+        if not 0 <= action < space.n or int(action) != action:
+            raise ValueError(f"action {action!r} of {agent} is not in {space}")
+        return int(action)
+    try:
+        array = np.asarray(action, np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the action of {agent} is {action!r}; {space} wants numbers") from error
+    if array.shape != space.shape or not np.all((array >= space.low) & (array <= space.high)):
+        raise ValueError(f"action {action!r} of {agent} is not in {space}")
+    return array
