@@ -455,6 +455,11 @@ def test_check_passes_with_other_players_and_continuous_actions():
         CHECKS[name](Subject("coop_nav", keywords))
 
 
+@pytest.mark.parametrize("id", ["stochastic_coop_nav", "smac_3m"])
+def test_kernel_games_skip_no_check_of_participation(id):
+    CHECKS["participation frequencies"](Subject(id))  # NotApplicable is an error here, too
+
+
 GAME = '''
 """A game of counting: every agent that acts adds its action to a total, which all of them observe.
 

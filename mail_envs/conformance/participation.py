@@ -11,6 +11,7 @@ from mail_envs.conformance.subject import (
     random_play,
     require,
 )
+from mail_envs.markov_game import KernelGame
 
 SEEDS = (0, 1, 2)
 FREQUENCY_ENVS = 4000
@@ -46,7 +47,7 @@ def check_non_participants(subject: Subject) -> None:
 
 def check_participation_frequencies(subject: Subject) -> None:
     """Agents participate as often as the player function says, from the first round on."""
-    if hasattr(subject.vector().game, "factory"):
+    if not isinstance(subject.vector().game, KernelGame):
         raise NotApplicable(f"{FREQUENCY_ENVS:,} copies of a simulator are too many")
     vector = subject.vector(FREQUENCY_ENVS, fixed_horizon=True, autoreset=False)
     table = vector.player_function.table(vector.num_agents)
