@@ -314,14 +314,14 @@ def test_a_resumed_run_keeps_its_settings(tmp_path):
     for words in (["--lr", "0.05"], ["--set", "num_agents=2"], ["--env", "stochastic_coop_nav"]):
         assert mack.train(again(*words, "--no-progress"))["steps"] == 600
     for words, said in (
-        (["--lr", "0.1"], r"--lr 0.1: .* begun with 0.05"),  # the default, but not this run's
+        (["--lr", "0.1"], r"--lr 0.1: .* was started with 0.05"),  # the default, but not this run's
         (["--set", "num_agents=3"], "--set"),
         (
             ["--player-function", "Synchronous()"],
             r"--player-function Synchronous\(\): .* with None",
         ),
         (["--run-dir", "elsewhere"], "--run-dir elsewhere"),
-        (["--steps", "500"], r"--steps may be raised \(from 600\), and --device"),
+        (["--steps", "500"], r"--steps may be raised \(from 600\) and --device"),
     ):
         with pytest.raises(ValueError, match=said):
             mack.train(again(*words))
@@ -352,7 +352,7 @@ def test_resuming_a_finished_run_keeps_its_better_evaluation(tmp_path, capsys):
         (["magail", "--resume", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere"], "neither expert, scripted, random nor"),
         (["report", "nowhere"], "is not a folder"),
-        (["sweep", "nowhere.yaml"], "cannot be read"),
+        (["sweep", "nowhere.yaml"], "nowhere.yaml is missing"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
