@@ -105,7 +105,9 @@ class TestPromises:
         assert StarCraft2(faithful=True).options.faithful
         with pytest.raises(ValueError, match=r"start_noise=0\.1: .* the maps say where"):
             StarCraft2(start_noise=0.1)
-        with pytest.raises(ValueError, match=r"scale_seed=3: .* the first battle of a copy decides"):
+        with pytest.raises(
+            ValueError, match=r"scale_seed=3: .* the first battle of a copy decides"
+        ):
             StarCraft2(scale_seed=3)
         with pytest.raises(TypeError, match="settings has no 'heuristic_ai'; it takes step_mul"):
             StarCraft2(settings={"heuristic_ai": True})
