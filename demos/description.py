@@ -43,7 +43,7 @@ def describe(
         "agents": list(env.agents),
         "observation_dims": [int(d) for d in env.observation_dims],
         "action_dims": action_dims,
-        "return_agents": list(published.get("return_agents") or env.agents),
+        "return_agents": [env.agents[i] for i in counted_agents(env)],
         "convention": published.get("convention"),
         "demonstrator": demonstrator,
         "versions": _versions(),
@@ -51,6 +51,11 @@ def describe(
         "expert_return": published.get("expert_return") if expert_return is None else expert_return,
         "layout": asdict(layout),
     }
+
+
+def counted_agents(env: Any) -> list[int]:
+    """Indices of the agents over which the return of this game is averaged; all, if it names none."""
+    return [env.agents.index(a) for a in env.metadata.get("return_agents") or env.agents]
 
 
 def _versions() -> dict[str, str]:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 import mail_envs
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
-from demos.description import describe
+from demos.description import counted_agents, describe
 from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
@@ -77,7 +77,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
         tape.write("participation", t, info["participation"])
         if env.discrete:
             tape.write("action_masks", t, info["action_mask"][..., : tape.num_actions] * tape.own)
-        actions = _act(env, policy, rows, observations, info)
+        actions = act(env, policy, rows, observations, info)
         tape.write("actions", t, actions)
         observations, rewards, terminated, truncated, info = env.step(actions)
         done = terminated | truncated
@@ -86,7 +86,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
         tape.write("observations", t, _where(done, info["final_observation"], observations))
         tape.write("states", t, _where(done, info["final_state"], info["state"]))
         for e in np.flatnonzero(done & running):
-            if "worker_restarted" in info and info["worker_restarted"][e]:
+            if info["worker_restarted"][e]:
                 lost.append(int(e))
                 continue
             metrics = {k: float(v[e]) for k, v in info["metrics"].items()}
@@ -115,10 +115,14 @@ def _again(env: Any, policy: Policy, seeds: np.ndarray, attempts: int) -> Iterat
     return _batch(env, policy, seeds, attempts + 1)
 
 
-def _act(
+def act(
     env: Any, policy: Policy, rows: np.ndarray, observations: np.ndarray, info: dict
 ) -> np.ndarray:
-    """Actions of all environments; those that are done take their first allowed one, or zero."""
+    """Actions (E, N[, A]) of all environments: the policy's in `rows`, elsewhere the first allowed one, or zero.
+
+    The policy's random numbers are keyed by episode and round. ValueError, TypeError: it returned actions of
+    another shape or type.
+    """
     names = ("participation", "action_mask", "alive", "state", "round", "seed")
     view = {k: info[k][rows] for k in names if k in info} | {"environment": rows}
     chosen = np.asarray(policy(observations[rows], view, KeyedRandom(view["seed"], view["round"])))
@@ -198,7 +202,7 @@ class _Tape:
 
 def mean_return(env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES) -> float:
     """Mean return over fixed seeds, for references; of the agents that count in this game."""
-    counted = [env.agents.index(a) for a in describe(env)["return_agents"]]
+    counted = counted_agents(env)
     seeds = stream_seed(0, "references") + np.arange(episodes)
     return float(np.mean([e.returns[counted].mean() for e in rollouts(env, policy, seeds)]))
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import mail_envs
-from demos.keyed_random import KeyedRandom
+from demos.description import counted_agents
 from demos.policies import EXPERTS, load_policy
+from demos.record import act
 from learners.lib.outcomes import winning
 from learners.lib.statistics import mean_interval
 from mail_envs.markov_game import KernelGame
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 MOST_COPIES = 256  # of a compiled game at a time; of a simulator, one per processor
 MOST_ATTEMPTS = 3  # at an episode that a dead worker cuts short
-SHOWN = ("participation", "action_mask", "alive", "state", "round", "seed")  # to policies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,20 +99,11 @@ def _play_batch(
     """Play episodes `batch` of `seeds`, one per copy, and store their figures; returns the lost ones."""
     padding = np.repeat(seeds[batch[-1:]], vec.num_envs - len(batch))
     observations, info = vec.reset_to(np.concatenate([seeds[batch], padding]))
-    actions = np.zeros_like(vec.buffers.actions)  # those of copies that are done stay as they are
     running = np.arange(vec.num_envs) < len(batch)
     lost = np.zeros(vec.num_envs, np.bool_)
     while running.any():
         rows = np.flatnonzero(running)
-        seen = {k: info[k][rows] for k in SHOWN if k in info} | {"environment": rows}
-        chosen = np.asarray(
-            policy(observations[rows], seen, KeyedRandom(seen["seed"], seen["round"]))
-        )
-        if chosen.shape != actions[rows].shape:
-            raise ValueError(
-                f"the policy returned actions of shape {chosen.shape}, expected {actions[rows].shape}"
-            )
-        actions[rows] = chosen
+        actions = act(vec, policy, rows, observations, info)
         observations, _, terminated, truncated, info = vec.step(actions)
         ended = running & (terminated | truncated)
         running &= ~ended
@@ -167,11 +158,6 @@ def evaluate(vec: Any, policy: Callable, seeds: np.ndarray) -> dict[str, Any]:
 def role(agent: str) -> str:
     """`adversary_0` -> `adversary`."""
     return agent.rsplit("_", 1)[0]
-
-
-def counted_agents(vec: Any) -> list[int]:
-    """Agents over which the return of this game is averaged."""
-    return [vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents]
 
 
 def evaluate_network(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from demos.actions import action_bounds, own_actions
+from demos.description import counted_agents
 from learners.lib.outcomes import won
 from learners.lib.running_episodes import RunningEpisodes, check_form
 
@@ -65,9 +66,7 @@ class Rollout:
         self.running = RunningEpisodes(vec, device)
         S = math.prod(vec.state_space.shape) if state else 0
         self.states, self.final_states = empty(rounds + 1, E, S), empty(rounds, E, S)
-        self.counted = [
-            vec.agents.index(a) for a in vec.metadata.get("return_agents") or vec.agents
-        ]
+        self.counted = counted_agents(vec)
 
     @property
     def steps(self) -> int:
