@@ -27,6 +27,7 @@ from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
+from learners.lib.time_limit import bootstraps, time_inputs, time_left
 from learners.lib.value_norm import ValueNorm
 from mail_envs.streams import stream_seed
 
@@ -110,7 +111,8 @@ class ActorCritic:
             agent_id=args.agent_id, recurrent=args.recurrent, gain=0.01,
         ).to(device)  # fmt: skip
         state = math.prod(vec.state_space.shape) if args.critic == "state" else 0
-        sizes = [n.layers[0].in_features + state for n in self.policy.networks]
+        beside = state + time_inputs(vec)
+        sizes = [n.layers[0].in_features + beside for n in self.policy.networks]
         self.critics: Any = nn.ModuleList(
             MLP([size, *args.hidden, 1], recurrent=args.recurrent) for size in sizes
         ).to(device)
@@ -132,22 +134,21 @@ class ActorCritic:
         inputs = self.policy.inputs(g, observations.flatten(0, 1))
         return inputs.unflatten(0, (len(observations), -1))
 
-    def critic_inputs(self, g: int, observations: Tensor, states: Tensor) -> Tensor:
-        """As `actor_inputs`, with the states (T, E, S) appended; S = 0 with `--critic own`."""
+    def critic_inputs(self, g: int, observations: Tensor, beside: Tensor) -> Tensor:
+        """As `actor_inputs`, with what critics see `beside` observations, (T, E, S), appended; S may be 0."""
         inputs = self.actor_inputs(g, observations)
-        if not states.shape[2]:
+        if not beside.shape[2]:
             return inputs
-        states = states.repeat_interleave(len(self.policy.members[g]), 1)
-        return torch.cat([inputs, states], 2)
+        return torch.cat([inputs, beside.repeat_interleave(len(self.policy.members[g]), 1)], 2)
 
     def values(
-        self, observations: Tensor, states: Tensor, memory: Tensor, acts: Tensor, fresh: Tensor
+        self, observations: Tensor, beside: Tensor, memory: Tensor, acts: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Values (T, E, N) of successive rounds, and the memories (T, E, N, H) after them.
 
         Args:
             observations: (T, E, N, D).
-            states: (T, E, S).
+            beside: (T, E, S), see `seen_beside`.
             memory: before the first round, (E, N, H).
             acts: bool (T, E, N).
             fresh: bool (T, E), whether an episode begins.
@@ -155,7 +156,7 @@ class ActorCritic:
         values = torch.zeros_like(observations[..., 0])
         memories = memory.repeat(len(observations), 1, 1, 1)
         for g, (critic, norm) in enumerate(zip(self.critics, self.norms, strict=True)):
-            inputs, members = self.critic_inputs(g, observations, states), self.policy.members[g]
+            inputs, members = self.critic_inputs(g, observations, beside), self.policy.members[g]
             starts = fresh.repeat_interleave(len(members), 1)
             before = self.policy.rows(g, memory)
             out, after = critic.sequence(inputs, before, self.rows(g, acts), starts)
@@ -206,8 +207,8 @@ def estimate_advantages(
     The third result, (T, E, N, H), is the critics' memory before each round. Also sets `agent.memory` to
     the memory after the last round.
     """
-    r, starts = rollout, beginnings(rollout)
-    values, memories = agent.values(r.observations, r.states, agent.memory, r.participation, starts)
+    r, beside, starts = rollout, seen_beside(rollout), beginnings(rollout)
+    values, memories = agent.values(r.observations, beside, agent.memory, r.participation, starts)
     final = final_values(agent, r, memories)
     advantages = generalized_advantages(
         rewards, values, final, r.terminated, r.truncated, gamma, lam, r.lost
@@ -218,19 +219,24 @@ def estimate_advantages(
     return advantages, advantages + values[:-1], before
 
 
+def seen_beside(rollout: Rollout) -> Tensor:
+    """What critics see beside observations, (T + 1, E, S): the state with `--critic state`, and the time that is
+    left where the limit is part of the task.
+    """
+    return torch.cat([rollout.states, time_left(rollout)], 2)
+
+
 def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tensor:
-    """Values (T, E, N) of the final observations of truncated episodes; 0 elsewhere.
+    """Values (T, E, N) of the final observations of episodes that would have gone on; 0 elsewhere.
 
     `memories`: after each round, (T + 1, E, N, H).
     """
     result = torch.zeros_like(rollout.rewards)
-    cut = (rollout.truncated & ~rollout.terminated).nonzero(as_tuple=True)
+    cut = bootstraps(rollout).nonzero(as_tuple=True)
     if len(cut[0]):
-        # One round of as many copies as there are truncated episodes; in it nobody acts.
-        observations, states = (
-            rollout.final_observations[cut][None],
-            rollout.final_states[cut][None],
-        )
+        # One round of as many copies as there are such episodes; in it nobody acts. Their critics see no time.
+        observations, states = rollout.final_observations[cut], rollout.final_states[cut]
+        observations, states = observations.unsqueeze(0), states.unsqueeze(0)
         nobody = torch.zeros_like(observations[..., 0], dtype=torch.bool)
         memory = memories[:-1][cut]
         values, _ = agent.values(observations, states, memory, nobody, nobody[..., 0])
@@ -293,7 +299,7 @@ def critic_batch(
     agent: ActorCritic, g: int, rollout: Rollout, targets: Tensor, memory: Tensor, length: int
 ) -> dict[str, Tensor]:
     """Training data of group g's critic: all rounds, (length, B, ...)."""
-    inputs = agent.critic_inputs(g, rollout.observations[:-1], rollout.states[:-1])
+    inputs = agent.critic_inputs(g, rollout.observations[:-1], seen_beside(rollout)[:-1])
     return batch_of(agent, g, rollout, length, inputs, memory, targets=targets)
 
 

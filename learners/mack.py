@@ -27,6 +27,7 @@ from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
+from learners.lib.time_limit import bootstraps, time_inputs, time_left
 from mail_envs.streams import stream_seed
 
 
@@ -75,9 +76,11 @@ PRESETS = {
 
 
 class Critic(nn.Module):
-    """One value network per group; input: all observations, own first, and the others' actions."""
+    """One value network per group; input: all observations, own first, the others' actions, and `times` numbers
+    about the time that is left (`learners.lib.time_limit`).
+    """
 
-    def __init__(self, policy: Policy, hidden: tuple[int, ...]):
+    def __init__(self, policy: Policy, hidden: tuple[int, ...], times: int = 0):
         super().__init__()
         self.dims = policy.observation_dims
         self.members, self.groups = policy.members, policy.groups
@@ -86,7 +89,7 @@ class Critic(nn.Module):
         # Action dims of the others, seen from the group's first agent; the same for all its agents.
         others = [[policy.action_dims[j] for j in o[0][1:]] for o in self.order]
         self.columns = [own_columns(dims, self.num_actions) for dims in others]
-        self.tails = [sum(dims) for dims in others]
+        self.tails = [sum(dims) + times for dims in others]
         widths = [sum(self.dims) + tail for tail in self.tails]
         self.networks: Any = nn.ModuleList(MLP([width, *hidden, 1]) for width in widths)
 
@@ -104,9 +107,17 @@ class Critic(nn.Module):
             network.normalize_with(rows, self.tails[g], limit)
 
     def inputs(
-        self, g: int, observations: Tensor, actions: Tensor, participation: Tensor
+        self, g: int, observations: Tensor, actions: Tensor, participation: Tensor, left: Tensor
     ) -> Tensor:
-        """(B, N, D), (B, N[, A]), bool (B, N) -> (B * members, all observations and others' actions)."""
+        """Group g's input rows, (B * members, inputs).
+
+        Args:
+            g: the group.
+            observations: (B, N, D).
+            actions: (B, N[, A]).
+            participation: bool (B, N).
+            left: (B, times), the fraction of the time limit that is left.
+        """
         order = self.order[g]
         if self.discrete:
             choices = torch.arange(self.num_actions, device=actions.device)
@@ -121,13 +132,16 @@ class Critic(nn.Module):
         else:
             cut = [observations[:, i, :d] for i, d in enumerate(self.dims)]
             seen = torch.stack([torch.cat([cut[i] for i in o], 1) for o in order], 1)
-        return torch.cat([seen, others.to(seen.dtype)], 2).flatten(0, 1)
+        left = left.unsqueeze(1).expand(-1, len(order), -1)
+        return torch.cat([seen, others.to(seen.dtype), left], 2).flatten(0, 1)
 
-    def forward(self, observations: Tensor, actions: Tensor, participation: Tensor) -> Tensor:
-        """Values (B, N)."""
+    def forward(
+        self, observations: Tensor, actions: Tensor, participation: Tensor, left: Tensor
+    ) -> Tensor:
+        """Values (B, N); the arguments are those of `inputs`."""
         values = observations.new_empty(observations.shape[:2])
         for g, network in enumerate(self.networks):
-            inputs = self.inputs(g, observations, actions, participation)
+            inputs = self.inputs(g, observations, actions, participation, left)
             values[:, self.members[g]] = network(inputs).view(len(observations), -1)
         return values
 
@@ -142,7 +156,7 @@ class ActorCritic:
         self.policy = Policy(
             groups, dims, actions, vec.discrete, args.hidden, agent_id=args.agent_id
         ).to(device)
-        self.critic = Critic(self.policy, args.hidden).to(device)
+        self.critic = Critic(self.policy, args.hidden, time_inputs(vec)).to(device)
         self.actor_optimizers = [
             make_optimizer(args.optimizer, n, args.lr, args.kl_clip, args.eigen_every)
             for n in self.policy.networks
@@ -178,27 +192,27 @@ def estimate_advantages(
 ) -> tuple[Tensor, Tensor]:
     """Advantages and value targets (T, E, N) of `rewards`, computed over all rounds.
 
+    The value after a time limit is that of the final observation, or 0 where the limit is part of the task.
     `bound`: largest possible absolute value of a return; predictions are clipped to it.
     """
     r, T = rollout, rollout.rounds
     mask = None if r.action_mask is None else r.action_mask[T]
     following = agent.policy.act(r.observations[T], mask, rng)  # what the others do in round T
     actions = torch.cat([r.actions, following.unsqueeze(0)])
-    flat = agent.critic(
-        r.observations.flatten(0, 1), actions.flatten(0, 1), r.participation.flatten(0, 1)
-    )
+    left = time_left(r)
+    seen = (r.observations, actions, r.participation, left)
+    flat = agent.critic(*(x.flatten(0, 1) for x in seen))
     values = flat.view(T + 1, r.num_envs, -1).clamp(-bound, bound)
     final_values = torch.zeros_like(rewards)
-    cut = (r.truncated & ~r.terminated).nonzero(as_tuple=True)
+    cut = bootstraps(r).nonzero(as_tuple=True)
     if len(cut[0]):
         # The participation that was drawn for the copy's next episode stands in for the one that a
         # truncated round never drew.
         observations, participation = r.final_observations[cut], r.participation[1:][cut]
         allowed = None if r.action_mask is None else r.action_mask[1:][cut]
         final_actions = agent.policy.act(observations, allowed, rng)
-        final_values[cut] = agent.critic(observations, final_actions, participation).clamp(
-            -bound, bound
-        )
+        final = agent.critic(observations, final_actions, participation, left[1:][cut])
+        final_values[cut] = final.clamp(-bound, bound)
     advantages = generalized_advantages(
         rewards, values, final_values, r.terminated, r.truncated, gamma, lam, r.lost
     )
@@ -223,6 +237,7 @@ def update(
     observations = rollout.observations[:-1].flatten(0, 1)
     participation = rollout.participation[:-1].flatten(0, 1)
     actions, masks, policy = rollout.actions.flatten(0, 1), rollout.mask_rows(), agent.policy
+    left = time_left(rollout)[:-1].flatten(0, 1)
     metrics = {}
     for g in range(len(policy.members)):
         rows = policy.rows(g, valid.flatten(0, 1)).nonzero().squeeze(1)
@@ -245,7 +260,7 @@ def update(
             )
 
         network = agent.critic.networks[g]
-        state = agent.critic.inputs(g, observations, actions, participation)[rows]
+        state = agent.critic.inputs(g, observations, actions, participation, left)[rows]
         error = network(state).squeeze(1) - target
         value_loss = 0.5 * (error * error).mean()
         agent.critic_optimizers[g].step(value_loss, partial(gaussian_nll, network, state[few], rng))

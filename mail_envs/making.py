@@ -159,7 +159,8 @@ def from_pettingzoo(
         api: "aec" or "parallel", as in `make`; or "vector", as in `make_vec`.
         num_envs: copies, of api="vector".
         **arguments: `noop`, the null action, where it cannot be guessed; `env_args` for the function;
-            `global_state`; and those of `make` or `make_vec`, such as `player_function` and `max_rounds`.
+            `global_state`; `limit_is_end`; and those of `make` or `make_vec`, such as `player_function`
+            and `max_rounds`.
     """
     if isinstance(env, str):
         found = pettingzoo_spec(PETTINGZOO + env)

@@ -23,6 +23,9 @@ class MarkovGame:
         observation_spaces, action_spaces: one Gymnasium space per agent.
         state_space: space of the global state, a float32 Box (S,).
         max_rounds: default time limit.
+        limit_is_end: whether the time limit is part of the task, as in a battle that is lost if it is not won by
+            then. Views report `truncated` all the same; learners then count on nothing after the limit, instead of
+            estimating what would have followed.
         metric_names: names of the K outcome figures of an episode.
         has_action_mask: whether `observe` restricts actions; otherwise everything is always allowed.
         metadata: anything worth storing with demonstrations, such as the reward convention.
@@ -43,6 +46,7 @@ class MarkovGame:
     action_spaces: dict[str, gymnasium.spaces.Space]
     state_space: gymnasium.spaces.Box
     max_rounds: int
+    limit_is_end: bool = False
     metric_names: tuple[str, ...] = ()
     has_action_mask: bool = False
     metadata: dict[str, Any] = {}

@@ -34,6 +34,7 @@ class VectorGame:
     An environment that ends is reset within the same step; what it ended with is in `info`.
     Environment e of `reset(seed=s)` plays the episode of seed s + e, and every later episode gets a seed
     that follows from the last one's: `info["seed"]` is enough to play any episode again.
+    `limit_is_end` says whether the time limit is part of the task (`MarkovGame`).
 
     Args:
         game: the game.
@@ -82,6 +83,11 @@ class VectorGame:
         self.null_action, self.fixed_horizon = null_action, fixed_horizon
         self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
         at_least(1, max_rounds=self.max_rounds)
+        self.limit_is_end = game.limit_is_end
+        if not isinstance(self.limit_is_end, bool):
+            raise TypeError(
+                f"limit_is_end={self.limit_is_end!r} of {type(game).__name__} is neither True nor False"
+            )
         self.id, self.arguments = type(game).__name__, {}
         self._set_spaces()
         self._array, self._started, self._steps = array, False, 0

@@ -17,7 +17,7 @@ class Rollout:
     """T rounds of E copies; row T of the (T + 1)-row tensors is where the next fragment begins.
 
     observations (T+1, E, N, D) float32, participation (T+1, E, N) bool, action_mask (T+1, E, N, A) int8 or
-    None, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N), terminated and truncated
+    None, round (T+1, E) int32, the number of rounds that the episode has lasted, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N), terminated and truncated
     (T, E) bool, lost (T, E) bool: the copy's worker died in this round, which leads nowhere and belongs to no
     finished episode; valid where an episode ended: final_observations (T, E, N, D), episode_return (T, E, N),
     episode_length (T, E), metrics (T, E) by name. For learners that ask for it: what the agents of a recurrent
@@ -46,6 +46,7 @@ class Rollout:
         self.action_mask = (
             empty(rounds + 1, E, N, vec.num_actions, dtype=torch.int8) if vec.discrete else None
         )
+        self.round = empty(rounds + 1, E, dtype=torch.int32)
         self.actions = (
             empty(rounds, E, N, dtype=torch.int64)
             if vec.discrete
@@ -85,6 +86,7 @@ class Rollout:
         self.running.enter(info)
         self.observations[t].copy_(torch.as_tensor(observations))
         self.participation[t].copy_(torch.as_tensor(info["participation"]))
+        self.round[t].copy_(torch.as_tensor(info["round"]))
         if self.action_mask is not None:
             self.action_mask[t].copy_(torch.as_tensor(info["action_mask"]))
         if self.states.numel():
@@ -172,7 +174,7 @@ class Rollout:
 
     def _rows(self) -> dict[str, Tensor]:
         """The tensors whose last row is where the next fragment begins."""
-        names = ("observations", "participation", "action_mask", "memory", "states")
+        names = ("observations", "participation", "round", "action_mask", "memory", "states")
         found = {n: getattr(self, n) for n in names}
         return {n: x for n, x in found.items() if x is not None and x.numel()}
 

@@ -35,7 +35,8 @@ the classic games end, and who moved loses a point.
 terminated. Agents that leave earlier are no longer `alive`; those truncated alone count as terminated. Agents that
 join later are refused. The time limit is the environment's `max_cycles` where it has one (turns: times the number of
 agents), at most 20,000, otherwise 1,000 rounds. A longer one than the environment's needs
-`env_args={"max_cycles": ...}`, too.
+`env_args={"max_cycles": ...}`, too. `limit_is_end=True` says that nothing is to be had after the limit, the environment's
+own included: learners then do not estimate what would have followed.
 
 **Seeds and options.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator
 accepts. `reset(options=...)` of all three views passes its options on, also to worker processes; they hold for all
@@ -80,6 +81,7 @@ class PettingZooGame(SimulatorGame):
         env_args: arguments for the environment, with an id or a function.
         noop: the null action: one for all agents, or a dict from agents to actions.
         global_state: whether to have one.
+        limit_is_end: whether the time limit is part of the task.
     """
 
     takes_options = True
@@ -91,6 +93,7 @@ class PettingZooGame(SimulatorGame):
         env_args: dict[str, Any] | None = None,
         noop: Any = None,
         global_state: bool = True,
+        limit_is_end: bool = False,
     ):
         opened = open_environment(env, dict(env_args or {}))
         if opened is env:
@@ -98,6 +101,7 @@ class PettingZooGame(SimulatorGame):
         self.has_turns = isinstance(opened, AECEnv) and not is_parallelizable(opened)
         self._play = Turns(opened) if self.has_turns else Rounds(opened)
         self.name = env if isinstance(env, str) else self._play.name
+        self.limit_is_end = limit_is_end
         self.metadata = {"environment": self.name, "pettingzoo": pettingzoo.__version__}
         self._play.reset(0)
         self._set_agents(noop)

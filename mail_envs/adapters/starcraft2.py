@@ -12,7 +12,7 @@ options of our own `smac_*` and `smacv2_*` games with `faithful=True`: from equa
 **φ**: no order is sent, so that the unit goes on with its last one; with `null_orders="stop"` it is told to stop. In
 the state and in `obs_last_action` an agent that did not participate has no last action.
 
-**The limit** truncates, where the original says terminated. **Seeds**: StarCraft takes a seed only when it is started,
+**The limit** truncates, where the original says terminated; it is part of the task (`limit_is_end`). **Seeds**: StarCraft takes a seed only when it is started,
 and keeps drawing from it. The first episode's seed starts the game; later episodes go on from there, so that an episode
 can be had again neither from its seed nor from a saved state (`replayable` is False). SMACv2's teams, places and orders
 of looking do follow from each episode's seed.
@@ -53,6 +53,7 @@ class StarCraft2(SimulatorGame):
             the game or its maps. GameLost, from `step`: the game has died.
     """
 
+    limit_is_end = StarCraft.limit_is_end
     has_action_mask = True
     replayable = False
     key_actions = StarCraft.key_actions

@@ -63,6 +63,11 @@ def argument_rows(spec: EnvSpec, given: dict[str, Any]) -> Iterator[tuple[str, s
         yield name, shown, REQUIRED if default is inspect.Parameter.empty else repr(default)
 
 
+def limit_text(rounds: int, is_end: bool) -> str:
+    """The time limit, and whether it is part of the task."""
+    return f"{rounds} rounds" + (", part of the task" if is_end else "")
+
+
 def _facts(vector: Any) -> Table:
     from rich.table import Table
 
@@ -71,7 +76,7 @@ def _facts(vector: Any) -> Table:
     table.add_column()
     rows = {
         "player function": repr(vector.player_function),
-        "time limit": f"{vector.max_rounds} rounds",
+        "time limit": limit_text(vector.max_rounds, vector.limit_is_end),
         "global state": str(vector.state_space.shape),
         "action masks": "yes" if vector.game.has_action_mask else "everything is always allowed",
         "metrics": ", ".join(vector.game.metric_names) or "none",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from mail_envs.commands.info import REQUIRED, argument_rows, game_page
+from mail_envs.commands.info import REQUIRED, argument_rows, game_page, limit_text
 
 if TYPE_CHECKING:
     from mail_envs.registry import EnvSpec
@@ -114,7 +114,7 @@ def spaces_table(game: Any) -> str:
 def facts_table(game: Any, player_function: Any) -> str:
     rows = {
         "player function": f"`{player_function!r}`",
-        "time limit": f"{game.max_rounds} rounds",
+        "time limit": limit_text(game.max_rounds, game.limit_is_end),
         "global state": describe(game.state_space),
         "action masks": "yes" if game.has_action_mask else "everything is always allowed",
         "metrics": ", ".join(f"`{name}`" for name in game.metric_names) or "none",

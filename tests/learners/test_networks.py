@@ -86,13 +86,15 @@ def test_what_pads_actions_is_seen_by_nobody(kind, discrete):
     discriminator.normalize_with(observations, 3.0)
     critic.normalize_with(observations, 3.0)
     actions = policy.act(observations, None, torch.Generator().manual_seed(0))
-    logits, values = (net(observations, actions, present) for net in (discriminator, critic))
+    nothing = torch.zeros(9, 0)  # of the time that is left
+    logits = discriminator(observations, actions, present)
+    values = critic(observations, actions, present, nothing)
     assert logits.shape == values.shape == (9, 3)
     if not discrete:
         actions = actions.clone()
         actions[:, 0, 2:] = 100.0
         assert torch.equal(discriminator(observations, actions, present), logits)
-        assert torch.equal(critic(observations, actions, present), values)
+        assert torch.equal(critic(observations, actions, present, nothing), values)
 
 
 def test_agents_of_one_role_and_equal_spaces_share_a_network():

@@ -31,7 +31,8 @@ x / 21, y / 9, energy / 50, rests in a row / 4, gold / 1000; the map as it is no
 (`reward_scale`). **Metrics**: `won` (1 if the allies have strictly more gold per player), `gold_allies`,
 `gold_enemies` (means per player).
 
-**End**: after `turns` = 100 rounds, when no gold is left, or as soon as any player is out
+**End**: after `turns` = 100 rounds, which are part of the task (`limit_is_end`: a match of the competition lasts that
+long and is decided by the gold then; all players know the round, bots and the mask plan for the end), when no gold is left, or as soon as any player is out
 (`end_on_elimination=False`: when all allies are).
 
 **Maps**: 24 of our own, made by a generator like the competition's twelve (`mail_envs.games.gold_miner.maps`); `maps=PATH`
@@ -105,6 +106,7 @@ class GoldMiner(KernelGame):
         reward_scale: reward per unit of gold.
     """
 
+    limit_is_end = True
     key_actions = {
         "left": 0,
         "right": 1,
