@@ -31,6 +31,7 @@ else, leaves the events of other windows to them, and goes on after a `pygame.qu
 
 from __future__ import annotations
 
+import itertools
 import os
 import weakref
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ from mail_envs.drawing import (
     Drawing,
     Point,
     RenderingError,
+    import_pygame,
     mix,
     rgb,
 )
@@ -59,6 +61,32 @@ BODY_ALPHA = 0.86  # what an agent stands on shines through
 DIMMED = 0.62  # how far the color of an agent that waits moves toward the paper
 
 _CANVASES: weakref.WeakSet[Canvas] = weakref.WeakSet()  # those that have had a window
+_NUMBERS = itertools.count()  # of windows
+# Windows that somebody's `pygame.quit` or `pygame.display.quit` destroyed. Their objects still hold the old address,
+# where SDL may have put a later window, and collecting them would destroy that one: they are never collected.
+_LOST: list[pygame.Window] = []
+
+
+def _mark(size: tuple[int, int]) -> tuple[int, int]:
+    """A minimum size that no other window has: nobody sees it, as our windows cannot be resized."""
+    number, (width, height) = next(_NUMBERS), size
+    return 1 + number % width, 1 + number // width % height
+
+
+def _is_ours(window: pygame.Window, mark: tuple[int, int]) -> bool:
+    """Whether a window object still stands for the window that was marked, and for no later one at its address."""
+    try:
+        return window.id is not None and window.minimum_size == mark
+    except import_pygame().error:
+        return False
+
+
+def _let_go(window: pygame.Window, mark: tuple[int, int]) -> None:
+    """Destroy a window, or what is left of it."""
+    if _is_ours(window, mark):
+        window.destroy()
+    else:
+        _LOST.append(window)
 
 
 class Canvas(Drawing):
@@ -73,6 +101,10 @@ class Canvas(Drawing):
         self.focus: int | None = None  # agent steered by a person: gets a marker
         self.message = ""  # one line at the lower edge
         self._window: pygame.Window | None = None
+        self._mark = (0, 0)  # tells the window from others
+        self._release: Any = (
+            None  # lets go of the window; called at the latest when the canvas goes
+        )
         self._clock: Any = None
         self._inbox: list[Any] = []  # events that another canvas fetched
         self._notes: dict[str, Any] = {}
@@ -82,6 +114,7 @@ class Canvas(Drawing):
         return {
             **super().__getstate__(),
             "_window": None,
+            "_release": None,
             "_clock": None,
             "events": [],
             "_inbox": [],
@@ -175,16 +208,15 @@ class Canvas(Drawing):
         """Whether there is a window; `pygame.quit` and `pygame.display.quit` destroy those of everybody."""
         if self._window is None:
             return False
-        try:
-            return self._window.id is not None
-        except self._pygame.error:
+        if not _is_ours(self._window, self._mark):
+            self._release()
             self._window = None
-            return False
+        return self._window is not None
 
     def close(self) -> None:
         """Close the window if there is one; the canvas can still make arrays."""
-        if self._window is not None and self._is_open():
-            self._window.destroy()
+        if self._is_open():
+            self._release()
         self._window = None
         _CANVASES.discard(self)
         self.closed = True
@@ -300,7 +332,7 @@ class Canvas(Drawing):
         return self._write(np.asarray(xy, dtype=float) * SUPERSAMPLING, string, size, color, anchor)
 
     def _open_window(self) -> pygame.Window:
-        if self._window is not None and self._is_open():
+        if self._is_open() and self._window is not None:
             return self._window
         try:
             self._pygame.display.init()
@@ -309,6 +341,7 @@ class Canvas(Drawing):
                 raise self._pygame.error("there is no screen")
             window = self._pygame.Window(self.title, self.size)
             window.get_surface()
+            window.minimum_size = self._mark = _mark(self.size)
         except self._pygame.error as error:
             raise RenderingError(
                 f"No window can be opened ({error}). Without a screen use "
@@ -316,6 +349,8 @@ class Canvas(Drawing):
             ) from error
         self._clock = self._pygame.time.Clock()
         self._window = window
+        self._release = weakref.finalize(self, _let_go, window, self._mark)
+        self._release.atexit = False  # pygame is gone by then, and its windows with it
         _CANVASES.add(self)
         return window
 

@@ -148,8 +148,7 @@ def test_info_shows_the_game_as_it_is_set_up(capsys):
         ("last_standing", {}, "random"),
     ],
 )
-def test_the_best_policy_that_there_is_plays(id, keywords, expected, monkeypatch, capsys):
-    monkeypatch.setattr("mail_envs.registry._SPECS", dict(mail_envs.specs()))
+def test_the_best_policy_that_there_is_plays(id, keywords, expected, capsys):
     mail_envs.register("last_standing", LastStanding)
     assert best_policy(mail_envs.make_vec(id, **keywords)) == expected
     assert capsys.readouterr().out == f"policy: {expected}\n"
@@ -521,7 +520,6 @@ SOUND = {
 def write_game(tmp_path, monkeypatch):
     """Writes a game of GAME with some lines replaced; each file has a name of its own."""
     monkeypatch.setenv("MAIL_ENVS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("mail_envs.registry._SPECS", dict(mail_envs.specs()))
 
     def write(name, **lines):
         path = tmp_path / f"{name}.py"

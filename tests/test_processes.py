@@ -11,14 +11,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-
-from mail_envs.aec import AECGame
-from mail_envs.parallel import ParallelGame
-from mail_envs.player_functions import Stochastic, Synchronous
-from mail_envs.random import next_seed
-from mail_envs.simulator import SimulatorGame
-from mail_envs.vector import VectorGame
-from tests.sample_faults import (
+from sample_faults import (
     ALWAYS_RAISES,
     ENDS,
     FINE,
@@ -28,7 +21,14 @@ from tests.sample_faults import (
     SLEEPS,
     Faulty,
 )
-from tests.sample_simulator import Twin, assert_equal_rounds
+from sample_simulator import Twin, assert_equal_rounds
+
+from mail_envs.aec import AECGame
+from mail_envs.parallel import ParallelGame
+from mail_envs.player_functions import Stochastic, Synchronous
+from mail_envs.random import next_seed
+from mail_envs.simulator import SimulatorGame
+from mail_envs.vector import VectorGame
 
 ROOT = Path(__file__).parent.parent
 
@@ -297,9 +297,10 @@ def children(pid):
 
 SCRIPT = """
 import sys, time
+sys.path.insert(0, "tests")
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
-from tests.sample_faults import Faulty
+from sample_faults import Faulty
 
 vec = VectorGame(Faulty(child=True), Synchronous(), 2, num_workers=2)
 vec.reset(seed=0)

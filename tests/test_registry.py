@@ -17,18 +17,6 @@ import mail_envs
 from mail_envs import registry as registry_module
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    """What a test registers is forgotten afterwards, here and in PettingZoo's registries."""
-    monkeypatch.setattr("mail_envs.registry._SPECS", dict(mail_envs.specs()))
-    known = pettingzoo.aec_registry, pettingzoo.parallel_registry
-    before = [dict(table) for table in known]
-    yield
-    for table, entries in zip(known, before, strict=True):
-        table.clear()
-        table.update(entries)
-
-
 def test_the_papers_four_games_and_their_synchronous_forms_are_registered():
     assert {
         "coop_nav", "deterministic_coop_nav", "stochastic_coop_nav", "coop_reaching",
@@ -145,7 +133,7 @@ def test_continuous_actions_have_no_null_action_and_no_mask():
         mail_envs.make("coop_nav", continuous_actions=True, action_mask="observation")
 
 
-def test_a_registered_game_is_made_by_its_id(registry):
+def test_a_registered_game_is_made_by_its_id():
     mail_envs.register(
         "last_standing",
         "sample_games:LastStanding",
@@ -160,7 +148,7 @@ def test_a_registered_game_is_made_by_its_id(registry):
     assert pettingzoo.make("aec", "mail/last_standing-v0").possible_agents == vector.agents
 
 
-def test_an_id_is_registered_once(registry):
+def test_an_id_is_registered_once():
     mail_envs.register("last_standing", LastStanding)
     with pytest.raises(ValueError, match="'last_standing' is already registered"):
         mail_envs.register("last_standing", LastStanding)

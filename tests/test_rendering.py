@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import subprocess
@@ -153,6 +154,37 @@ def test_pictures_and_windows_survive_the_end_of_pygame(window, end, begin):
     assert np.array_equal(picture_of(canvas), before)
     canvas.present("human", fps=1000)
     assert canvas._is_open() and not canvas.closed
+
+
+# Whether a window lands at the address of one that is gone is up to the heap: hence the repetitions.
+@pytest.mark.parametrize("kept", [True, False], ids=["goes on", "is collected"])
+def test_a_window_opened_after_the_end_of_pygame_is_not_taken_for_the_old_one(window, kept):
+    for k in range(100):
+        canvas = Canvas((60, 60))
+        canvas.present("human")
+        heap = [bytearray(7 * k) for _ in range(k)]
+        pygame.display.quit()
+        pygame.display.init()
+        theirs = pygame.Window("theirs", (60, 60))
+        theirs.get_surface()
+        if kept:
+            canvas.present("human")
+            assert canvas._is_open() and canvas._window.id != theirs.id
+            canvas.close()
+        del canvas, heap
+        gc.collect(0)
+        theirs.flip()
+        theirs.destroy()
+
+
+def test_a_canvas_that_is_collected_closes_its_window(window):
+    canvas = Canvas((60, 60))
+    canvas.present("human")
+    shown = canvas._window
+    del canvas
+    gc.collect()
+    with pytest.raises(pygame.error):
+        shown.flip()
 
 
 def test_two_windows_are_closed_one_by_one(window):

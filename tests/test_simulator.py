@@ -10,14 +10,17 @@ from mail_envs.markov_game import KernelGame
 from mail_envs.player_functions import HistoryDependent, OwnOrder, Stochastic, Synchronous
 from mail_envs.vector import VectorGame
 
-mail_envs.register("last_standing_of_simulators", LastStanding)
-
 GAMES = {
     "coop_nav": {},
     "coop_nav continuous": {"continuous_actions": True},
     "predator_prey": {},
     "last_standing_of_simulators": {},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    mail_envs.register("last_standing_of_simulators", LastStanding)
 
 
 def pair(name, num_envs, player=None, **view):

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from fake_sc2 import FakeProcess
 
 from mail_envs.games.starcraft.layout import num_actions, observation_size, state_size
 from mail_envs.games.starcraft.maps import SCENARIOS
 from mail_envs.games.starcraft.options import Options, make_options
-from tests.adapters.fake_sc2 import FakeProcess
 
 FAULT = "FAKE_SC2_FAULT"  # environment variable: "launch", or "step:3", that of every environment
 
@@ -198,7 +198,7 @@ class FakeWrapper:
 
 def write_packages(folder: Path) -> None:
     """Packages smac and smacv2 of this module's classes, and what they need of pysc2, for `sys.path`."""
-    here = "from tests.adapters.fake_smac import"
+    here = "from fake_smac import"
     for package in ("smac", "smacv2"):
         home = folder / package / "env" / "starcraft2"
         (home / "maps").mkdir(parents=True)

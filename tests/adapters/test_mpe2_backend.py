@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from mpe_originals import IDS, copy_state
 
 import mail_envs
 from mail_envs.conformance.subject import random_actions
-from tests.games.mpe_originals import IDS, copy_state
 
 pytest.importorskip("mpe2")
 

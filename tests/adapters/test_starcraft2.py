@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_sc2 import check_views, look, play
+from fake_smac import FAULT, write_packages
 
 import mail_envs
 from mail_envs.adapters import starcraft2_original
@@ -20,8 +22,6 @@ from mail_envs.adapters.starcraft2 import StarCraft2
 from mail_envs.adapters.starcraft2_original import GameLost
 from mail_envs.games.starcraft.maps import SCENARIOS
 from mail_envs.player_functions import TurnOrder
-from tests.adapters.fake_sc2 import check_views, look, play
-from tests.adapters.fake_smac import FAULT, write_packages
 
 ATTACK = 6  # enemy 0
 

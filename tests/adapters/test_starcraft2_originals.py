@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_sc2 import check_views, drive, look, play
 
 import mail_envs
 from mail_envs.adapters import starcraft2_original
@@ -21,7 +22,6 @@ from mail_envs.adapters.starcraft2_original import GameLost
 from mail_envs.conformance.subject import random_actions
 from mail_envs.games.starcraft.maps import scenario
 from mail_envs.player_functions import Stochastic
-from tests.adapters.fake_sc2 import check_views, drive, look, play
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "smac"
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated create:DeprecationWarning")

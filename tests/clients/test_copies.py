@@ -12,15 +12,15 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 import pytest
+from sample_faults import KILLED, Faulty
+from sample_games import LastStanding
+from sample_simulator import Twin
 from three_games import ASYNCHRONOUS, SIMULATOR, make
 
 import mail_envs
 from mail_envs.player_functions import HistoryDependent, Stochastic, Synchronous
 from mail_envs.saving import OPENED
 from mail_envs.vector import VectorGame
-from tests.sample_faults import KILLED, Faulty
-from tests.sample_games import LastStanding
-from tests.sample_simulator import Twin
 
 WAYS = {
     "deepcopy": copy.deepcopy,
@@ -31,7 +31,10 @@ WAYS = {
 CONNECT_FOUR = "pettingzoo:classic/connect_four_v3"
 LIMIT = 25  # rounds
 
-mail_envs.register("last_standing_to_copy", LastStanding)
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    mail_envs.register("last_standing_to_copy", LastStanding)
 
 
 def seldom_twice(history, rounds):

@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 import pytest
+from sample_faults import ENDS, FINE, KILLED, RAISES, SLEEPS, Faulty
 
 import mail_envs
 from demos import replay
@@ -13,7 +14,6 @@ from demos.record import Args, main, record, rollouts
 from demos.replay import make_env
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
-from tests.sample_faults import ENDS, FINE, KILLED, RAISES, SLEEPS, Faulty
 
 UNLUCKY = (2, 4, 5)  # seeds of episodes in which the simulator fails
 ROUND = 3  # in which it does
@@ -21,8 +21,7 @@ ROUND = 3  # in which it does
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    if "faulty_for_records" not in mail_envs.specs():
-        mail_envs.register("faulty_for_records", Faulty)
+    mail_envs.register("faulty_for_records", Faulty)
 
 
 def unlucky_policy(fault: int, failures: int):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sample_faults import FINE, KILLED, Faulty
 
 from learners import mack
 from learners.lib.checkpoints import TENSORS, checkpoints
@@ -19,7 +20,6 @@ from learners.lib.files import read_json, write_json
 from learners.lib.rollout import Rollout
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
-from tests.sample_faults import FINE, KILLED, Faulty
 
 GAMES = ("gold_miner_easy_2_vs_2", "stochastic_coop_nav")
 EPISODES = "/parts/rollout/episodes/"

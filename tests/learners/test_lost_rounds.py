@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from sample_faults import FINE, KILLED, Faulty
 
 from learners import ippo, mack
 from learners.lib.rollout import Rollout
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
-from tests.sample_faults import FINE, KILLED, Faulty
 
 DIES_AT = 3
 
