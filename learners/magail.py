@@ -318,7 +318,7 @@ def prepare(
             "early this rewards longer (or shorter) episodes: prefer tanh, or --fixed-horizon"
         )
     settled = 2 * math.ceil(vec.max_rounds / args.rounds)
-    return agent, data, adversary, rollout, Balance(run.say, settled)
+    return agent, data, adversary, rollout, Balance(run.say, settled, args.disc_first)
 
 
 def begin(run: Run, vec, agent, adversary, rollout, balance) -> None:

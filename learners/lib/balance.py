@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 LOST_LOSS = 0.3  # sum of both cross-entropies; 2 log 2 = 1.386 for a discriminator at chance level
 PATIENCE = 50  # updates
-DECAY = 0.98
+DECAY = 0.98  # per update, of the weight of past episodes
+ENOUGH = 20  # episodes in an average before it is judged
+SMALL = 0.1  # share of the best return; less is no collapse, even where all episodes are alike
+WINS_LOST = (
+    0.2  # a fall of the win rate by so much is a collapse, and so is half of a small win rate
+)
+NOISE = 3.0  # standard errors by which a win rate must fall at least
 
 
 class Balance:
-    """Warns once each time the discriminator's loss stays too low, or the return collapses."""
+    """Warns once each time the discriminator's loss stays too low, or the policies collapse.
 
-    def __init__(self, say, patience_at_start: int):
-        """`patience_at_start`: first updates, whose returns are ignored: short episodes end first."""
-        self.say, self.patience_at_start = say, patience_at_start
-        self.won = 0
-        self.average: float | None = None
+    Policies are judged by their win rate in games that report who won, elsewhere by their true return: they
+    have collapsed when its running average is below the best one by more than the standard deviation of
+    episode returns at that best. The first `settled` updates are ignored, because short episodes end first.
+    Updates before `moving`, the first one that trains the actors, only add to the best average.
+    """
+
+    def __init__(self, say: Callable[[str], None], settled: int, moving: int):
+        self.say, self.settled, self.moving = say, settled, moving
+        self.won = 0  # updates in a row that the discriminator has won
+        # Sums over past episodes, discounted: their number, values and squared values.
+        self.episodes = self.values = self.squares = 0.0
         self.best: float | None = None
+        self.spread = 0.0  # standard deviation over episodes when the best average was reached
         self.collapsed = False
 
     def observe(self, update: int, metrics: dict[str, float]) -> None:
-        """Check the metrics of one update: `disc_loss`, and `return` if episodes ended."""
+        """Check the metrics of one update: `disc_loss`, and those of `Rollout.episodes`."""
         self.won = self.won + 1 if metrics.get("disc_loss", 1.0) < LOST_LOSS else 0
         if self.won == PATIENCE:
             self.say(
@@ -27,26 +43,47 @@ class Balance:
                 f"{PATIENCE} updates: it separates expert and policy almost perfectly, so its rewards "
                 "carry little information (try a smaller --disc-kl-clip)"
             )
-        if "return" not in metrics or update < self.patience_at_start:
+        if update >= self.settled and metrics.get("episodes"):
+            self._judge(update, metrics)
+
+    def _judge(self, update: int, metrics: dict[str, float]) -> None:
+        """Add the finished episodes of one update to the averages, and compare with the best."""
+        wins, count = "win_rate" in metrics, metrics["episodes"]
+        value = metrics["win_rate" if wins else "return"]
+        variance = value * (1 - value) if wins else metrics["return_sd"] ** 2
+        self.episodes = DECAY * self.episodes + count
+        self.values = DECAY * self.values + count * value
+        self.squares = DECAY * self.squares + count * (variance + value**2)
+        if self.episodes < ENOUGH:
             return
-        value = metrics["return"]
-        self.average = value if self.average is None else DECAY * self.average + (1 - DECAY) * value
-        self.best = self.average if self.best is None else max(self.best, self.average)
-        fallen = self.average < self.best - max(10.0, 0.5 * abs(self.best))
-        if fallen and not self.collapsed:
+        average = self.values / self.episodes
+        spread = math.sqrt(max(self.squares / self.episodes - average**2, 0.0))
+        if self.best is None or average > self.best:
+            self.best, self.spread = average, spread
+        allowed = self._allowed_fall(wins)
+        fall = self.best - average
+        if update >= self.moving and fall > allowed and not self.collapsed:
+            self.collapsed = True
+            show = "{:.1%}".format if wins else "{:.1f}".format
+            what = "win rate" if wins else "return"
             self.say(
-                f"warning: update {update}: the return collapsed "
-                f"from {self.best:.1f} to {self.average:.1f}"
+                f"warning: update {update}: the {what} collapsed from {show(self.best)} to {show(average)}"
             )
-        self.collapsed = fallen
+        elif fall < allowed / 2:
+            self.collapsed = False
+
+    def _allowed_fall(self, wins: bool) -> float:
+        """How far below the best an average may be."""
+        assert self.best is not None
+        if not wins:
+            return max(self.spread, SMALL * abs(self.best))
+        noise = NOISE * self.spread / math.sqrt(self.episodes)
+        return max(noise, min(WINS_LOST, self.best / 2))
 
     def state_dict(self) -> dict:
-        return {
-            "won": self.won,
-            "average": self.average,
-            "best": self.best,
-            "collapsed": self.collapsed,
-        }
+        names = ("won", "episodes", "values", "squares", "best", "spread", "collapsed")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict) -> None:
-        self.__dict__.update(state)
+        for name in self.state_dict():
+            setattr(self, name, state[name])

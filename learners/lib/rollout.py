@@ -152,18 +152,22 @@ class Rollout:
         return self.participation[:-1] & ~self.lost.unsqueeze(-1)
 
     def episodes(self) -> dict[str, float]:
-        """Of finished episodes: number, mean true return (over agents), length, metrics and win rate."""
+        """Of finished episodes: number, mean and standard deviation of the true return (over agents), mean
+        length and metrics, and win rate.
+        """
         ended = self.finished()
         count = int(ended.sum())
         if not count:
             return {"episodes": 0}
+        returns = self.episode_return[ended][:, self.counted].mean(1)
         metrics = {name: float(x[ended].mean()) for name, x in self.metrics.items()}
         wins = won(metrics)
         return {
             **metrics,
             **({} if wins is None else {"win_rate": wins}),
             "episodes": count,
-            "return": float(self.episode_return[ended][:, self.counted].mean()),
+            "return": float(returns.mean()),
+            "return_sd": float(returns.std(correction=0)),
             "length": float(self.episode_length[ended].float().mean()),
         }
 
