@@ -13,6 +13,7 @@ cache.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from functools import lru_cache
 from types import CodeType, ModuleType
@@ -256,6 +257,8 @@ def compile_module(source: str, functions: dict, *, name: str, **fields) -> Modu
     directory = cache_directory() if importable else None
     if directory is None:  # no file, or none that the next process would recognize
         return module
+    # Files may hold equal code: a copied game must not import its functions from the first.
+    key = hashlib.sha256(f"{key} {source}".encode()).hexdigest()
     return import_generated(directory, f"{name}_{key[:32]}", source)
 
 

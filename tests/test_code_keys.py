@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import importlib
 import os
 import subprocess
 import sys
@@ -231,6 +232,18 @@ def test_a_module_may_have_a_name_of_the_standard_librarys(monkeypatch):
         monkeypatch.setitem(globals(), "GLOBAL", module(part=part))
         keys.append(code_key([through_a_module]))
     assert keys[0] != keys[1]
+
+
+def test_a_launch_of_a_copied_file_imports_nothing_from_the_first(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("first_of_two", "copied_from_it"):
+        (tmp_path / f"{name}.py").write_text(
+            "from numba import njit\n\n\n@njit\ndef one(e, participation):\n    participation[e] = 3\n"
+        )
+        run = launch(importlib.import_module(name).one, "participation", "cpu")
+        assert run.py_func.__globals__["one"].__module__ == name
+        monkeypatch.delitem(sys.modules, name)
+        (tmp_path / f"{name}.py").unlink()
 
 
 def test_a_key_tells_who_calls_whom(monkeypatch):

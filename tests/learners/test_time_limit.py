@@ -141,7 +141,7 @@ def test_a_run_that_was_cut_short_ends_like_one_that_was_not(learner, tmp_path):
 
 
 def test_a_round_count_goes_on_over_checkpoints():
-    _, agent, rollout, _ = collected(ippo, "smac_3m")
+    _, _, rollout, _ = collected(ippo, "smac_3m")
     again = Rollout(rollout.vec, rollout.rounds, state=True)
     again.load_state_dict(rollout.state_dict())
     assert torch.equal(again.round[-1], rollout.round[-1]) and again.round[-1].tolist() == [5] * 6
