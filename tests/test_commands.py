@@ -137,6 +137,12 @@ def test_info_shows_the_game_as_it_is_set_up(capsys):
     assert main(["info", "coop_nav", *words]) == 0
     shown = capsys.readouterr().out
     assert "agent_1" in shown and "agent_2" not in shown and "TurnOrder(groups=[[0], [1]])" in shown
+    assert "50 rounds" in shown and "part of the task" not in shown
+
+
+def test_info_says_where_the_time_limit_is_part_of_the_task(capsys):
+    assert main(["info", "smac_3m"]) == 0
+    assert "60 rounds, part of the task" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 
@@ -390,6 +391,15 @@ def test_time_limits():
     assert sample_of("deaths", api="vector").max_rounds == 12
     assert sample_of("deaths", api="vector", max_rounds=5).max_rounds == 5
     assert mail_envs.from_pettingzoo(Countdown(), api="vector").max_rounds == 1000
+
+
+def test_users_say_whether_the_limit_is_part_of_the_task():
+    assert sample_of("deaths", api="vector").limit_is_end is False
+    vec = sample_of("deaths", api="vector", limit_is_end=True, num_envs=2, num_workers=1)
+    assert vec.limit_is_end is True and copy.copy(vec).limit_is_end is True
+    vec.close()
+    with pytest.raises(TypeError, match=r"limit_is_end='no' of PettingZooGame is neither True nor"):
+        sample_of("deaths", api="vector", limit_is_end="no")
 
 
 # -- spaces ----------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class TestPromises:
         theirs = mail_envs.make_game(id, backend="starcraft2", **arguments)[0]
         for name in (
             "agents", "observation_spaces", "action_spaces", "state_space", "max_rounds", "metric_names",
-            "has_action_mask", "key_actions",
+            "limit_is_end", "has_action_mask", "key_actions",
         ):  # fmt: skip
             assert getattr(ours, name) == getattr(theirs, name), name
         assert theirs.metadata == {**ours.metadata, "backend": "starcraft2"}

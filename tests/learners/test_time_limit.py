@@ -14,6 +14,9 @@ from learners.lib.networks import read_policy
 from learners.lib.rollout import Rollout
 from learners.lib.settings import resumed
 from learners.lib.time_limit import bootstraps, time_inputs, time_left
+from mail_envs.player_functions import Synchronous
+from mail_envs.vector import VectorGame
+from tests.sample_games import LastStanding
 
 LIMIT = 7  # nobody has won by then
 SMALL = {
@@ -167,3 +170,11 @@ def test_ippo_wins_3m_whatever_the_seed(seed, tmp_path):
 )  # fmt: skip
 def test_games_say_whether_their_limit_is_part_of_the_task(id, is_end):
     assert mail_envs.make_vec(id).limit_is_end is is_end
+
+
+def test_a_users_own_game_says_so_in_one_line(monkeypatch):
+    monkeypatch.setattr(LastStanding, "limit_is_end", True)
+    assert VectorGame(LastStanding(), Synchronous()).limit_is_end is True
+    monkeypatch.setattr(LastStanding, "limit_is_end", 1)
+    with pytest.raises(TypeError, match="limit_is_end=1 of LastStanding is neither True nor False"):
+        VectorGame(LastStanding(), Synchronous())
