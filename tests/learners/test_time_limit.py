@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from sample_games import LastStanding
 
 import mail_envs
 from learners import ippo, mack
@@ -16,7 +17,6 @@ from learners.lib.settings import resumed
 from learners.lib.time_limit import bootstraps, time_inputs, time_left
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
-from tests.sample_games import LastStanding
 
 LIMIT = 7  # nobody has won by then
 SMALL = {
