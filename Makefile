@@ -1,9 +1,8 @@
-# make train   set up everything and run the main job, AMAGAIL on stochastic_coop_nav;
-#              a run that was interrupted goes on where it was
-# make test    set up everything and run the tests (the slow ones: make test-all)
-# make lint    ruff, ruff format and pyright
-# make bench   speeds on this machine
-# make clean   remove the environment and caches; runs are kept
+# make train   install, then train AMAGAIL on stochastic_coop_nav, or resume an interrupted run
+# make test    install, then run the tests (including the slow ones: make test-all)
+# make lint    run ruff, ruff format and pyright
+# make bench   measure speed on this machine
+# make clean   remove the virtual environment and caches, but not runs
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -25,7 +24,7 @@ help:
 
 setup: $(STAMP)
 
-# Repeated only when the declared packages change.
+# Runs again only when the dependencies change.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mail_envs needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
