@@ -24,8 +24,8 @@ class MarkovGame:
         state_space: space of the global state, a float32 Box (S,).
         max_rounds: default time limit.
         limit_is_end: whether the time limit is part of the task, as in a battle that is lost if it is not won by
-            then. Views report `truncated` all the same; learners then count on nothing after the limit, instead of
-            estimating what would have followed.
+            then. Views report `truncated` all the same, but learners use the value 0 after the limit instead of
+            that of the final observation.
         metric_names: names of the K outcome figures of an episode.
         has_action_mask: whether `observe` restricts actions; otherwise everything is always allowed.
         metadata: anything worth storing with demonstrations, such as the reward convention.

@@ -1,9 +1,8 @@
-"""What the time limit of a game means to its learners.
+"""What a game's time limit means for learning.
 
-Where the limit is part of the task (`VectorGame.limit_is_end`: a StarCraft battle that is not won by then is lost),
-nothing follows it: the value after the last round is 0. What an observation is worth then depends on the time that is
-left, so critics see it. Everywhere else the limit only stops the recording of a task that goes on, and the value of
-the final observation stands for what would have followed.
+Where the limit is part of the task (`VectorGame.limit_is_end`: a StarCraft battle that is not won by then is lost), the
+value after the limit is 0. Values then depend on the remaining time, so critics see it. In other games the limit only
+cuts a continuing task short, and learners bootstrap with the value of the final observation.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def bootstraps(rollout: Rollout) -> Tensor:
-    """Ended episodes that would have gone on, bool (T, E): these alone are worth something after their end."""
+    """Where to bootstrap with the value of the final observation, bool (T, E); after all other ends the value is 0."""
     if rollout.vec.limit_is_end:
         return torch.zeros_like(rollout.truncated)
     return rollout.truncated & ~rollout.terminated
 
 
 def time_inputs(vec) -> int:
-    """Number of inputs by which critics see the time that is left: 1 where the limit is part of the task, else 0."""
+    """Number of critic inputs that tell the remaining time: 1 where the limit is part of the task, else 0."""
     return int(vec.limit_is_end)
 
 
 def time_left(rollout: Rollout) -> Tensor:
-    """The fraction of the time limit that is left before each round, float32 (T + 1, E, `time_inputs`)."""
+    """Remaining fraction of the time limit before each round, float32 (T + 1, E, `time_inputs`)."""
     left = 1 - rollout.round / rollout.vec.max_rounds
     return left.unsqueeze(-1)[..., : time_inputs(rollout.vec)]

@@ -35,8 +35,8 @@ the classic games end, and who moved loses a point.
 terminated. Agents that leave earlier are no longer `alive`; those truncated alone count as terminated. Agents that
 join later are refused. The time limit is the environment's `max_cycles` where it has one (turns: times the number of
 agents), at most 20,000, otherwise 1,000 rounds. A longer one than the environment's needs
-`env_args={"max_cycles": ...}`, too. `limit_is_end=True` says that nothing is to be had after the limit, the environment's
-own included: learners then do not estimate what would have followed.
+`env_args={"max_cycles": ...}`, too. `limit_is_end=True` declares the time limit, including the environment's own, part of
+the task: learners then use the value 0 after a truncation.
 
 **Seeds and options.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator
 accepts. `reset(options=...)` of all three views passes its options on, also to worker processes; they hold for all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_truncated_episodes_go_on_unless_the_limit_is_their_end():
     ends = {"terminated": [0, 1, 0, 1], "truncated": [0, 0, 1, 1]}
     ends = {name: torch.tensor([x], dtype=torch.bool) for name, x in ends.items()}
     for is_end, expected in ((False, [0, 0, 1, 0]), (True, [0, 0, 0, 0])):
-        rollout = SimpleNamespace(vec=SimpleNamespace(limit_is_end=is_end), **ends)
+        rollout: Any = SimpleNamespace(vec=SimpleNamespace(limit_is_end=is_end), **ends)
         assert bootstraps(rollout).int().tolist() == [expected]
 
 

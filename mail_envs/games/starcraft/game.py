@@ -32,8 +32,8 @@ that the sum is 20 when nobody regenerates. `reward_only_positive=False` subtrac
 gets 0, while SMAC pays all agents to the end: that sum is the metric `team_return`, from which `learners.ippo` learns.
 
 **End**: a side without units has lost; if both have none, it is a draw. On maps with medivacs, a side with only medivacs
-has lost, the allies first. At the limit the battle is truncated; it counts as lost, as in SMAC (`limit_is_end`: nothing
-is to be had afterwards).
+has lost, the allies first. At the limit the battle is truncated; it counts as lost, as in SMAC (`limit_is_end`:
+learners use the value 0 after it).
 
 **SMACv2** draws teams and places anew for every battle. In `epo`, only who sees an enemy first is shown it, until one
 of them dies; orders to targets out of range do nothing, so that all living targets are allowed. In `conic`, agents see
