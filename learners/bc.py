@@ -1,17 +1,24 @@
 """Behavioral cloning: maximize the likelihood of the demonstrated actions given each agent's observation.
 
 Entries in which an agent does not participate are dropped (`--phi filter`), or φ is one more action that
-the policy learns to choose, as in the AMAGAIL paper's baseline (`--phi as_action`). A tenth of the
-episodes is held out; training stops when their likelihood no longer improves, and the best policy is kept.
+the policy learns to choose, as in the AMAGAIL paper's baseline (`--phi as_action`).
+
+When to stop is told by a twin of the policy, which learns in step with it from nine tenths of the episodes:
+training stops when the twin no longer improves on the other tenth, and the policy of its best moment is kept.
+Twins are judged by their actions, not by their likelihood: by the mean probability of the demonstrated actions
+(the accuracy of sampled ones), or the mean squared error of sampled continuous actions. The likelihood of a few
+surprising actions gets worse long before policies do.
 
     python -m learners.bc --env stochastic_coop_nav --demos expert --num-demos 200
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +31,7 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
-from learners.lib.fields import Count, Steps
+from learners.lib.fields import Between, Count, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.networks import Policy, Share, group_agents
 from learners.lib.optimizers import Kind, make_optimizer
@@ -45,8 +52,8 @@ class Args(DemoSettings):
     """KL clip, with kfac."""
     batch: Count = 1000
     """Entries per gradient step."""
-    validation: float = 0.1
-    """Share of the episodes that is held out."""
+    validation: Annotated[float, Between(0.0, 0.9)] = 0.1
+    """Share of the episodes that the twin does not see; 0: train for all steps, without a twin."""
     validate_every: Count = 50
     """Gradient steps between two validation passes."""
     patience: Count = 20
@@ -92,9 +99,29 @@ def update(
 
 
 @torch.no_grad()
-def held_out_loss(policy: Policy, data: list[Rows]) -> float:
-    losses = [float(nll(policy, g, rows)) for g, rows in enumerate(data) if len(rows)]
-    return sum(losses) / max(len(losses), 1)
+def held_out_figures(policy: Policy, data: list[Rows]) -> dict[str, float]:
+    """Figures of held-out rows, means over groups: `validation_loss`, the negative log-likelihood, and
+    `validation_score`, higher is better: the mean probability of the demonstrated actions, or minus the
+    expected squared error of sampled continuous actions.
+    """
+    losses, scores = [], []
+    for g, rows in enumerate(data):
+        if len(rows) == 0:
+            continue
+        log_prob = policy.log_prob(g, rows.inputs, rows.actions, rows.mask)[0]
+        losses.append(-float(log_prob.mean()))
+        scores.append(float(log_prob.exp().mean() if policy.discrete else -error(policy, g, rows)))
+    return {
+        "validation_loss": sum(losses) / len(losses),
+        "validation_score": sum(scores) / len(scores),
+    }
+
+
+def error(policy: Policy, g: int, rows: Rows) -> Tensor:
+    """Expected squared distance of a sampled continuous action from the demonstrated one."""
+    network, count = policy.networks[g], policy.outputs[g]
+    squares = (network(rows.inputs) - rows.actions[:, :count]).square().sum(1)
+    return squares.mean() + (2 * network.log_std).exp().sum()
 
 
 def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertData]:
@@ -105,47 +132,80 @@ def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertDa
     return data.take(train.nonzero().squeeze(1)), data.take((~train).nonzero().squeeze(1))
 
 
-class Best:
-    """The best held-out loss so far, its weights, and the validation passes since then (`waited`)."""
+class Cloning:
+    """A policy that learns from all demonstrations and, where episodes are held out, its twin.
 
-    def __init__(self, policy: Policy):
-        self.policy, self.loss, self.waited = policy, float("inf"), 0
+    Attributes:
+        best: the twin's best `validation_score` so far, and `loss`, its `validation_loss` at that moment; None
+            without a twin. waited: validation passes since then.
+    """
+
+    def __init__(self, policy: Policy, data: ExpertData, phi: str, share: float, make: Callable):
+        """`phi` as in `Args`; `share` of the episodes is held out; `make(network)` makes an optimizer."""
+
+        def rows(d: ExpertData) -> list[Rows]:
+            return group_rows(policy, d, valid_entries(phi, d))
+
+        seen, held = split_episodes(data, share)
+        self.policy, self.held = policy, rows(held)
+        self.policies, self.rows = [policy], [rows(data)]
+        if any(len(r) for r in self.held):
+            self.policies.append(copy.deepcopy(policy))
+            self.rows.append(rows(seen))
+        self.optimizers = [[make(n) for n in p.networks] for p in self.policies]
+        self.best: float | None = None
+        self.loss: float | None = None
+        self.waited = 0
         self.weights = [p.detach().clone() for p in policy.parameters()]
 
-    def observe(self, loss: float) -> None:
+    def step(self, batch: int, rng: torch.Generator) -> float:
+        """One gradient step of the policy and of its twin; returns the policy's loss."""
+        parts = zip(self.policies, self.optimizers, self.rows, strict=True)
+        loss, *_ = [update(p, o, r, batch, rng) for p, o, r in parts]
+        return loss
+
+    def validate(self) -> dict[str, float]:
+        """Judge the twin, and remember the policy if the twin is better than ever; {} without a twin."""
+        if len(self.policies) == 1:
+            return {}
+        found = held_out_figures(self.policies[1], self.held)
         self.waited += 1
-        if loss < self.loss:
-            self.loss, self.waited = loss, 0
+        if self.best is None or found["validation_score"] > self.best:
+            self.best, self.loss, self.waited = (
+                found["validation_score"],
+                found["validation_loss"],
+                0,
+            )
             self.weights = [p.detach().clone() for p in self.policy.parameters()]
+        return found
 
     @torch.no_grad()
-    def keep(self) -> None:
-        """Put the best weights into the policy."""
-        for p, w in zip(self.policy.parameters(), self.weights, strict=True):
-            p.copy_(w)
+    def keep_best(self) -> None:
+        """Give the policy the weights that it had when its twin was best."""
+        if self.best is not None:
+            for p, w in zip(self.policy.parameters(), self.weights, strict=True):
+                p.copy_(w)
 
     def state_dict(self) -> dict:
-        return {"loss": self.loss, "waited": self.waited, "weights": self.weights}
+        """All but the policy, which is a part of every run's checkpoint."""
+        return {
+            "best": self.best,
+            "loss": self.loss,
+            "waited": self.waited,
+            "weights": self.weights,
+            "twin": [dict(p.state_dict()) for p in self.policies[1:]],
+            "optimizers": [[o.state_dict() for o in side] for side in self.optimizers],
+        }
 
     def load_state_dict(self, state: dict) -> None:
-        self.loss, self.waited = state["loss"], state["waited"]
-        self.weights = [
-            w.to(p) for w, p in zip(state["weights"], self.policy.parameters(), strict=True)
-        ]
-
-
-class Optimizers:
-    """Makes a list of optimizers one part of a checkpoint."""
-
-    def __init__(self, optimizers: list):
-        self.optimizers = optimizers
-
-    def state_dict(self) -> dict:
-        return {"optimizers": [o.state_dict() for o in self.optimizers]}
-
-    def load_state_dict(self, state: dict) -> None:
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self.best, self.loss, self.waited = state["best"], state["loss"], state["waited"]
+        parameters = self.policy.parameters()
+        self.weights = [w.to(p) for w, p in zip(state["weights"], parameters, strict=True)]
+        for twin, saved in zip(self.policies[1:], state["twin"], strict=True):
+            twin.load_state_dict(saved)
+        for side, states in zip(self.optimizers, state["optimizers"], strict=True):
+            for optimizer, saved in zip(side, states, strict=True):
+                optimizer.load_state_dict(saved)
 
 
 def train(args: Args) -> dict:
@@ -161,25 +221,21 @@ def train(args: Args) -> dict:
             groups, dims, actions, vec.discrete, args.hidden, agent_id=args.agent_id
         ).to(run.device)
         policy.normalize_with(data.observations)
-        seen, held = split_episodes(data, args.validation)
-        fitted, checked = (group_rows(policy, d, valid_entries(args.phi, d)) for d in (seen, held))
-        optimizers = [
-            make_optimizer(args.optimizer, n, args.lr, args.kl_clip) for n in policy.networks
-        ]
-        best = Best(policy)
-        run.begin(policy, describe(vec), {"optimizers": Optimizers(optimizers), "best": best})
+        cloning = Cloning(
+            policy, data, args.phi, args.validation,
+            lambda network: make_optimizer(args.optimizer, network, args.lr, args.kl_clip),
+        )  # fmt: skip
+        run.begin(policy, describe(vec), {"cloning": cloning})
         run.say(
             f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, "
             f"phi {args.phi}, {run.folder}"
         )
-        while run.steps < args.steps and best.waited < args.patience:
-            metrics = {"loss": update(policy, optimizers, fitted, args.batch, rng)}
-            if run.steps % args.validate_every == 0 and len(held):
-                metrics["validation_loss"] = held_out_loss(policy, checked)
-                best.observe(metrics["validation_loss"])
+        while run.steps < args.steps and cloning.waited < args.patience:
+            metrics = {"loss": cloning.step(args.batch, rng)}
+            if (run.steps + 1) % args.validate_every == 0 or run.steps + 1 == args.steps:
+                metrics |= cloning.validate()
             run.advance(1, metrics)
-        if len(held):
-            best.keep()
+        cloning.keep_best()
         return run.finish()
 
 
@@ -194,25 +250,25 @@ def fit(
     kl_clip: float = 1e-3,
     optimizer: Kind = "kfac",
     validate_every: int = 50,
-    patience: int = 4,
+    patience: int = 10,
 ) -> tuple[int, float]:
-    """Clone for at most `steps`, until the held-out loss stops improving: other learners' warm start.
+    """Clone for at most `steps`, as `train` does with a held-out tenth: other learners' warm start.
 
     Returns:
-        the number of steps taken and the best held-out loss.
+        the number of steps taken, and the held-out loss of the twin at its best; the loss on the demonstrations
+        themselves where none can be held out.
     """
-    seen, held = split_episodes(data, 0.1)
-    fitted, checked = (group_rows(policy, d, valid_entries(phi, d)) for d in (seen, held))
-    optimizers = [make_optimizer(optimizer, n, lr, kl_clip) for n in policy.networks]
-    best, step = Best(policy), 0
-    while step < steps and best.waited < patience:
-        update(policy, optimizers, fitted, batch, rng)
+    make = partial(make_optimizer, optimizer, lr=lr, kl_clip=kl_clip)
+    cloning, step = Cloning(policy, data, phi, 0.1, make), 0
+    while step < steps and cloning.waited < patience:
+        cloning.step(batch, rng)
         step += 1
-        if step % validate_every == 0 and len(held):
-            best.observe(held_out_loss(policy, checked))
-    if len(held) and best.loss < float("inf"):
-        best.keep()
-    return step, best.loss
+        if step % validate_every == 0 or step == steps:
+            cloning.validate()
+    cloning.keep_best()
+    if cloning.loss is not None:
+        return step, cloning.loss
+    return step, held_out_figures(policy, cloning.rows[0])["validation_loss"]
 
 
 def valid_entries(phi: str, data: ExpertData) -> Tensor:

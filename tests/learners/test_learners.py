@@ -40,7 +40,7 @@ LEARNERS = {
     "bc": (
         bc,
         {k: v for k, v in TINY.items() if k not in ("num_envs", "rounds")}
-        | {"steps": 12, "num_demos": 5},
+        | {"steps": 12, "num_demos": 5, "validate_every": 2},
     ),
     "magail": (magail, {**TINY, **IMITATION, "disc_first": 2}),
     "amagail": (amagail, {**TINY, **IMITATION, "disc_first": 2}),
