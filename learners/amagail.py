@@ -23,7 +23,7 @@ from learners import mack, magail
 from learners.lib.expert_data import demonstrations_of
 from learners.lib.game import make_game
 from learners.lib.run import Run, main
-from learners.magail import PRESETS, Pairs
+from learners.magail import PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,11 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         demos = demonstrations_of(run)
         vec = make_game(args, args.num_envs, run.device)
-        agent, data, adversary, rollout, balance = magail.prepare(run, demos, vec, "filter")
+        parts = magail.prepare(run, demos, vec, "filter")
+        agent, occupancy, adversary, rollout, balance, closeness = parts
         if run.fresh:
-            magail.warm_start(run, agent, data, "filter", vec.null_action)
-        magail.begin(run, vec, agent, adversary, rollout, balance)
+            magail.warm_start(run, agent, occupancy.data, "filter", vec.null_action)
+        magail.begin(run, vec, parts)
         while run.steps < args.steps:
             magail.schedule(run, agent, adversary)
             # Play T x E rounds with the current policies; `participation` is I.
@@ -48,26 +49,26 @@ def train(args: Args) -> dict:
             participation = rollout.learned_from()
 
             # Discriminators: pairs with I = 1 of both sources; (observation, φ) pairs are dropped.
-            sample = data.sample(rollout.steps, rng)
-            expert = Pairs.of_expert(sample, sample.participation)
-            policy = Pairs.of_policy(rollout, participation, participation)
-            metrics = magail.update_discriminators(adversary, expert, policy, args, rng)
+            sample, known, expert = occupancy.of_expert(rollout.steps, rng)
+            policy, counts = occupancy.of_policy(rollout, participation)
+            metrics = magail.update_discriminators(adversary, occupancy, expert, policy, args, rng)
 
             # Rewards of participants; values and advantages over all rounds; then the filter.
-            rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
-            rewards = magail.add_absorbing(participation * rewards, adversary, rollout, args)
+            rewards = magail.rewards_of(adversary, occupancy, rollout, policy, counts, args)
             advantages, targets = mack.estimate_advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, magail.largest_value(args)
             )
             train_actor = run.updates >= args.disc_first
-            clone = magail.cloning_loss(agent.policy, sample, sample.participation, args)
+            clone = magail.cloning_loss(agent.policy, sample, known, args)
             metrics |= mack.update(
                 agent, rollout, advantages, targets, participation, args, rng, train_actor, clone
             )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
+            metrics |= closeness.observe(policy, run.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
+        magail.keep_closest(run, closeness)
         return run.finish()
 
 

@@ -273,7 +273,7 @@ def fit(
 
 def valid_entries(phi: str, data: ExpertData) -> Tensor:
     """Which entries are learned from, bool (M, N)."""
-    return data.participation if phi == "filter" else torch.ones_like(data.participation)
+    return data.participation if phi == "filter" else data.alive
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ def update(
             continue
         advantage = policy.rows(g, advantages.flatten(0, 1))[rows]
         target = policy.rows(g, targets.flatten(0, 1))[rows]
-        few = slice(None, None, math.ceil(len(rows) / args.fisher_rows))
+        few = some_rows(len(rows), args.fisher_rows, rng)
 
         inputs, taken = policy.inputs(g, observations)[rows], policy.rows(g, actions)[rows]
         allowed = None if masks is None else policy.rows(g, masks)[rows]
@@ -272,6 +272,13 @@ def update(
             float(target.var()) + 1e-8
         )
     return metrics
+
+
+def some_rows(count: int, most: int, rng: torch.Generator) -> Tensor | slice:
+    """Rows for the Fisher factors: all, or `most` drawn at random, so that every agent is among them."""
+    if count <= most:
+        return slice(None)
+    return torch.randint(count, (most,), generator=rng, device=rng.device)
 
 
 def gaussian_nll(network: nn.Module, inputs: Tensor, rng: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from torch import Tensor
 from demos.dataset import Demonstrations
 from learners import bc, mack
 from learners.lib.balance import Balance
+from learners.lib.closeness import Closeness
 from learners.lib.discriminators import Architecture, Discriminator
 from learners.lib.expert_data import (
     DemoSettings,
@@ -37,7 +38,7 @@ from learners.lib.expert_data import (
 )
 from learners.lib.fields import Count, Steps, Whole
 from learners.lib.game import describe, make_game
-from learners.lib.occupancy import Occupancy
+from learners.lib.occupancy import Occupancy, Pairs
 from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
@@ -69,14 +70,18 @@ class Args(DemoSettings, mack.Args):
     """KL clip of the discriminators' steps."""
     disc_first: Whole = 50
     """Updates at the start in which only discriminators and critics are trained."""
-    input_limit: float = 3.0
-    """Clip the standardized observations of discriminators and critics to +- this. Without it, critics
+    input_limit: float | None = 3.0
+    """Clip the standardized observations of discriminators and critics to +- this. With None, critics
     extrapolate without bound outside the demonstrations, and agents learn to flee there."""
     input_noise: float = 0.3
     """Standard deviation of the noise on the discriminators' inputs, in standard deviations of the expert's
     data: it keeps them from memorizing single demonstrations."""
-    horizon_occupancy: bool = True
-    """Compare occupancy measures over the whole time limit (learners/lib/occupancy.py) rather than averages."""
+    absorbing: bool = True
+    """Extend occupancy measures over the time limit: agents that died, and all after an early end, are in
+    absorbing states, which discriminators learn to judge (learners/lib/occupancy.py). Otherwise batches of
+    equally many pairs are compared, as in the papers."""
+    pair_rewards: bool = True
+    """Reward the pairs of living agents. Without (a control), only absorbing states are rewarded."""
     cloning: float = 0.3
     """Weight of the behavioral cloning term in the policies' loss; 0 is the papers' algorithm."""
     gradient_penalty: float = 0.0
@@ -87,6 +92,10 @@ class Args(DemoSettings, mack.Args):
     """Labels are 1 minus this for the expert, and this for the policy."""
     logit_entropy: float = 0.0
     """Weight of the entropy bonus of the discriminator's predictions."""
+    keep: Literal["closest", "last"] = "closest"
+    """Which policy is the result: the one that came closest to the demonstrations, or the last one."""
+    judge_every: Count = 50
+    """Updates between two measurements of the distance from the demonstrations (learners/lib/closeness.py)."""
     warm_start: Whole = 2000
     """Largest number of behavioral cloning steps before adversarial training; cloning stops early."""
     warm_start_batch: Count = 1000
@@ -94,8 +103,25 @@ class Args(DemoSettings, mack.Args):
 
 
 PRESETS = {
-    # The papers' losses alone; occupancy measures are still sums (averages: --no-horizon-occupancy).
-    "paper": {"steps": 6_000_000, "input_noise": 0.0, "cloning": 0.0, "disc_first": 10},
+    # The papers' algorithm; the AMAGAIL paper trains for 55 million steps.
+    "paper": {
+        "steps": 55_000_000,
+        "num_envs": 4,
+        "rounds": 250,
+        "gamma": 0.99,
+        "lam": 1.0,
+        "kl_clip": 1e-3,
+        "critic_kl_clip": 1e-3,
+        "eigen_every": 1,
+        "anneal": False,
+        "disc_first": 10,
+        "absorbing": False,
+        "input_limit": None,
+        "input_noise": 0.0,
+        "cloning": 0.0,
+        "warm_start": 500,
+        "keep": "last",
+    },
     "quick": {"steps": 3_000_000},
 }
 
@@ -110,43 +136,21 @@ ONE_SIGNED = ("softplus", "neglog", "sigmoid")
 REWARD_LIMIT = 10.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation and valid (B, N).
+class Parts(NamedTuple):
+    """The parts of a run that belong into a checkpoint."""
 
-    `valid` marks the pairs that discriminators learn from: all in MAGAIL, those of participants in AMAGAIL.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    participation: Tensor
-    valid: Tensor
-
-    @classmethod
-    def of_expert(cls, data: ExpertData, valid: Tensor) -> Pairs:
-        return cls(data.observations, data.actions, data.participation, valid)
-
-    @classmethod
-    def of_policy(cls, rollout: Rollout, participation: Tensor, valid: Tensor) -> Pairs:
-        observations = rollout.observations[:-1].flatten(0, 1)
-        actions = rollout.played().flatten(0, 1)
-        return cls(observations, actions, participation.flatten(0, 1), valid.flatten(0, 1))
-
-    def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
-        """Network g's input rows with at least one valid logit, and which of their logits are valid."""
-        valid = discriminator.valid(g, self.valid)
-        rows = valid.any(1).nonzero().squeeze(1)
-        inputs = discriminator.inputs(g, self.observations, self.actions, self.participation)
-        return inputs[rows], valid[rows]
+    agent: mack.ActorCritic
+    occupancy: Occupancy
+    adversary: Adversary
+    rollout: Rollout
+    balance: Balance
+    closeness: Closeness
 
 
 class Adversary:
-    """The discriminators, their optimizers, and the occupancy measures of both sides."""
+    """The discriminators and their optimizers."""
 
-    def __init__(
-        self, policy, data: ExpertData, occupancy: Occupancy, args: Args, device: torch.device
-    ):
-        self.occupancy = occupancy
+    def __init__(self, policy, data: ExpertData, args: Args, device: torch.device):
         self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
         self.discriminator.normalize_with(data.observations, args.input_limit)
         settings = (args.disc_lr, args.disc_kl_clip, args.eigen_every)
@@ -155,32 +159,40 @@ class Adversary:
 
     @torch.no_grad()
     def rewards(self, pairs: Pairs, form: RewardForm) -> Tensor:
-        """f(logit) of every agent's pair, (B, N); `form` names f."""
-        logits = self.discriminator(pairs.observations, pairs.actions, pairs.participation)
-        return REWARDS[form](logits).clamp(-REWARD_LIMIT, REWARD_LIMIT)
+        """f(logit) of every pair that counts, (B, N), and 0 for the others; `form` names f."""
+        result = torch.zeros_like(pairs.weights)
+        for g, network in enumerate(self.discriminator.networks):
+            inputs, _ = pairs.inputs(self.discriminator, g)
+            rewards = REWARDS[form](network(inputs)).clamp(-REWARD_LIMIT, REWARD_LIMIT)
+            self.discriminator.put(g, result, pairs.weights, rewards)
+        return result
 
     def state_dict(self) -> dict:
         return {
             "networks": dict(self.discriminator.state_dict()),
             "optimizers": [o.state_dict() for o in self.optimizers],
-            "occupancy": self.occupancy.state_dict(),
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.discriminator.load_state_dict(state["networks"])
-        self.occupancy.load_state_dict(state["occupancy"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
 
-def add_absorbing(rewards: Tensor, adversary: Adversary, rollout: Rollout, args: Args) -> Tensor:
-    """Rewards (T, E, N) plus, where a game ended early, those of its remaining (absorbing) rounds."""
-    adversary.occupancy.observe(rollout)
-    if not args.horizon_occupancy:
-        return rewards
-    logit = adversary.occupancy.absorbing_logit().to(rewards.device)
-    reward = REWARDS[args.reward](logit).clamp(-REWARD_LIMIT, REWARD_LIMIT)
-    return rewards + adversary.occupancy.value_of_ending(rollout, reward, args.gamma)
+def rewards_of(
+    adversary: Adversary, occupancy: Occupancy, rollout: Rollout, pairs: Pairs, counts: Tensor, args
+) -> Tensor:
+    """Rewards (T, E, N): of the pairs, 0 where they do not count; at an early end, also of what would follow."""
+    found = adversary.rewards(pairs, args.reward)
+    rewards = found[: rollout.steps].view_as(counts) * counts
+    if not args.pair_rewards:
+        rewards = rewards * ~rollout.alive[:-1]
+    early = rollout.terminated & ~rollout.lost
+    if args.absorbing and bool(early.any()):
+        at_end = torch.zeros_like(rewards)
+        at_end[early] = found[rollout.steps :]
+        rewards = rewards + occupancy.value_of_ending(rollout, at_end, args.gamma)
+    return rewards
 
 
 def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
@@ -191,23 +203,21 @@ def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
     return lambda g: args.cloning * bc.nll(policy, g, rows[g])
 
 
-def cross_entropy(logits: Tensor, valid: Tensor, label: float) -> Tensor:
-    """Mean binary cross-entropy of the valid logits (rows, outputs) with one label for all."""
+def cross_entropy(logits: Tensor, weights: Tensor, label: float) -> Tensor:
+    """Weighted sum of the binary cross-entropies of logits (rows, outputs) with one label for all."""
     losses = label * F.softplus(-logits) + (1 - label) * F.softplus(logits)
-    return (losses * valid).sum() / valid.sum().clamp(min=1)
+    return (losses * weights).sum()
 
 
-def discriminator_loss(
-    network, expert: tuple, policy: tuple, weights: tuple, args: Args, rng
-) -> tuple[Tensor, dict]:
-    """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, valid)."""
+def discriminator_loss(network, expert: tuple, policy: tuple, args: Args, rng) -> tuple[Tensor, dict]:
+    """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, weights)."""
     rows = torch.cat([expert[0], policy[0]])
     if args.input_noise:
         scale = 1.0 if network.std is None else network.std
         rows = rows + args.input_noise * scale * torch.empty_like(rows).normal_(generator=rng)
     expert_logits, policy_logits = network(rows).split([len(expert[0]), len(policy[0])])
-    loss = weights[0] * cross_entropy(expert_logits, expert[1], 1 - args.label_smoothing)
-    loss = loss + weights[1] * cross_entropy(policy_logits, policy[1], args.label_smoothing)
+    loss = cross_entropy(expert_logits, expert[1], 1 - args.label_smoothing)
+    loss = loss + cross_entropy(policy_logits, policy[1], args.label_smoothing)
     metrics = {
         "disc_loss": float(loss.detach()),
         "disc_accuracy_expert": share((expert_logits > 0), expert[1]),
@@ -226,11 +236,20 @@ def discriminator_loss(
 
 
 def gradient_penalty(network, expert: Tensor, policy: Tensor, rng: torch.Generator) -> Tensor:
-    """Mean of (|d logit / d input| - 1)^2 at random mixtures of rows of both sources."""
+    """Mean of (|d logit / d input| - 1)^2 at random mixtures of rows of both sources.
+
+    The gradient is that with respect to the standardized input, so that its scale is that of the network.
+    """
     size = min(len(expert), len(policy))
+    picked = [
+        rows[torch.randint(len(rows), (size,), generator=rng, device=rows.device)]
+        for rows in (expert, policy)
+    ]
     mix = torch.rand(size, 1, generator=rng, device=expert.device)
-    inputs = (mix * expert[:size] + (1 - mix) * policy[:size]).requires_grad_(True)
+    inputs = (mix * picked[0] + (1 - mix) * picked[1]).requires_grad_(True)
     (slope,) = torch.autograd.grad(network(inputs).sum(), inputs, create_graph=True)
+    if network.std is not None:
+        slope = slope * network.std
     return (slope.norm(dim=1) - 1).square().mean()
 
 
@@ -242,28 +261,32 @@ def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def update_discriminators(
-    adversary: Adversary, expert: Pairs, policy: Pairs, args: Args, rng
+    adversary: Adversary, occupancy: Occupancy, expert: Pairs, policy: Pairs, args: Args, rng
 ) -> dict:
-    """One step of every discriminator; a network without valid pairs of either source is skipped."""
-    weights = adversary.occupancy.weights() if args.horizon_occupancy else (1.0, 1.0)
+    """One step of every discriminator; a network without pairs of either source is skipped."""
     collected: dict[str, list[float]] = {}
-    networks = adversary.discriminator.networks
-    for g, (network, optimizer) in enumerate(zip(networks, adversary.optimizers, strict=True)):
-        theirs = expert.inputs(adversary.discriminator, g)
-        ours = policy.inputs(adversary.discriminator, g)
-        if len(theirs[0]) == 0 or len(ours[0]) == 0:
+    discriminator = adversary.discriminator
+    for g, (network, optimizer) in enumerate(
+        zip(discriminator.networks, adversary.optimizers, strict=True)
+    ):
+        sources = [pairs.inputs(discriminator, g) for pairs in (expert, policy)]
+        if not all(len(rows) for rows, _ in sources):
             continue
-        loss, metrics = discriminator_loss(network, theirs, ours, weights, args, rng)
-        stride = math.ceil((len(theirs[0]) + len(ours[0])) / args.fisher_rows)
-        few = torch.cat([theirs[0][::stride], ours[0][::stride]])
+        mass = discriminator.weights(g, occupancy.expert_mass.unsqueeze(0)).sum()
+        sources = [
+            (rows, weights / (mass if args.absorbing else weights.sum())) for rows, weights in sources
+        ]
+        loss, metrics = discriminator_loss(network, *sources, args, rng)
+        rows = torch.cat([rows for rows, _ in sources])
+        few = rows[mack.some_rows(len(rows), args.fisher_rows, rng)]
         optimizer.step(loss, partial(sampled_label_nll, network, few, rng))
         for key, value in metrics.items():
             collected.setdefault(key, []).append(value)
     return {key: sum(values) / len(values) for key, values in collected.items()}
 
 
-def share(hits: Tensor, valid: Tensor) -> float:
-    return float((hits & valid).sum() / valid.sum().clamp(min=1))
+def share(hits: Tensor, weights: Tensor) -> float:
+    return float((hits * weights).sum() / weights.sum().clamp(min=1e-8))
 
 
 def warm_start(
@@ -286,25 +309,21 @@ def warm_start(
     run.say(text)
 
 
-def prepare(
-    run: Run, demos: Demonstrations, vec, phi: str
-) -> tuple[mack.ActorCritic, ExpertData, Adversary, Rollout, Balance]:
+def prepare(run: Run, demos: Demonstrations, vec, phi: str) -> Parts:
     """Load the demonstrations, make the networks and start the games: shared by MAGAIL and AMAGAIL."""
     args = run.args
     data = load(run, demos, vec)
     agent = mack.ActorCritic(vec, args, run.device)
     agent.policy.normalize_with(data.observations)
     agent.critic.normalize_with(data.observations, args.input_limit)
-    length = len(data) / len(data.episode.unique())
-    valid = bc.valid_entries(phi, data)
-    occupancy = Occupancy(length, vec.max_rounds, valid.float().mean(0))
-    adversary = Adversary(agent.policy, data, occupancy, args, run.device)
+    occupancy = Occupancy(data, bc.valid_entries(phi, data), vec.max_rounds, args.absorbing)
+    adversary = Adversary(agent.policy, data, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(stream_seed(args.seed, "games"))
     run.say(
         f"{run.learner} on {args.env}: {args.steps:,} steps, "
         f"{len(data):,} rounds of {args.num_demos} episodes"
-        f"{' of random play (control)' if args.control else ''}, "
+        f"{'' if args.control == 'none' else ' of random play (control)'}, "
         f"{args.discriminator} discriminators, {run.device}, {run.folder}"
     )
     if args.steps <= args.disc_first * rollout.steps:
@@ -318,16 +337,15 @@ def prepare(
             "early this rewards longer (or shorter) episodes: prefer tanh, or --fixed-horizon"
         )
     settled = 2 * math.ceil(vec.max_rounds / args.rounds)
-    return agent, data, adversary, rollout, Balance(run.say, settled, args.disc_first)
-
-
-def begin(run: Run, vec, agent, adversary, rollout, balance) -> None:
-    """Register the parts of a checkpoint (and restore them when resuming)."""
-    run.begin(
-        agent.policy,
-        describe(vec),
-        {"agent": agent, "adversary": adversary, "rollout": rollout, "balance": balance},
+    closeness = Closeness(
+        agent.policy, occupancy, adversary.discriminator, args.judge_every, run.rng
     )
+    return Parts(agent, occupancy, adversary, rollout, Balance(run.say, settled, args.disc_first), closeness)
+
+
+def begin(run: Run, vec, parts: Parts) -> None:
+    """Register the parts of a checkpoint (and restore them when resuming)."""
+    run.begin(parts.agent.policy, describe(vec), parts._asdict())
 
 
 def schedule(run: Run, agent: mack.ActorCritic, adversary: Adversary) -> None:
@@ -345,36 +363,53 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         demos = demonstrations_of(run)
         vec = make_game(args, args.num_envs, run.device, null_action_in(demos))
-        agent, data, adversary, rollout, balance = prepare(run, demos, vec, "as_action")
+        parts = prepare(run, demos, vec, "as_action")
+        agent, occupancy, adversary, rollout, balance, closeness = parts
         if run.fresh:
-            warm_start(run, agent, data, "as_action", vec.null_action)
-        begin(run, vec, agent, adversary, rollout, balance)
+            warm_start(run, agent, occupancy.data, "as_action", vec.null_action)
+        begin(run, vec, parts)
         while run.steps < args.steps:
             schedule(run, agent, adversary)
+            # Play T x E rounds with the current policies; φ is an action like others, but the dead have none.
             rollout.collect(agent.policy, rng)
-            present = (~rollout.lost).unsqueeze(-1).expand_as(rollout.participation[:-1])
+            valid = rollout.alive[:-1] & ~rollout.lost.unsqueeze(-1)
 
-            sample = data.sample(rollout.steps, rng)
-            always = torch.ones_like(sample.participation)
-            expert = Pairs.of_expert(sample, always)
-            policy = Pairs.of_policy(rollout, present, present)
-            metrics = update_discriminators(adversary, expert, policy, args, rng)
+            # One step of every discriminator on as many rounds of both sources.
+            sample, known, expert = occupancy.of_expert(rollout.steps, rng)
+            policy, counts = occupancy.of_policy(rollout, valid)
+            metrics = update_discriminators(adversary, occupancy, expert, policy, args, rng)
 
-            rewards = adversary.rewards(policy, args.reward).view_as(rollout.rewards)
-            rewards = add_absorbing(rewards, adversary, rollout, args)
+            # Rewards from the logits; values and advantages; one step of every actor and critic.
+            rewards = rewards_of(adversary, occupancy, rollout, policy, counts, args)
             advantages, targets = mack.estimate_advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, largest_value(args)
             )
             train_actor = run.updates >= args.disc_first
-            clone = cloning_loss(agent.policy, sample, always, args)
+            clone = cloning_loss(agent.policy, sample, known, args)
             metrics |= mack.update(
-                agent, rollout, advantages, targets, present, args, rng, train_actor, clone
+                agent, rollout, advantages, targets, valid, args, rng, train_actor, clone
             )
 
-            metrics |= reward_statistics(rewards, present) | rollout.episodes()
+            metrics |= reward_statistics(rewards, valid) | rollout.episodes()
+            metrics |= closeness.observe(policy, run.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
+        keep_closest(run, closeness)
         return run.finish()
+
+
+def keep_closest(run: Run, closeness: Closeness) -> None:
+    """Keep the policy that came closest to the demonstrations, and say which one it is."""
+    if math.isnan(closeness.best):
+        return
+    distances = {"distance": closeness.best, "cloned_distance": closeness.first}
+    run.results |= distances | {"last_distance": closeness.last, "kept_step": closeness.step}
+    if run.args.keep == "closest":
+        closeness.keep()
+    run.say(
+        f"distance from the demonstrations: {closeness.first:.4f} by cloning, smallest {closeness.best:.4f} at "
+        f"step {closeness.step:,}, {closeness.last:.4f} at the end; the {run.args.keep} policy is kept"
+    )
 
 
 def null_action_in(demos: Demonstrations) -> Literal["null", "as_action"]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
+from demos.episode import Transitions
 from learners.lib.fields import Count
 from learners.lib.game import game_arguments
 from learners.lib.networks import Policy
@@ -17,6 +19,7 @@ from learners.lib.run import Run
 from learners.lib.settings import Settings
 from mail_envs.streams import stream_seed
 
+Control = Literal["none", "random", "random_lengths"]
 RECORDED = ("expert", "scripted", "random")  # demonstrators that are recorded when a run starts
 
 
@@ -29,8 +32,24 @@ class DemoSettings(Settings):
     demonstrations are recorded first."""
     num_demos: Count = 200
     """Number of demonstrated episodes to learn from, the first ones of the set."""
-    control: bool = False
-    """Control: replace the demonstrations by as many episodes of random play."""
+    control: Control = "none"
+    """Learn from random play instead. random: from as many episodes; random_lengths: these are cut to the
+    lengths of the demonstrated episodes, and end early where those do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Endings:
+    """How K demonstrated episodes ended.
+
+    observations: after the last round, (K, N, D) float32. remaining: rounds from there to the time limit
+    where the episode ended early, else 0, (K,) float32.
+    """
+
+    observations: Tensor
+    remaining: Tensor
+
+    def __len__(self) -> int:
+        return len(self.remaining)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +57,17 @@ class ExpertData:
     """M demonstrated rounds.
 
     observations (M, N, D) float32; actions (M, N) int64 or (M, N, A) float32; participation bool (M, N);
-    action_mask int8 (M, N, A) or None; episode int64 (M,).
+    alive bool (M, N); action_mask int8 (M, N, A) or None; episode int64 (M,). `endings` are those of the whole
+    set, of a selection, too.
     """
 
     observations: Tensor
     actions: Tensor
     participation: Tensor
+    alive: Tensor
     action_mask: Tensor | None
     episode: Tensor
+    endings: Endings
 
     def __len__(self) -> int:
         return len(self.episode)
@@ -57,8 +79,10 @@ class ExpertData:
             self.observations[rows],
             self.actions[rows],
             self.participation[rows],
+            self.alive[rows],
             mask,
             self.episode[rows],
+            self.endings,
         )
 
     def sample(self, count: int, rng: torch.Generator) -> ExpertData:
@@ -67,9 +91,12 @@ class ExpertData:
 
 
 def demonstrations_of(run: Run) -> Demonstrations:
-    """The run's demonstrations, recorded first where --demos names a demonstrator."""
+    """The run's demonstrations, recorded first where --demos names a demonstrator; random play in controls."""
+    return _open(run, run.args.demos if run.args.control == "none" else "random")
+
+
+def _open(run: Run, source: str) -> Demonstrations:
     args: DemoSettings = run.args
-    source = "random" if args.control else args.demos
     path = Path(source)
     is_policy = path.suffix == ".safetensors" or (path / "policy.safetensors").exists()
     if source in RECORDED or is_policy:
@@ -86,18 +113,36 @@ def demonstrations_of(run: Run) -> Demonstrations:
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     """Tensors of the demonstrations; also sets the run's references for normalized returns."""
+    args = run.args
     demos.check_compatible(vec)
     names = {"random": "random_return", "expert": "expert_return"}
     found = {k: demos.metadata.get(v) for k, v in names.items()}
     run.references = {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
-    return to_torch(demos.first(run.args.num_demos).transitions(), vec, run.device)
+    transitions = demos.first(args.num_demos).transitions()
+    if args.control == "random_lengths":
+        expert = _open(run, args.demos).first(args.num_demos).transitions()
+        transitions = with_lengths_of(expert, transitions)
+    return to_torch(transitions, vec, run.device)
+
+
+def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
+    """`others`, whose k-th episode is no longer than the expert's k-th, and ends early where that one does."""
+    ended = expert.terminated | expert.truncated
+    last = expert.round[ended][others.episode]
+    kept = others.round <= last
+    ends = kept & ((others.round == last) | others.terminated | others.truncated)
+    early = ends & expert.terminated[ended][others.episode]
+    changed = dataclasses.replace(others, terminated=early, truncated=ends & ~early)
+    arrays = {name: x[kept] for name, x in vars(changed).items() if x is not None}
+    return dataclasses.replace(changed, **arrays)
 
 
 def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
     """Record demonstrations into the run folder, once."""
     from demos.record import record
 
-    path = run.folder / "demonstrations"
+    control = demonstrator == "random" and args.control != "none"
+    path = run.folder / ("random_play" if control else "demonstrations")
     if path.exists() and len(Demonstrations.open(path)) >= args.num_demos:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
@@ -127,9 +172,14 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
             mask = torch.cat([mask, torch.zeros_like(mask[..., :1])], -1)
             mask[:, torch.arange(len(null)), null] = 1
     observations = tensor(transitions.observations, torch.float32)
-    return ExpertData(
-        observations, actions, participation, mask, tensor(transitions.episode, torch.int64)
+    ended = transitions.terminated | transitions.truncated
+    remaining = (vec.max_rounds - 1 - transitions.round[ended]) * transitions.terminated[ended]
+    endings = Endings(
+        tensor(transitions.next_observations[ended], torch.float32), tensor(remaining, torch.float32)
     )
+    alive = torch.ones_like(participation)
+    episode = tensor(transitions.episode, torch.int64)
+    return ExpertData(observations, actions, participation, alive, mask, episode, endings)
 
 
 @dataclasses.dataclass(frozen=True)

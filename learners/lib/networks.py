@@ -82,11 +82,15 @@ class MLP(nn.Module):
             x, memories = self.gru(x, memory, acts, fresh)
         return self.layers[-1](x), memories
 
+    def standardize(self, x: Tensor) -> Tensor:
+        """Inputs (..., D) as the first layer gets them."""
+        if self.mean is None:
+            return x
+        x = (x - self.mean) / self.std
+        return x if self.limit is None else x.clamp(-self.limit, self.limit)
+
     def _features(self, x: Tensor) -> Tensor:
-        if self.mean is not None:
-            x = (x - self.mean) / self.std
-            if self.limit is not None:
-                x = x.clamp(-self.limit, self.limit)
+        x = self.standardize(x)
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return x

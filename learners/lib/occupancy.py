@@ -1,41 +1,154 @@
-"""Occupancy measures of episodes that may end early.
+"""The occupancy measures that adversarial imitation compares.
 
-Adversarial imitation compares the occupancy measures of expert and policy. These are *sums* over an episode;
-their mass is the length of the episode. Batches with equally many rounds of both compare averages instead,
-which is a different objective where episodes can end early. Example: an expert that reaches its goal after 20
-of 50 rounds spends half of its rounds on the way, a policy that never reaches it only a fifth. The
-discriminator then takes moving fast, far from everything, for expert behavior, and agents learn to flee.
+They are *sums* over an episode (Ho & Ermon, 2016, section 2); their mass is the episode's length. Batches with
+equally many rounds of both sources compare averages instead, a different objective where episodes can end
+early. Example: an expert that reaches its goal after 20 of 50 rounds spends half of its rounds on the way, a
+policy that never reaches it only a fifth. The discriminator then takes moving fast, far from everything, for
+expert behavior, and agents learn to flee.
 
-Here both measures extend over the time limit H. The rounds of an episode are weighted by its length; after an
-early end a game stays in an absorbing state for the remaining rounds (Kostrikov et al., 2019,
-"Discriminator-Actor-Critic"). This state is the same for expert and policy, so the optimal discriminator's
-logit is known: log (H - L_expert) / (H - L_policy) with the mean lengths L. Each remaining round gets the
-reward of this logit. Games that always run to the limit are not affected.
+With `absorbing`, both measures extend over the time limit, as in Discriminator-Actor-Critic (Kostrikov et al.,
+2019): an agent that died, and every agent after an early end, is in an absorbing state for the remaining
+rounds. The discriminator learns this state like any other. Its input is what the agent saw last (the dead see
+zeros in most games), no action, and a flag; so it can tell a lost episode from a won one where the observation
+does. A round in an absorbing state counts for agent i as much as a living one does on average, with the rate
+at which i acts in the demonstrations. Games that always run to the limit, without deaths, have none.
+
+Every pair has a weight. A source's weights sum to its mean number of pairs per episode, so that equal pairs of
+sources with other lengths or other rates of participation get a logit of 0.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import torch
 from torch import Tensor
 
+from learners.lib.discriminators import Discriminator
+from learners.lib.expert_data import ExpertData
+from learners.lib.rollout import Rollout
+
 LENGTH_DECAY = 0.95  # per update in which episodes ended
-LEAST_MASS = 1e-3  # rounds
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation bool (B, N).
+
+    absorbing: bool (B, N), whether the agent is in an absorbing state. weights: (B, N), 0 for pairs that do not
+    count. participation: whose actions the joint discriminators see.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    participation: Tensor
+    absorbing: Tensor
+    weights: Tensor
+
+    def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
+        """Network g's input rows that count, and the weights of their logits, (rows, outputs)."""
+        weights = discriminator.weights(g, self.weights)
+        rows = (weights > 0).any(1).nonzero().squeeze(1)
+        x = (self.observations, self.actions, self.participation, self.absorbing)
+        return discriminator.inputs(g, *x)[rows], weights[rows]
+
+    def with_endings(self, observations: Tensor, weights: Tensor) -> Pairs:
+        """These pairs and F absorbing states: observations (F, N, D), weights (F, N)."""
+        count = len(observations)
+        nothing = self.actions.new_zeros(count, *self.actions.shape[1:])
+        ended = torch.ones_like(weights, dtype=torch.bool)
+        return Pairs(
+            torch.cat([self.observations, observations]),
+            torch.cat([self.actions, nothing]),
+            torch.cat([self.participation, ~ended]),
+            torch.cat([self.absorbing, ended]),
+            torch.cat([self.weights, weights]),
+        )
 
 
 class Occupancy:
-    """Mean episode lengths of expert and policy, and the weights and rewards that follow from them.
+    """Both sources' pairs with their weights, and the value of an early end.
 
     Args:
-        expert_length: mean length of the demonstrations.
-        horizon: time limit H.
-        rates: share of the rounds in which each agent is rewarded, (N,).
+        data: the demonstrations.
+        valid: which of their entries count, bool (M, N).
+        horizon: time limit H in rounds.
+        absorbing: extend the measures over the time limit; otherwise only the pairs in `valid` count, and
+            the weights of each source sum to 1 per batch, as in the papers.
     """
 
-    def __init__(self, expert_length: float, horizon: int, rates: Tensor):
-        self.expert_length, self.horizon, self.rates = expert_length, horizon, rates
+    def __init__(self, data: ExpertData, valid: Tensor, horizon: int, absorbing: bool):
+        self.data, self.valid, self.horizon, self.absorbing = data, valid, horizon, absorbing
+        self.rates = valid.sum(0) / data.alive.sum(0).clamp(min=1)
+        self.expert_length = len(data) / len(data.endings)
         self.policy_length: float | None = None
 
-    def observe(self, rollout) -> None:
+    def counts(self, valid: Tensor, alive: Tensor) -> Tensor:
+        """How much every pair of a round counts, of the shape of both: 1 where valid, else 0; of the dead, the rates."""
+        if not self.absorbing:
+            return valid.float()
+        return torch.where(alive, valid.float(), self.rates)
+
+    @property
+    def expert_mass(self) -> Tensor:
+        """Weight of an expert's episode, (N,)."""
+        total = self.counts(self.valid, self.data.alive).sum(0)
+        if self.absorbing:
+            total = total + self.rates * self.data.endings.remaining.sum()
+        return total / len(self.data.endings)
+
+    def of_expert(self, count: int, rng: torch.Generator) -> tuple[ExpertData, Tensor, Pairs]:
+        """`count` demonstrated rounds, which of their entries count, and the pairs for the discriminators."""
+        rows = torch.randint(len(self.data), (count,), generator=rng, device=rng.device)
+        sample, valid = self.data.take(rows), self.valid[rows]
+        weights = self.counts(valid, sample.alive) * (self.expert_length / count)
+        seen = sample.participation | valid
+        pairs = Pairs(sample.observations, sample.actions, seen, ~sample.alive, weights)
+        endings = self.data.endings
+        if self.absorbing and bool((endings.remaining > 0).any()):
+            number = math.ceil(count / self.expert_length)
+            few = torch.randint(len(endings), (number,), generator=rng, device=rng.device)
+            share = endings.remaining[few].unsqueeze(1) * self.rates / number
+            pairs = pairs.with_endings(endings.observations[few], share)
+        return sample, valid, pairs
+
+    def of_policy(self, rollout: Rollout, valid: Tensor) -> tuple[Pairs, Tensor]:
+        """The pairs of a fragment; `valid`, bool (T, E, N), says which entries count.
+
+        The second result, (T, E, N), is how much each pair counts; the first T * E pairs are in this order.
+        """
+        self._observe(rollout)
+        length = self.expert_length if self.policy_length is None else self.policy_length
+        alive = rollout.alive[:-1]
+        counts = self.counts(valid, alive) * ~rollout.lost.unsqueeze(-1)
+        scale = length / rollout.steps
+        pairs = Pairs(
+            rollout.observations[:-1].flatten(0, 1),
+            rollout.played().flatten(0, 1),
+            (rollout.participation[:-1] | valid).flatten(0, 1),
+            ~alive.flatten(0, 1),
+            counts.flatten(0, 1) * scale,
+        )
+        early = rollout.terminated & ~rollout.lost
+        if self.absorbing and bool(early.any()):
+            weights = self.remaining(rollout)[early].unsqueeze(1) * self.rates * scale
+            pairs = pairs.with_endings(rollout.final_observations[early], weights)
+        return pairs, counts
+
+    def remaining(self, rollout: Rollout) -> Tensor:
+        """Rounds between an early end and the time limit, float (T, E); 0 elsewhere."""
+        return (self.horizon - rollout.episode_length).float() * rollout.terminated
+
+    def value_of_ending(self, rollout: Rollout, rewards: Tensor, gamma: float) -> Tensor:
+        """Discounted rewards of the remaining rounds, at the last round of games that ended early, (T, E, N).
+
+        `rewards`: those of a round in the final absorbing states, (T, E, N).
+        """
+        rounds = gamma * (1 - gamma ** self.remaining(rollout)) / (1 - gamma)
+        return rewards * rounds.unsqueeze(-1) * self.rates
+
+    def _observe(self, rollout: Rollout) -> None:
         """Update the policy's mean length with the episodes that ended in a fragment."""
         ended = rollout.finished()
         if not bool(ended.any()):
@@ -43,25 +156,6 @@ class Occupancy:
         length = float(rollout.episode_length[ended].float().mean())
         old = length if self.policy_length is None else self.policy_length
         self.policy_length = LENGTH_DECAY * old + (1 - LENGTH_DECAY) * length
-
-    def weights(self) -> tuple[float, float]:
-        """Weights of the expert's and the policy's mean losses; their mean is 1."""
-        policy = self.expert_length if self.policy_length is None else self.policy_length
-        mean = (self.expert_length + policy) / 2
-        return self.expert_length / mean, policy / mean
-
-    def absorbing_logit(self) -> Tensor:
-        """Logit of the optimal discriminator in the absorbing state."""
-        policy = self.horizon if self.policy_length is None else self.policy_length
-        masses = torch.tensor([self.horizon - self.expert_length, self.horizon - policy])
-        expert_mass, policy_mass = masses.clamp(min=LEAST_MASS).log()
-        return expert_mass - policy_mass
-
-    def value_of_ending(self, rollout, reward: Tensor, gamma: float) -> Tensor:
-        """Discounted rewards of the remaining rounds, at the last round of games that ended early, (T, E, N)."""
-        remaining = (self.horizon - rollout.episode_length).float()
-        rounds = gamma * (1 - gamma**remaining) / (1 - gamma)
-        return reward * (rounds * rollout.terminated).unsqueeze(-1) * self.rates
 
     def state_dict(self) -> dict:
         return {"policy_length": self.policy_length}

@@ -159,7 +159,8 @@ def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
         return own
     config, learner = record.config, record.config["learner"]
     usual = _defaults(learner, str(config.get("preset", "default")))
-    details = ["control"] if config.get("control") else []
+    control = config.get("control", "none")
+    details = [] if control == "none" else [f"control: {control}"]
     unusual = [k for k in sorted(varying[learner]) if config.get(k) != usual.get(k)]
     details += [str(config[k]) if k == "preset" else f"{k}={config.get(k)}" for k in unusual]
     return learner + (f" ({', '.join(details)})" if details else "")

@@ -68,6 +68,7 @@ class Rollout:
         S = math.prod(vec.state_space.shape) if state else 0
         self.states, self.final_states = empty(rounds + 1, E, S), empty(rounds, E, S)
         self.counted = counted_agents(vec)
+        self.alive = torch.ones_like(self.participation)
 
     @property
     def steps(self) -> int:

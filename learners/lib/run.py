@@ -46,7 +46,7 @@ from mail_envs.streams import stream_seed
 
 # What a run writes into its folder, beside TensorBoard's files.
 FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json", "rollout.gif")
-FOLDERS = ("checkpoints", "demonstrations")
+FOLDERS = ("checkpoints", "demonstrations", "random_play")
 
 # Settings that may differ between a checkpoint and the run that goes on from it.
 MAY_DIFFER = (*OPERATIONAL, "steps", "resume", "run_dir")

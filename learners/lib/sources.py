@@ -96,7 +96,8 @@ def _game(
 
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Name, number of demonstrations and seed of a run; the name is the sweep's if there is one."""
-    name = config["learner"] + (" (control)" if config.get("control") else "")
+    control = config.get("control", "none")
+    name = config["learner"] + ("" if control == "none" else f" (control: {control})")
     name = sweep_name(folder, config) or name
     return {"name": name, "num_demos": config.get("num_demos"), "seed": config.get("seed")}
 

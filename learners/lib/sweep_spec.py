@@ -8,7 +8,7 @@
       amagail: {steps: 3000000}
       bc:                           # the learner's own settings
       bc_as_action: {learner: bc, phi: as_action}
-      control: {learner: amagail, control: true, num_demos: [1000], seeds: [0]}
+      control: {learner: amagail, control: random, num_demos: [1000], seeds: [0]}
       magail:
         environments:               # the games it runs on, with settings for each
           stochastic_coop_nav: {steps: 3000000}

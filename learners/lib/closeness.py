@@ -1,0 +1,92 @@
+"""How far a policy's pairs are from the demonstrated ones: a criterion that needs no reward.
+
+The energy distance (Székely & Rizzo, 2013) of two distributions, 2 E|X - Y| - E|X - X'| - E|Y - Y'|, is 0 when
+they are equal and positive otherwise. X and Y are the discriminators' inputs, standardized, drawn by the
+weights of the occupancy measures. Discriminators cannot serve as the criterion: they are trained against the
+policy that they would judge.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from learners.lib.discriminators import Discriminator
+from learners.lib.occupancy import Occupancy, Pairs
+
+ROWS = 2048  # drawn of each source per network
+
+
+class Closeness:
+    """Measures the distance every few updates and keeps the policy that came closest.
+
+    Attributes:
+        first, last, best: distances: of the policy that training began with, latest, smallest.
+        step: environment steps at the best one.
+    """
+
+    def __init__(self, policy, occupancy: Occupancy, discriminator: Discriminator, every: int, rng):
+        """`every`: updates per measurement. The demonstrated pairs are drawn once, here."""
+        self.discriminator, self.every = discriminator, every
+        demonstrated = occupancy.of_expert(ROWS, rng)[2]
+        networks = range(len(discriminator.networks))
+        self.expert = [self._draw(g, demonstrated, ROWS, rng) for g in networks]
+        self.drawn: list[list[Tensor]] = [[] for _ in networks]
+        self.policy, self.weights = policy, _copied(policy)
+        self.first = self.last = self.best = math.nan
+        self.step = 0
+
+    def observe(self, pairs: Pairs, step: int, rng: torch.Generator) -> dict[str, float]:
+        """Draw from a fragment's pairs; metrics when a measurement is due."""
+        for g, rows in enumerate(self.drawn):
+            rows.append(self._draw(g, pairs, math.ceil(ROWS / self.every), rng))
+        if len(self.drawn[0]) < self.every:
+            return {}
+        self.last = sum(map(self._distance, range(len(self.drawn)))) / len(self.drawn)
+        self.drawn = [[] for _ in self.drawn]
+        if math.isnan(self.first):
+            self.first = self.last
+        if not self.last >= self.best:
+            self.best, self.step, self.weights = self.last, step, _copied(self.policy)
+        return {"distance": self.last}
+
+    def _distance(self, g: int) -> float:
+        x, y = torch.cat(self.drawn[g]), self.expert[g]
+        if not len(x):
+            return 0.0
+        return 2 * mean_distance(x, y) - mean_distance(x, x) - mean_distance(y, y)
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Put the weights of the policy that came closest into the policy."""
+        for p, w in zip(self.policy.parameters(), self.weights, strict=True):
+            p.copy_(w)
+
+    def _draw(self, g: int, pairs: Pairs, count: int, rng: torch.Generator) -> Tensor:
+        inputs, weights = pairs.inputs(self.discriminator, g)
+        if not len(inputs):
+            return inputs
+        rows = torch.multinomial(weights.sum(1), count, replacement=True, generator=rng)
+        return self.discriminator.networks[g].standardize(inputs[rows])
+
+    def state_dict(self) -> dict:
+        figures = {"first": self.first, "last": self.last, "best": self.best, "step": self.step}
+        return {**figures, "expert": self.expert, "drawn": self.drawn, "weights": self.weights}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.first, self.last, self.best = state["first"], state["last"], state["best"]
+        device, self.step = self.expert[0].device, state["step"]
+        self.expert = [x.to(device) for x in state["expert"]]
+        self.drawn = [[x.to(device) for x in rows] for rows in state["drawn"]]
+        self.weights = [x.to(device) for x in state["weights"]]
+
+
+def mean_distance(x: Tensor, y: Tensor) -> float:
+    """Mean Euclidean distance between rows of x (n, D) and y (m, D)."""
+    return float(torch.cdist(x, y).mean())
+
+
+def _copied(policy) -> list[Tensor]:
+    return [p.detach().clone() for p in policy.parameters()]
