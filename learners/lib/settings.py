@@ -144,6 +144,8 @@ def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
     missing = [key for key in ("learner", "env") if not isinstance(config.get(key), str)]
     if missing:
         raise ValueError(f"{path} is damaged: it does not name a learner and its settings")
+    if isinstance(config.get("control"), bool):  # what earlier versions wrote
+        config["control"] = "random" if config["control"] else "none"
     learner = config["learner"]
     if kind is None or learner != learner_of(kind):
         ours = learner in learner_names()

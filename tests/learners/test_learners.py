@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import mail_envs
+from demos.episode import Transitions
 from learners import amagail, bc, evaluate, ippo, mack, magail
 from learners.lib.checkpoints import checkpoints
 from learners.lib.networks import read_policy
@@ -152,18 +154,71 @@ def test_amagail_is_magail_when_everybody_always_participates(tmp_path):
         {"discriminator": "single", "reward": "logit"},
         {"gradient_penalty": 1.0, "input_noise": 0.1, "disc_optimizer": "adam", "disc_lr": 1e-3},
         {"weight_decay": 1e-3, "label_smoothing": 0.1, "logit_entropy": 1e-3, "reward": "softplus"},
-        {"control": True, "share": "none", "agent_id": True},
-        {"env": "stochastic_predator_prey", "demos": "random"},
-        {"fixed_horizon": True, "demos": "random", "max_rounds": 20},
+        {"absorbing": False, "disc_time": False, "input_limit": None},
+        {"pair_rewards": False},
+        {"share": "none", "agent_id": True},
     ],
     ids=lambda changes: "-".join(changes),
 )
-def test_options_of_amagail(changes, demonstrations, tmp_path):
+def test_options_of_amagail_change_what_is_learned(changes, demonstrations, tmp_path):
+    """Each leads to another policy than the defaults do, from the same cloned one."""
+    shared = {"warm_start": 5, "disc_first": 0, "keep": "last", "steps": 400, "eval_episodes": 0}
+    policies = []
+    for name, settings in (("usual", {}), ("changed", changes)):
+        folder = tmp_path / name
+        amagail.train(arguments("amagail", demonstrations, folder, **shared, **settings))
+        policies.append(policy_of(folder))
+    if changes.get("share") == "none":
+        assert len(policies[1]) == 3 * len(policies[0])
+    else:
+        assert not all(torch.equal(a, b) for a, b in zip(*policies, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"env": "stochastic_predator_prey", "demos": "random"},
+        {"fixed_horizon": True, "demos": "random", "max_rounds": 20},
+        {"control": "random_lengths", "demos": "scripted"},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_games_and_demonstrations_of_amagail(changes, demonstrations, tmp_path):
     changes = {"steps": 300, "warm_start": 5, **changes}
-    assert (
-        amagail.train(arguments("amagail", demonstrations, tmp_path / "run", **changes))["steps"]
-        == 300
-    )
+    result = amagail.train(arguments("amagail", demonstrations, tmp_path / "run", **changes))
+    assert result["steps"] == 300 and -500 < result["return"] < 0
+    if changes.get("fixed_horizon"):
+        assert result["ended_early"] == 0 and result["length"] == 20
+    if changes["demos"] == "scripted":
+        assert sorted(p.name for p in (tmp_path / "run").iterdir() if p.is_dir()) == [
+            "checkpoints", "demonstrations", "random_play",
+        ]  # fmt: skip
+
+
+def test_random_play_with_the_lengths_of_the_demonstrations():
+    from learners.lib.expert_data import with_lengths_of
+
+    def episodes(lengths, early, value):
+        count = sum(lengths)
+        last = np.cumsum(lengths) - 1
+        ended = np.isin(np.arange(count), last)
+        early = np.isin(np.arange(count), last[early])
+        rounds = np.concatenate([np.arange(x) for x in lengths]).astype(np.int32)
+        shaped = np.full((count, 1, 1), value, np.float32)
+        flat = np.zeros((count, 1), np.int32)
+        return Transitions(
+            observations=shaped, actions=flat, participation=flat, action_mask=None, rewards=flat,
+            state=flat, next_observations=shaped + rounds[:, None, None], terminated=early,
+            truncated=ended & ~early, episode=np.repeat(np.arange(len(lengths)), lengths),
+            round=rounds,
+        )  # fmt: skip
+
+    expert = episodes([3, 5, 4], [0, 2], 0.0)
+    cut = with_lengths_of(expert, episodes([6, 6, 2], [2], 1.0))
+    assert cut.episode.tolist() == [0] * 3 + [1] * 5 + [2] * 2
+    assert np.flatnonzero(cut.terminated).tolist() == [2, 9]
+    assert np.flatnonzero(cut.truncated).tolist() == [7]
+    assert cut.next_observations[2, 0, 0] == 1 + 2 and (cut.observations == 1).all()
 
 
 UNEQUAL = str(ROOT / "tests" / "unequal_game.py")

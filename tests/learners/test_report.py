@@ -194,14 +194,14 @@ def test_names_tell_runs_apart(tmp_path):
     same = {key: value for key, value in vars(bc.Args()).items() if key != "hidden"}
     make_run(tmp_path / "a", "bc", **same | {"lr": 0.05})
     make_run(tmp_path / "b", "bc", **same | {"lr": 0.1})
-    make_run(tmp_path / "c", "bc", **same | {"control": True})
+    make_run(tmp_path / "c", "bc", **same | {"control": "random"})
     make_run(tmp_path / "d", "bc", **same)
     (tmp_path / "d" / "cell.json").write_text('{"algorithm": "cloned"}')
     make_run(tmp_path / GAME / "slow_bc" / "200" / "seed_0", "bc", **same)  # a sweep's folder
     records, remarks = gather([tmp_path])
     names = {r.folder.name: r.algorithm for r in records}
     assert names == {
-        "a": "bc", "b": "bc (lr=0.1)", "c": "bc (control)", "d": "cloned", "seed_0": "slow_bc",
+        "a": "bc", "b": "bc (lr=0.1)", "c": "bc (control: random)", "d": "cloned", "seed_0": "slow_bc",
     }  # fmt: skip
     assert remarks == []
 
