@@ -65,7 +65,7 @@ def train(args: Args) -> dict:
             )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
-            metrics |= closeness.observe(policy, run.steps, rng)
+            metrics |= closeness.observe(rollout, participation, run.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         magail.keep_closest(run, closeness)

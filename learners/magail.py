@@ -215,7 +215,9 @@ def cross_entropy(logits: Tensor, weights: Tensor, label: float) -> Tensor:
     return (losses * weights).sum()
 
 
-def discriminator_loss(network, expert: tuple, policy: tuple, args: Args, rng) -> tuple[Tensor, dict]:
+def discriminator_loss(
+    network, expert: tuple, policy: tuple, args: Args, rng
+) -> tuple[Tensor, dict]:
     """Binary cross-entropy plus the optional regularizers; `expert` and `policy` are (inputs, weights)."""
     rows = torch.cat([expert[0], policy[0]])
     if args.input_noise:
@@ -280,7 +282,8 @@ def update_discriminators(
             continue
         mass = discriminator.weights(g, occupancy.expert_mass.unsqueeze(0)).sum()
         sources = [
-            (rows, weights / (mass if args.absorbing else weights.sum())) for rows, weights in sources
+            (rows, weights / (mass if args.absorbing else weights.sum()))
+            for rows, weights in sources
         ]
         loss, metrics = discriminator_loss(network, *sources, args, rng)
         rows = torch.cat([rows for rows, _ in sources])
@@ -322,7 +325,10 @@ def prepare(run: Run, demos: Demonstrations, vec, phi: str) -> Parts:
     agent = mack.ActorCritic(vec, args, run.device)
     agent.policy.normalize_with(data.observations)
     agent.critic.normalize_with(data.observations, args.input_limit)
-    occupancy = Occupancy(data, bc.valid_entries(phi, data), vec.max_rounds, args.absorbing)
+    occupancy, whole = (
+        Occupancy(data, bc.valid_entries(phi, data), vec.max_rounds, absorbing)
+        for absorbing in (args.absorbing, True)
+    )
     adversary = Adversary(agent.policy, data, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(stream_seed(args.seed, "games"))
@@ -343,10 +349,10 @@ def prepare(run: Run, demos: Demonstrations, vec, phi: str) -> Parts:
             "early this rewards longer (or shorter) episodes: prefer tanh, or --fixed-horizon"
         )
     settled = 2 * math.ceil(vec.max_rounds / args.rounds)
-    closeness = Closeness(
-        agent.policy, occupancy, adversary.discriminator, args.judge_every, run.rng
+    closeness = Closeness(agent.policy, whole, adversary.discriminator, args.judge_every, run.rng)
+    return Parts(
+        agent, occupancy, adversary, rollout, Balance(run.say, settled, args.disc_first), closeness
     )
-    return Parts(agent, occupancy, adversary, rollout, Balance(run.say, settled, args.disc_first), closeness)
 
 
 def begin(run: Run, vec, parts: Parts) -> None:
@@ -397,7 +403,7 @@ def train(args: Args) -> dict:
             )
 
             metrics |= reward_statistics(rewards, valid) | rollout.episodes()
-            metrics |= closeness.observe(policy, run.steps, rng)
+            metrics |= closeness.observe(rollout, valid, run.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         keep_closest(run, closeness)

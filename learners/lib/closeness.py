@@ -1,13 +1,15 @@
 """How far a policy's pairs are from the demonstrated ones: a criterion that needs no reward.
 
 The energy distance (Székely & Rizzo, 2013) of two distributions, 2 E|X - Y| - E|X - X'| - E|Y - Y'|, is 0 when
-they are equal and positive otherwise. X and Y are the discriminators' inputs, standardized, drawn by the
-weights of the occupancy measures. Discriminators cannot serve as the criterion: they are trained against the
-policy that they would judge.
+they are equal and positive otherwise. X and Y are the discriminators' inputs without the time, standardized
+and drawn by the weights of the occupancy measures over the whole time limit, so that they also tell how often
+and how early episodes end. Discriminators cannot serve as the criterion: they are trained against the policy
+that they would judge.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from learners.lib.discriminators import Discriminator
 from learners.lib.occupancy import Occupancy, Pairs
+from learners.lib.rollout import Rollout
 
 ROWS = 2048  # drawn of each source per network
 
@@ -28,8 +31,11 @@ class Closeness:
     """
 
     def __init__(self, policy, occupancy: Occupancy, discriminator: Discriminator, every: int, rng):
-        """`every`: updates per measurement. The demonstrated pairs are drawn once, here."""
-        self.discriminator, self.every = discriminator, every
+        """`every`: updates per measurement. The demonstrated pairs are drawn once, here.
+
+        `occupancy` must be one with absorbing states; `discriminator` gives the form of the inputs only.
+        """
+        self.occupancy, self.discriminator, self.every = occupancy, discriminator, every
         demonstrated = occupancy.of_expert(ROWS, rng)[2]
         networks = range(len(discriminator.networks))
         self.expert = [self._draw(g, demonstrated, ROWS, rng) for g in networks]
@@ -38,8 +44,11 @@ class Closeness:
         self.first = self.last = self.best = math.nan
         self.step = 0
 
-    def observe(self, pairs: Pairs, step: int, rng: torch.Generator) -> dict[str, float]:
-        """Draw from a fragment's pairs; metrics when a measurement is due."""
+    def observe(
+        self, rollout: Rollout, valid: Tensor, step: int, rng: torch.Generator
+    ) -> dict[str, float]:
+        """Draw from a fragment's pairs, of which `valid` (T, E, N) count; metrics when a measurement is due."""
+        pairs, _ = self.occupancy.of_policy(rollout, valid)
         for g, rows in enumerate(self.drawn):
             rows.append(self._draw(g, pairs, math.ceil(ROWS / self.every), rng))
         if len(self.drawn[0]) < self.every:
@@ -65,6 +74,7 @@ class Closeness:
             p.copy_(w)
 
     def _draw(self, g: int, pairs: Pairs, count: int, rng: torch.Generator) -> Tensor:
+        pairs = dataclasses.replace(pairs, rounds=torch.zeros_like(pairs.rounds))
         inputs, weights = pairs.inputs(self.discriminator, g)
         if not len(inputs):
             return inputs
@@ -73,10 +83,12 @@ class Closeness:
 
     def state_dict(self) -> dict:
         figures = {"first": self.first, "last": self.last, "best": self.best, "step": self.step}
+        figures["occupancy"] = self.occupancy.state_dict()
         return {**figures, "expert": self.expert, "drawn": self.drawn, "weights": self.weights}
 
     def load_state_dict(self, state: dict) -> None:
         self.first, self.last, self.best = state["first"], state["last"], state["best"]
+        self.occupancy.load_state_dict(state["occupancy"])
         device, self.step = self.expert[0].device, state["step"]
         self.expert = [x.to(device) for x in state["expert"]]
         self.drawn = [[x.to(device) for x in rows] for rows in state["drawn"]]

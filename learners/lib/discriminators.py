@@ -46,7 +46,9 @@ class Discriminator(nn.Module):
         self.register_buffer("time", torch.tensor([0.0, 1.0]))  # mean and standard deviation
         self.limit = math.inf
 
-    def normalize_with(self, observations: Tensor, rounds: Tensor, limit: float | None = None) -> None:
+    def normalize_with(
+        self, observations: Tensor, rounds: Tensor, limit: float | None = None
+    ) -> None:
         """Fix the normalization of observations and time by the expert's (B, N, D) and (B,), clipped."""
         sd, mean = torch.std_mean(rounds.float())
         self.time.copy_(torch.stack([mean, sd.clamp(min=1.0)]))

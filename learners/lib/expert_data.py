@@ -178,7 +178,8 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
     ended = transitions.terminated | transitions.truncated
     remaining = (vec.max_rounds - 1 - transitions.round[ended]) * transitions.terminated[ended]
     endings = Endings(
-        tensor(transitions.next_observations[ended], torch.float32), tensor(remaining, torch.float32)
+        tensor(transitions.next_observations[ended], torch.float32),
+        tensor(remaining, torch.float32),
     )
     alive = torch.ones_like(participation)
     episode = tensor(transitions.episode, torch.int64)

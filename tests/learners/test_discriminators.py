@@ -54,7 +54,9 @@ def pairs(count: int, seed: int, absorbing: float = 0.0, shift: float = 0.0) -> 
 
 
 def logits(discriminator: Discriminator, data: Pairs) -> torch.Tensor:
-    return discriminator(data.observations, data.actions, data.participation, data.absorbing, data.rounds)
+    return discriminator(
+        data.observations, data.actions, data.participation, data.absorbing, data.rounds
+    )
 
 
 class Demonstrated:
@@ -103,7 +105,7 @@ def test_pairs_with_phi_do_not_change_the_gradient(kind):
 
 @pytest.mark.parametrize("kind", get_args(Architecture))
 def test_absorbing_states_have_a_flag_and_no_action(kind):
-    judges, args = adversary(discriminator=kind)
+    judges, _args = adversary(discriminator=kind)
     data = pairs(40, 3, absorbing=0.5)
     before = logits(judges.discriminator, data)
     data.actions[data.absorbing] = 4
@@ -148,7 +150,9 @@ def test_decentralized_rewards_use_the_pair_of_the_same_agent_and_round():
     found = logits(discriminator, data)
     for b, i in ((0, 0), (7, 2), (19, 1)):
         one_hot = torch.nn.functional.one_hot(data.actions[b, i], 5).float()
-        alone = discriminator.networks[0](torch.cat([data.observations[b, i], one_hot, torch.zeros(1)])[None])
+        alone = discriminator.networks[0](
+            torch.cat([data.observations[b, i], one_hot, torch.zeros(1)])[None]
+        )
         assert torch.allclose(found[b, i], alone.squeeze(), atol=1e-6)
 
 

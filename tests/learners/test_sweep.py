@@ -70,7 +70,12 @@ def test_the_most_particular_setting_counts(tmp_path):
 
 
 def test_settings_become_a_command_line(tmp_path):
-    settings = {"control": "random", "fixed_horizon": False, "hidden": [8, 8], "set": {"num_agents": 5}}
+    settings = {
+        "control": "random",
+        "fixed_horizon": False,
+        "hidden": [8, 8],
+        "set": {"num_agents": 5},
+    }
     (cell,) = cells_of(tmp_path, num_demos=[4], algorithms={"bc": settings})
     assert cell.words()[:6] == ["--env", GAME, "--seed", "0", "--num-demos", "4"]
     assert cell.words()[6:] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -36,12 +37,20 @@ def parts(module, folder: str, **settings):
     torch.manual_seed(0)
     args = module.Args(**{**SMALL, **settings})
     vec = mail_envs.make_vec(GAME, args.num_envs, array="torch")
-    agent = module.ActorCritic(vec, args, CPU) if module is ippo else mack.ActorCritic(vec, args, CPU)
+    agent = (
+        module.ActorCritic(vec, args, CPU) if module is ippo else mack.ActorCritic(vec, args, CPU)
+    )
     rollout = Rollout(vec, args.rounds, CPU)
     rollout.reset(7)
     rng = torch.Generator().manual_seed(0)
     rollout.collect(agent.policy, rng)
-    return args, agent, rollout, to_torch(Demonstrations.open(folder).transitions(), vec, "cpu"), rng
+    return (
+        args,
+        agent,
+        rollout,
+        to_torch(Demonstrations.open(folder).transitions(), vec, "cpu"),
+        rng,
+    )
 
 
 # ----------------------------------------------------------------------------------- MACK and IPPO
@@ -98,12 +107,12 @@ def test_adam_clips_the_gradients_norm():
 
 
 def test_values_are_bounded(folder):
-    args, agent, rollout, _, rng = parts(mack, folder)
+    _args, agent, rollout, _, rng = parts(mack, folder)
     with torch.no_grad():
         agent.critic.networks[0].layers[-1].bias.fill_(1e6)
     rewards = torch.zeros_like(rollout.rewards)
     for bound in (20.0, math.inf):
-        advantages, targets = mack.estimate_advantages(
+        _advantages, targets = mack.estimate_advantages(
             agent, rollout, rewards, 0.95, 0.95, rng, bound
         )
         assert float(targets.max()) == pytest.approx(0.95 * min(bound, 1e6), rel=1e-3)
@@ -126,7 +135,7 @@ def adversary_of(args, agent, data, vec, phi: str):
 
 def rewarded(folder: str, phi: str, **settings):
     """Rewards of a fragment, what they should be without ends, and the fragment."""
-    args, agent, rollout, data, rng = parts(magail, folder, **settings)
+    args, agent, rollout, data, _rng = parts(magail, folder, **settings)
     adversary, occupancy = adversary_of(args, agent, data, rollout.vec, phi)
     valid = rollout.learned_from() if phi == "filter" else torch.ones_like(rollout.alive[:-1])
     rollout.terminated[4, 3], rollout.episode_length[4, 3] = True, 5
@@ -256,10 +265,15 @@ def test_the_distance_is_zero_for_equal_pairs_and_grows_with_their_difference():
 
     judges, _ = adversary()
     rng = torch.Generator().manual_seed(0)
-    occupancy = SimpleNamespace(of_expert=lambda count, rng: (None, None, pairs(4000, 1)))
-    policy = torch.nn.Linear(1, 1)
     found = []
     for seed, shift in ((2, 0.0), (3, 0.5), (4, 1.5)):
-        closeness = Closeness(policy, occupancy, judges.discriminator, 1, rng)
-        found.append(closeness.observe(pairs(4000, seed, shift=shift), 0, rng)["distance"])
+        policys = pairs(4000, seed, shift=shift)
+        occupancy = SimpleNamespace(
+            of_expert=lambda count, rng: (None, None, pairs(4000, 1)),
+            of_policy=lambda rollout, valid, policys=policys: (policys, None),
+        )
+        network: Any = torch.nn.Linear(1, 1)
+        closeness = Closeness(network, occupancy, judges.discriminator, 1, rng)
+        nothing: Any = None
+        found.append(closeness.observe(nothing, nothing, 0, rng)["distance"])
     assert abs(found[0]) < 0.02 < found[1] < found[2] / 2
