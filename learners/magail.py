@@ -80,9 +80,6 @@ class Args(DemoSettings, mack.Args):
     """Extend occupancy measures over the time limit: agents that died, and all after an early end, are in
     absorbing states, which discriminators learn to judge (learners/lib/occupancy.py). Otherwise batches of
     equally many pairs are compared, as in the papers."""
-    disc_time: bool = True
-    """Discriminators see how many rounds were played. Without, states near a goal that the policy does not
-    reach look unlike the expert's, because the policy is there for long, and agents learn to keep away."""
     pair_rewards: bool = True
     """Reward the pairs of living agents. Without (a control), only absorbing states are rewarded."""
     cloning: float = 0.3
@@ -119,7 +116,6 @@ PRESETS = {
         "anneal": False,
         "disc_first": 10,
         "absorbing": False,
-        "disc_time": False,
         "input_limit": None,
         "input_noise": 0.0,
         "cloning": 0.0,
@@ -155,10 +151,8 @@ class Adversary:
     """The discriminators and their optimizers."""
 
     def __init__(self, policy, data: ExpertData, args: Args, device: torch.device):
-        self.discriminator = Discriminator(
-            args.discriminator, policy, args.hidden, args.disc_time
-        ).to(device)
-        self.discriminator.normalize_with(data.observations, data.round, args.input_limit)
+        self.discriminator = Discriminator(args.discriminator, policy, args.hidden).to(device)
+        self.discriminator.normalize_with(data.observations, args.input_limit)
         settings = (args.disc_lr, args.disc_kl_clip, args.eigen_every)
         networks = self.discriminator.networks
         self.optimizers = [make_optimizer(args.disc_optimizer, n, *settings) for n in networks]

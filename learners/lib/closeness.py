@@ -1,15 +1,13 @@
 """How far a policy's pairs are from the demonstrated ones: a criterion that needs no reward.
 
 The energy distance (Székely & Rizzo, 2013) of two distributions, 2 E|X - Y| - E|X - X'| - E|Y - Y'|, is 0 when
-they are equal and positive otherwise. X and Y are the discriminators' inputs without the time, standardized
-and drawn by the weights of the occupancy measures over the whole time limit, so that they also tell how often
+they are equal and positive otherwise. X and Y are the discriminators' inputs, standardized and drawn by the weights of the occupancy measures over the whole time limit, so that they also tell how often
 and how early episodes end. Discriminators cannot serve as the criterion: they are trained against the policy
 that they would judge.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
@@ -74,7 +72,6 @@ class Closeness:
             p.copy_(w)
 
     def _draw(self, g: int, pairs: Pairs, count: int, rng: torch.Generator) -> Tensor:
-        pairs = dataclasses.replace(pairs, rounds=torch.zeros_like(pairs.rounds))
         inputs, weights = pairs.inputs(self.discriminator, g)
         if not len(inputs):
             return inputs

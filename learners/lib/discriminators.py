@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -21,38 +20,28 @@ class Discriminator(nn.Module):
     single: as centralized, but one logit for all agents.
 
     Discrete actions are encoded one-hot. In centralized and single networks the action of an agent that
-    does not participate is all zeros. Another input is the number of rounds played, standardized by the
-    demonstrations' (`timed`); the last ones say which agents are in an absorbing state (see
-    `learners.lib.occupancy`), in which they have neither action nor time.
+    does not participate is all zeros. The last inputs say which agents are in an absorbing state (see
+    `learners.lib.occupancy`), in which they have no action.
     """
 
-    def __init__(self, kind: Architecture, policy: Policy, hidden: tuple[int, ...], timed: bool):
+    def __init__(self, kind: Architecture, policy: Policy, hidden: tuple[int, ...]):
         super().__init__()
-        self.timed = timed
         self.kind, self.policy_rows = kind, policy.rows
         self.dims, self.group_dims = policy.observation_dims, policy.dims
         self.members, self.outputs = policy.members, policy.outputs
         self.discrete, self.num_actions = policy.discrete, policy.num_actions
         self.columns = own_columns(policy.action_dims, policy.num_actions)
         if kind == "decentralized":
-            self.tails = [n + timed + 1 for n in policy.outputs]
+            self.tails = [n + 1 for n in policy.outputs]
             shapes = [(d + n, 1) for d, n in zip(policy.dims, self.tails, strict=True)]
         else:
-            self.tails = [sum(policy.action_dims) + timed + len(self.dims)]
+            self.tails = [sum(policy.action_dims) + len(self.dims)]
             outputs = len(self.dims) if kind == "centralized" else 1
             shapes = [(sum(self.dims) + self.tails[0], outputs)]
         self.networks: Any = nn.ModuleList(MLP([size, *hidden, out]) for size, out in shapes)
-        self.time: Tensor
-        self.register_buffer("time", torch.tensor([0.0, 1.0]))  # mean and standard deviation
-        self.limit = math.inf
 
-    def normalize_with(
-        self, observations: Tensor, rounds: Tensor, limit: float | None = None
-    ) -> None:
-        """Fix the normalization of observations and time by the expert's (B, N, D) and (B,), clipped."""
-        sd, mean = torch.std_mean(rounds.float())
-        self.time.copy_(torch.stack([mean, sd.clamp(min=1.0)]))
-        self.limit = math.inf if limit is None else limit
+    def normalize_with(self, observations: Tensor, limit: float | None = None) -> None:
+        """Fix the normalization of the observation inputs from the expert's (B, N, D), clipped."""
         if self.kind == "decentralized":
             for g, network in enumerate(self.networks):
                 rows = self.policy_rows(g, observations)[:, : self.group_dims[g]]
@@ -68,26 +57,21 @@ class Discriminator(nn.Module):
         actions: Tensor,
         participation: Tensor,
         absorbing: Tensor,
-        rounds: Tensor,
     ) -> Tensor:
-        """Input rows of network g from (B, N, D), (B, N[, A]), bool (B, N), bool (B, N) and (B,)."""
+        """Input rows of network g from (B, N, D), (B, N[, A]), bool (B, N) and bool (B, N)."""
         if self.discrete:
             choices = torch.arange(self.num_actions, device=actions.device)
             actions = (actions.unsqueeze(-1) == choices).to(observations.dtype)
         actions = actions * ~absorbing.unsqueeze(-1)
         flags = absorbing.to(observations.dtype)
-        clock = ((rounds - self.time[0]) / self.time[1]).clamp(-self.limit, self.limit).unsqueeze(1)
-        clock = clock[:, : int(self.timed)]
         if self.kind == "decentralized":
             seen = self.policy_rows(g, observations)[:, : self.group_dims[g]]
             done = self.policy_rows(g, actions)[:, : self.outputs[g]]
-            clock = self.policy_rows(g, (clock.unsqueeze(1) * ~absorbing.unsqueeze(2)))
-            return torch.cat([seen, done, clock, self.policy_rows(g, flags).unsqueeze(1)], 1)
+            return torch.cat([seen, done, self.policy_rows(g, flags).unsqueeze(1)], 1)
         seen = [observations[:, i, :d] for i, d in enumerate(self.dims)]
         done = (actions * participation.unsqueeze(-1)).flatten(1)
         done = done if self.columns is None else done[:, self.columns]
-        clock = clock * ~absorbing.all(1, keepdim=True)
-        return torch.cat([*seen, done, clock, flags], 1)
+        return torch.cat([*seen, done, flags], 1)
 
     def weights(self, g: int, weights: Tensor) -> Tensor:
         """Weights of network g's logits, (rows, outputs), from those of the pairs, (B, N)."""
@@ -112,10 +96,9 @@ class Discriminator(nn.Module):
         actions: Tensor,
         participation: Tensor,
         absorbing: Tensor,
-        rounds: Tensor,
     ) -> Tensor:
         """One logit per agent, (B, N)."""
-        x = (observations, actions, participation, absorbing, rounds)
+        x = (observations, actions, participation, absorbing)
         B, N = observations.shape[:2]
         if self.kind != "decentralized":
             return self.networks[0](self.inputs(0, *x)).expand(B, N)

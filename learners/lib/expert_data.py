@@ -57,8 +57,7 @@ class ExpertData:
     """M demonstrated rounds.
 
     observations (M, N, D) float32; actions (M, N) int64 or (M, N, A) float32; participation bool (M, N);
-    alive bool (M, N); action_mask int8 (M, N, A) or None; episode int64 (M,); round float32
-    (M,), the number of rounds played before. `endings` are those of the whole
+    alive bool (M, N); action_mask int8 (M, N, A) or None; episode int64 (M,). `endings` are those of the whole
     set, of a selection, too.
     """
 
@@ -68,7 +67,6 @@ class ExpertData:
     alive: Tensor
     action_mask: Tensor | None
     episode: Tensor
-    round: Tensor
     endings: Endings
 
     def __len__(self) -> int:
@@ -84,7 +82,6 @@ class ExpertData:
             self.alive[rows],
             mask,
             self.episode[rows],
-            self.round[rows],
             self.endings,
         )
 
@@ -183,8 +180,7 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
     )
     alive = torch.ones_like(participation)
     episode = tensor(transitions.episode, torch.int64)
-    rounds = tensor(transitions.round, torch.float32)
-    return ExpertData(observations, actions, participation, alive, mask, episode, rounds, endings)
+    return ExpertData(observations, actions, participation, alive, mask, episode, endings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,7 @@ LENGTH_DECAY = 0.95  # per update in which episodes ended
 class Pairs:
     """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation bool (B, N).
 
-    absorbing: bool (B, N), whether the agent is in an absorbing state. rounds: number of rounds played before,
-    float (B,). weights: (B, N), 0 for pairs that do not
+    absorbing: bool (B, N), whether the agent is in an absorbing state. weights: (B, N), 0 for pairs that do not
     count. participation: whose actions the joint discriminators see.
     """
 
@@ -45,14 +44,13 @@ class Pairs:
     actions: Tensor
     participation: Tensor
     absorbing: Tensor
-    rounds: Tensor
     weights: Tensor
 
     def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
         """Network g's input rows that count, and the weights of their logits, (rows, outputs)."""
         weights = discriminator.weights(g, self.weights)
         rows = (weights > 0).any(1).nonzero().squeeze(1)
-        x = (self.observations, self.actions, self.participation, self.absorbing, self.rounds)
+        x = (self.observations, self.actions, self.participation, self.absorbing)
         return discriminator.inputs(g, *x)[rows], weights[rows]
 
     def with_endings(self, observations: Tensor, weights: Tensor) -> Pairs:
@@ -65,7 +63,6 @@ class Pairs:
             torch.cat([self.actions, nothing]),
             torch.cat([self.participation, ~ended]),
             torch.cat([self.absorbing, ended]),
-            torch.cat([self.rounds, self.rounds.new_zeros(count)]),
             torch.cat([self.weights, weights]),
         )
 
@@ -107,9 +104,7 @@ class Occupancy:
         sample, valid = self.data.take(rows), self.valid[rows]
         weights = self.counts(valid, sample.alive) * (self.expert_length / count)
         seen = sample.participation | valid
-        pairs = Pairs(
-            sample.observations, sample.actions, seen, ~sample.alive, sample.round, weights
-        )
+        pairs = Pairs(sample.observations, sample.actions, seen, ~sample.alive, weights)
         endings = self.data.endings
         if self.absorbing and bool((endings.remaining > 0).any()):
             number = math.ceil(count / self.expert_length)
@@ -133,7 +128,6 @@ class Occupancy:
             rollout.played().flatten(0, 1),
             (rollout.participation[:-1] | valid).flatten(0, 1),
             ~alive.flatten(0, 1),
-            rollout.round[:-1].flatten().float(),
             counts.flatten(0, 1) * scale,
         )
         early = rollout.terminated & ~rollout.lost
