@@ -48,22 +48,18 @@ def pairs(count: int, seed: int, absorbing: float = 0.0, shift: float = 0.0) -> 
         torch.randint(5, (count, 3), generator=rng),
         participation & ~ended,
         ended,
-        torch.randint(50, (count,), generator=rng).float(),
         counts / counts.sum(0),
     )
 
 
 def logits(discriminator: Discriminator, data: Pairs) -> torch.Tensor:
-    return discriminator(
-        data.observations, data.actions, data.participation, data.absorbing, data.rounds
-    )
+    return discriminator(data.observations, data.actions, data.participation, data.absorbing)
 
 
 class Demonstrated:
-    """Stands in for demonstrations where only observations and rounds matter."""
+    """Stands in for demonstrations where only observations matter."""
 
     observations = torch.randn(100, 3, 4, generator=torch.Generator().manual_seed(5))
-    round = torch.arange(100) % 30  # mean 14.2, standard deviation 8.9
 
 
 # Stands in for the occupancy measures where only the mass of an expert's episode matters.
@@ -114,23 +110,6 @@ def test_absorbing_states_have_a_flag_and_no_action(kind):
     assert not torch.equal(logits(judges.discriminator, data), before)
 
 
-@pytest.mark.parametrize("kind", get_args(Architecture))
-def test_time_is_standardized_and_absorbing_states_have_none(kind):
-    judges, _ = adversary(discriminator=kind, input_limit=2.0)
-    data = pairs(40, 3)
-    before = logits(judges.discriminator, data)
-    x = (data.observations, data.actions, data.participation, data.absorbing)
-    column = -2 if kind == "decentralized" else -4
-    per_row = 3 if kind == "decentralized" else 1
-    seen = judges.discriminator.inputs(0, *x, data.rounds)[::per_row, column]
-    sd, mean = torch.std_mean(Demonstrated.round.float())
-    assert torch.allclose(seen, ((data.rounds - mean) / sd).clamp(-2, 2))
-    assert not torch.equal(judges.discriminator(*x, data.rounds * 0), before)
-    data.absorbing[:] = True
-    ended = logits(judges.discriminator, data)
-    assert torch.equal(judges.discriminator(*x, data.rounds * 0), ended)
-
-
 def test_absorbing_states_are_told_by_what_the_agents_saw_last():
     """Two ways of ending, one of them the expert's: only that one is rewarded."""
     judges, args = adversary(discriminator="decentralized", disc_kl_clip=0.01, hidden=(32,))
@@ -145,7 +124,7 @@ def test_absorbing_states_are_told_by_what_the_agents_saw_last():
 
 def test_decentralized_rewards_use_the_pair_of_the_same_agent_and_round():
     policy = Policy([0, 0, 0], [4, 4, 4], [5, 5, 5])
-    discriminator = Discriminator("decentralized", policy, (16,), timed=False)
+    discriminator = Discriminator("decentralized", policy, (16,))
     data = pairs(20, 4)
     found = logits(discriminator, data)
     for b, i in ((0, 0), (7, 2), (19, 1)):
@@ -159,7 +138,7 @@ def test_decentralized_rewards_use_the_pair_of_the_same_agent_and_round():
 def test_centralized_logits_are_one_per_agent_and_single_is_one_for_all():
     policy, data = Policy(*POLICY), pairs(20, 4)
     for kind, equal in (("centralized", False), ("single", True)):
-        found = logits(Discriminator(kind, policy, (16,), timed=True), data)
+        found = logits(Discriminator(kind, policy, (16,)), data)
         assert found.shape == (20, 3)
         assert bool((found[:, 0] == found[:, 1]).all()) == equal
 

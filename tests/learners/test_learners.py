@@ -154,7 +154,7 @@ def test_amagail_is_magail_when_everybody_always_participates(tmp_path):
         {"discriminator": "single", "reward": "logit"},
         {"gradient_penalty": 1.0, "input_noise": 0.1, "disc_optimizer": "adam", "disc_lr": 1e-3},
         {"weight_decay": 1e-3, "label_smoothing": 0.1, "logit_entropy": 1e-3, "reward": "softplus"},
-        {"absorbing": False, "disc_time": False, "input_limit": None},
+        {"absorbing": False, "input_limit": None},
         {"pair_rewards": False},
         {"share": "none", "agent_id": True},
     ],

@@ -78,18 +78,17 @@ def test_agents_with_fewer_actions_know_no_others(discrete):
 @pytest.mark.parametrize("kind", ["decentralized", "centralized", "single"])
 def test_what_pads_actions_is_seen_by_nobody(kind, discrete):
     policy = Policy([0, 1, 1], [1, 3, 3], [2, 5, 5], discrete)
-    discriminator, critic = Discriminator(kind, policy, (8,), timed=True), Critic(policy, (8,))
-    sizes = {"decentralized": [1 + 2 + 2, 3 + 5 + 2], "centralized": [7 + 12 + 4]}
-    sizes["single"] = sizes["centralized"]  # and a time and flags of absorbing states
+    discriminator, critic = Discriminator(kind, policy, (8,)), Critic(policy, (8,))
+    sizes = {"decentralized": [1 + 2 + 1, 3 + 5 + 1], "centralized": [7 + 12 + 3]}
+    sizes["single"] = sizes["centralized"]  # and flags of absorbing states
     assert [n.layers[0].in_features for n in discriminator.networks] == sizes[kind]
     assert [n.layers[0].in_features for n in critic.networks] == [7 + 10, 7 + 2 + 5]
     observations, present = torch.randn(9, 3, 3), torch.ones(9, 3, dtype=torch.bool)
-    rounds = torch.arange(9.0)
-    discriminator.normalize_with(observations, rounds, 3.0)
+    discriminator.normalize_with(observations, 3.0)
     critic.normalize_with(observations, 3.0)
     actions = policy.act(observations, None, torch.Generator().manual_seed(0))
     nothing = torch.zeros(9, 0)  # of the time that is left
-    seen = (present, ~present, rounds)
+    seen = (present, ~present)
     logits = discriminator(observations, actions, *seen)
     values = critic(observations, actions, present, nothing)
     assert logits.shape == values.shape == (9, 3)

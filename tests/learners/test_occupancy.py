@@ -15,7 +15,7 @@ HORIZON = 50
 
 def demonstrations(lengths, acts, died=None, early=True) -> ExpertData:
     """Episodes of these lengths for N agents, who act in the first acts[i] rounds of each and die at died[i]."""
-    N, observations, participation, alive, episode, played = len(acts), [], [], [], [], []
+    N, observations, participation, alive, episode = len(acts), [], [], [], []
     for k, length in enumerate(lengths):
         rounds = torch.arange(length).unsqueeze(1)
         observations.append(rounds.unsqueeze(2).expand(length, N, 1).float())
@@ -23,13 +23,11 @@ def demonstrations(lengths, acts, died=None, early=True) -> ExpertData:
         participation.append((rounds < torch.tensor(acts)) & living)
         alive.append(living)
         episode.append(torch.full((length,), k))
-        played.append(torch.arange(length).float())
     remaining = torch.tensor([float(HORIZON - x) * early for x in lengths])
     endings = Endings(torch.full((len(lengths), N, 1), 99.0), remaining)
     joined = [torch.cat(x) for x in (observations, participation, alive, episode)]
     actions = torch.zeros(sum(lengths), N, dtype=torch.int64)
-    rest = (joined[3], torch.cat(played), endings)
-    return ExpertData(joined[0], actions, joined[1], joined[2], None, *rest)
+    return ExpertData(joined[0], actions, joined[1], joined[2], None, joined[3], endings)
 
 
 def fragment(lengths, participation, alive=None, terminated=True):
@@ -50,7 +48,6 @@ def fragment(lengths, participation, alive=None, terminated=True):
         alive=torch.cat([alive, ~row]),
         terminated=last & terminated,
         lost=lost,
-        round=torch.arange(T + 1).unsqueeze(1).expand(T + 1, E),
         finished=lambda: last,
         episode_length=(rounds + 1).expand(T, E).int(),
     )

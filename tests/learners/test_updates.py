@@ -144,11 +144,10 @@ def rewarded(folder: str, phi: str, **settings):
     rewards = magail.rewards_of(adversary, occupancy, rollout, pairs, counts, args)
     x = (rollout.observations[:-1].flatten(0, 1), rollout.actions.flatten(0, 1))
     nobody = torch.zeros(200, 3, dtype=torch.bool)
-    rounds = rollout.round[:-1].flatten()
-    logits = adversary.discriminator(*x, valid.flatten(0, 1), nobody, rounds)
+    logits = adversary.discriminator(*x, valid.flatten(0, 1), nobody)
     logits = logits.view_as(rewards).detach()
     at_end = (torch.full((1, 3, rollout.observations.shape[3]), 0.5), torch.zeros(1, 3).long())
-    ended = adversary.discriminator(*at_end, nobody[:1], ~nobody[:1], rounds[:1])[0].detach()
+    ended = adversary.discriminator(*at_end, nobody[:1], ~nobody[:1])[0].detach()
     return args, rollout, rewards, torch.tanh(logits / 2), torch.tanh(ended / 2), occupancy
 
 
