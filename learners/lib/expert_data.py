@@ -38,12 +38,13 @@ class ExpertData:
     """M demonstrated rounds.
 
     observations (M, N, D) float32; actions (M, N) int64 or (M, N, A) float32; participation bool (M, N);
-    action_mask int8 (M, N, A) or None; episode int64 (M,).
+    alive bool (M, N), False for the dead, who never act again; action_mask int8 (M, N, A) or None; episode int64 (M,).
     """
 
     observations: Tensor
     actions: Tensor
     participation: Tensor
+    alive: Tensor
     action_mask: Tensor | None
     episode: Tensor
 
@@ -57,6 +58,7 @@ class ExpertData:
             self.observations[rows],
             self.actions[rows],
             self.participation[rows],
+            self.alive[rows],
             mask,
             self.episode[rows],
         )
@@ -128,7 +130,12 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
             mask[:, torch.arange(len(null)), null] = 1
     observations = tensor(transitions.observations, torch.float32)
     return ExpertData(
-        observations, actions, participation, mask, tensor(transitions.episode, torch.int64)
+        observations,
+        actions,
+        participation,
+        tensor(transitions.alive, torch.bool),
+        mask,
+        tensor(transitions.episode, torch.int64),
     )
 
 
