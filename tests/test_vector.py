@@ -27,7 +27,7 @@ def play(vector, rounds=15, seed=0):
     for _ in range(rounds):
         *_, info = vector.step(random_actions(vector, info))
         trace.append(b"".join(getattr(vector.buffers, n).tobytes() for n in NAMES))
-        trace.append(np.array(vector.buffers.clock).tobytes())
+        trace.append(vector.buffers.clock.tobytes())
     return trace
 
 
