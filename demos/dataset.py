@@ -20,7 +20,7 @@ from typing import Any, overload
 import numpy as np
 
 from demos.description import describe
-from demos.episode import Episode, EpisodeTable, Transitions, to_episode
+from demos.episode import Episode, EpisodeTable, Transitions, acts_again, to_episode
 from demos.layout import DemonstrationError, DemonstrationWarning, Layout
 from demos.manifest import action_dims_of, read_manifest
 from demos.store import Shard, open_shards
@@ -178,6 +178,9 @@ class Demonstrations(Sequence):
                     flags[starts[positions] + length - 1] = columns[name][sources + length] != 0
         return Transitions(
             action_mask=out.pop("action_mask", None),
+            alive=acts_again(out["participation"], starts)
+            if total
+            else np.zeros((0, self.layout.num_agents), bool),
             episode=np.repeat(np.arange(len(self)), lengths),
             **out,
             **ends,

@@ -86,6 +86,7 @@ class Transitions:
     Attributes:
         observations, next_observations: float32 (M, N, D).
         actions: int32 (M, N) or float32 (M, N, A). participation: uint8 (M, N).
+        alive: bool (M, N), False for the dead, who never act again.
         action_mask: uint8 (M, N, A), of `observations`; None in continuous games.
         rewards: float32 (M, N). state: float32 (M, S).
         terminated, truncated: bool (M,), of the transition that ended the episode.
@@ -95,6 +96,7 @@ class Transitions:
     observations: np.ndarray
     actions: np.ndarray
     participation: np.ndarray
+    alive: np.ndarray
     action_mask: np.ndarray | None
     rewards: np.ndarray
     state: np.ndarray
@@ -120,6 +122,16 @@ class Transitions:
             return None if values is None else values[rows]
 
         return Transitions(**{f.name: pick(getattr(self, f.name)) for f in fields(self)})
+
+
+def acts_again(participation: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Whether an agent acts in this or a later round of its episode, bool (M, N).
+
+    `participation`: uint8 (M, N), of episodes that begin at rows `starts`.
+    """
+    number = np.arange(len(participation))[:, None]
+    last = np.maximum.reduceat(np.where(participation != 0, number, -1), starts)
+    return number <= np.repeat(last, np.diff(starts, append=len(participation)), axis=0)
 
 
 @dataclass(frozen=True, repr=False)

@@ -45,11 +45,11 @@ class Args(Settings):
     """Copies of the game, E."""
     rounds: Count = 50
     """Rounds per update, T; a batch has T x E rounds."""
-    epochs: Count = 10
+    epochs: Count = 5
     """Passes over each batch."""
-    minibatches: Count = 1
+    minibatches: Count = 4
     """Minibatches per pass; each is one gradient step."""
-    lr: float = 5e-4
+    lr: float = 1e-3
     """Learning rate of Adam."""
     anneal: bool = False
     """Decrease the learning rate linearly to zero over the run."""
@@ -88,6 +88,8 @@ PRESETS = {
         "num_envs": 8,
         "rounds": 400,
         "epochs": 15,
+        "minibatches": 1,
+        "lr": 5e-4,
         "critic": "state",
         "recurrent": True,
         "agent_id": True,

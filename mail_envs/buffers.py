@@ -32,6 +32,7 @@ class Buffers:
     action_mask: Any  # int8 (E, N, A)
     state: Any  # float32 (E, S)
     final_observations: Any  # like observations
+    final_action_mask: Any  # like action_mask
     final_state: Any  # float32 (E, S)
     metrics: Any  # float32 (E, K)
     restarted: Any  # bool (E,): the worker process died and was started again
@@ -69,6 +70,7 @@ class Buffers:
             "action_mask": ((e, n, num_actions if discrete else 0), np.int8),
             "state": ((e, s), np.float32),
             "final_observations": ((e, n, d), seen),
+            "final_action_mask": ((e, n, num_actions if discrete else 0), np.int8),
             "final_state": ((e, s), np.float32),
             "metrics": ((e, len(game.metric_names)), np.float32),
             "restarted": (e, np.bool_),
@@ -78,6 +80,7 @@ class Buffers:
         buffers.alive[...] = True
         for i, own in enumerate(action_dims):
             buffers.action_mask[:, i, :own] = 1
+            buffers.final_action_mask[:, i, :own] = 1
         return buffers
 
 

@@ -108,10 +108,10 @@ def open_copies(
 class SimulatorLaunches:
     """`step` and `reset` of a view whose game is a simulator, as `kernels.game_launches` has them."""
 
-    def __init__(self, copies: Copies, buffers: Buffers, settings: np.ndarray, pay_absent: bool):
-        self.copies, self.buffers = copies, buffers
+    def __init__(self, copies: Copies, buffers: Buffers, settings: np.ndarray, has_turns: bool):
+        self.copies, self.buffers, self._has_turns = copies, buffers, has_turns
         device, b = Cpu(len(buffers.which)), buffers
-        flags = np.array([pay_absent], np.int32)
+        flags = np.array([has_turns], np.int32)
 
         def bind(one, **arrays):
             return device.bind(launch(one, ", ".join(arrays), "cpu"), *arrays.values())
@@ -165,10 +165,22 @@ class SimulatorLaunches:
         self.copies.step(b.which)
         self._settle()
         if np.count_nonzero(b.which):  # ended, to begin anew
-            b.final_observations[b.which] = b.observations[b.which]
-            b.final_state[b.which] = b.state[b.which]
+            self._keep_finals(b.which)
             self._wind()
             self.copies.reset(b.which)
+
+    def _keep_finals(self, ended: np.ndarray) -> None:
+        """Keep what ended copies show, before they begin anew. Who would act next: see `Participation`."""
+        b = self.buffers
+        for final, seen in (
+            (b.final_observations, b.observations),
+            (b.final_action_mask, b.action_mask),
+            (b.final_state, b.state),
+            (b.clock["last_alive"], b.alive),
+        ):
+            final[ended] = seen[ended]
+        if self._has_turns:
+            b.clock["last_participation"][ended] = (b.turns[ended] != 0) & b.alive[ended]
 
     def replay(self) -> list[int]:
         """After `set_state`: bring the simulators to where their records say they are.
@@ -197,6 +209,7 @@ class SimulatorLaunches:
         b = self.buffers
         self._wind()
         b.clock["illegal_actions"][b.which] = 0
+        b.clock["begun"][b.which] = 0
         b.restarted[...] = False
         self.copies.reset(b.which)
 
@@ -233,7 +246,7 @@ def settle(
 ):  # fmt: skip
     """What a round comes to. Afterwards `which` are the copies that begin anew, from `seeds`.
 
-    `flags`: [whether agents that do not participate are paid].
+    `flags`: [whether the game has turns; then agents that do not participate are paid, too].
     """
     now = clock[e]
     if not which[e] and now.idle == 0:  # ended, and left as it is

@@ -28,7 +28,9 @@ class Cpu:
             numba.set_num_threads(min(num_threads, config.NUMBA_NUM_THREADS))
 
     def zeros(self, shape, dtype):
-        return self.put(np.zeros(shape, dtype))
+        return _readable(
+            np.zeros(shape, dtype)
+        )  # no copy, which would leave out the bytes between fields
 
     def put(self, array: np.ndarray):
         return _readable(np.array(array))

@@ -69,7 +69,7 @@ def observe(params, settings, state, clock, observations, action_mask, alive, gl
 @device_function
 def step_one(e, params, settings, state, clock, actions, participation, acts,
              observations, rewards, terminated, truncated, alive, action_mask, global_state,
-             final_observations, final_state, metrics):
+             final_observations, final_action_mask, final_state, metrics):
     me = state[e]
     now = clock[e]
     if is_left_ended(e, settings, terminated, truncated):
@@ -86,8 +86,10 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
         account(e, i, participation, acts, paid, rewards, now)
     over = conclude(e, outcome, settings, now, terminated, truncated)
     if over and settings.autoreset != 0:
-        observe(params, settings, me, now, final_observations[e], action_mask[e], alive[e],
+        observe(params, settings, me, now, final_observations[e], final_action_mask[e], alive[e],
                 final_state[e])
+        for i in range(participation.shape[1]):
+            now.last_alive[i] = alive[e, i]
         begin_episode(next_seed(now.seed), params, me, now)
     observe(params, settings, me, now, observations[e], action_mask[e], alive[e], global_state[e])
 
@@ -95,6 +97,7 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
 @device_function
 def reset_one(e, params, settings, state, clock, seeds, observations, alive, action_mask, global_state):
     clock[e].illegal_actions = 0
+    clock[e].begun = 0
     begin_episode(seeds[e], params, state[e], clock[e])
     observe(params, settings, state[e], clock[e], observations[e], action_mask[e], alive[e],
             global_state[e])
@@ -102,11 +105,11 @@ def reset_one(e, params, settings, state, clock, seeds, observations, alive, act
 
 _STEP_ARGUMENTS = """params, settings, state, clock, actions, participation, acts,
          observations, rewards, terminated, truncated, alive, action_mask, global_state,
-         final_observations, final_state, metrics, errors"""
+         final_observations, final_action_mask, final_state, metrics, errors"""
 
 _STEP_CALL = """step_one(e, params[0], settings[0], state, clock, actions, participation, acts,
                  observations, rewards, terminated, truncated, alive, action_mask, global_state,
-                 final_observations, final_state, metrics)"""
+                 final_observations, final_action_mask, final_state, metrics)"""
 
 _RESET_ARGUMENTS = """which, params, settings, state, clock, seeds,
           observations, alive, action_mask, global_state"""
@@ -184,9 +187,11 @@ class KernelLaunches:
         params, settings = device.put(game.params), device.put(settings)
         launches = game_launches(game.kernels, name, device=device.name, threads=threads)
         outputs = (b.observations, b.rewards, b.terminated, b.truncated, b.alive, b.action_mask)
-        finals = (b.state, b.final_observations, b.final_state, b.metrics, b.errors)
+        finals = (b.final_observations, b.final_action_mask, b.final_state)
         inputs = (params, settings, b.world, b.clock, b.actions, b.participation, b.acts)
-        self.step = device.bind(launches.step, *inputs, *outputs, *finals)
+        self.step = device.bind(
+            launches.step, *inputs, *outputs, b.state, *finals, b.metrics, b.errors
+        )
         seen = (b.observations, b.alive, b.action_mask, b.state)
         begun = (b.which, params, settings, b.world, b.clock, b.seeds)
         self.reset = device.bind(launches.reset, *begun, *seen)

@@ -2,6 +2,9 @@
 
 Every agent's number u of round t is the (t N + i)-th of the episode's player stream; the agent takes part
 in action set m where u falls into the m-th of the intervals that its probabilities cut out of [0, 1).
+
+Where another episode has just begun in the place of one that ended, the launch also draws who would have acted
+next in the one that ended: from its history and its player stream, so that no other draw changes.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 
 from mail_envs.kernels import device_function, launch
 from mail_envs.player_functions import ActionSets, PlayerFunction
-from mail_envs.random import uniform_at
+from mail_envs.random import PLAYERS, stream_key, uniform_at
 
 ZERO = np.float32(0.0)
 CERTAIN = np.float32(1.000001)  # sums of probabilities may exceed 1 by rounding
@@ -24,7 +27,8 @@ class Participation:
 
     Args:
         player: the player function.
-        buffers: the view's arrays; this class writes `participation` and restricts `action_mask`.
+        buffers: the view's arrays; this class writes `participation` and restricts `action_mask`, and where an
+            episode ended `clock.last_participation` and `final_action_mask`.
         device: where they live.
         max_rounds: T, the length of the histories.
         action_dims: every agent's own number of discrete actions, or of continuous components.
@@ -97,8 +101,8 @@ class Participation:
         if player.compiled:
             sets = device.put(np.array([player.num_sets], np.int32))
             return device.bind(
-                compiled_draw(player, device.name), sets, b.clock, b.state, b.alive, self.past_actions,
-                b.participation, self.history, b.errors,
+                compiled_draw(player, device.name), sets, b.clock, b.state, b.final_state, b.alive,
+                self.past_actions, b.participation, self.history, b.errors,
             )  # fmt: skip
         if device.name == "cuda":
             raise ValueError(
@@ -107,6 +111,7 @@ class Participation:
             )
         arguments = "probabilities, clock, alive, participation, history"
         self._draw_given = launch(draw_from_probabilities, arguments, device.name)
+        self._draw_final = launch(draw_final, "probabilities, clock, participation", device.name)
         return self._draw_in_python
 
     def _bind_remember(self) -> Callable[[], None]:
@@ -125,8 +130,8 @@ class Participation:
             members = self.player.membership(num_actions)
         return self._bind(
             restrict_masks, members=put(members), own=put(np.array(action_dims, np.int32)),
-            flags=put(np.array([has_action_mask, as_action], np.int32)), alive=b.alive,
-            participation=b.participation, action_mask=b.action_mask,
+            flags=put(np.array([has_action_mask, as_action], np.int32)), clock=b.clock, alive=b.alive,
+            participation=b.participation, action_mask=b.action_mask, final_action_mask=b.final_action_mask,
         )  # fmt: skip
 
     def _bind_zero_components(self, num_components: int) -> Callable[[], None]:
@@ -144,7 +149,7 @@ class Participation:
             self._remember()
 
     def draw(self) -> None:
-        """Draw the participation vectors of the round that comes next."""
+        """Draw the participation vectors of the round that comes next, also where an episode ended."""
         self._draw()
         if self._restrict is not None:
             self._restrict()
@@ -152,11 +157,21 @@ class Participation:
     def _draw_in_python(self) -> None:
         b = self.buffers
         rounds = np.ascontiguousarray(b.clock["rounds"])
+        ended = b.clock["begun"] != 0
+        if ended.any():
+            lengths = np.where(ended, b.clock["last_length"], rounds)
+            state = np.where(ended[:, None], b.final_state, b.state)
+            self._draw_final(self._ask(lengths, state), b.clock, b.participation)
         self.history[rounds == 0] = 0
-        probabilities = python_probabilities(
-            self.player, rounds, b.state, self.past_actions, self.history, b.participation.shape
-        )
+        probabilities = self._ask(rounds, b.state)
         self._draw_given(probabilities, b.clock, b.alive, b.participation, self.history)
+
+    def _ask(self, rounds: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """The probabilities (E, N, M) after `rounds` (E,) in `state` (E, S), from a Python function."""
+        shape = self.buffers.participation.shape
+        return python_probabilities(
+            self.player, rounds, state, self.past_actions, self.history, shape
+        )
 
 
 def check_turns(player: PlayerFunction, has_turns: bool) -> None:
@@ -172,12 +187,21 @@ def check_turns(player: PlayerFunction, has_turns: bool) -> None:
 @device_function
 def draw_from_table(e, table, row, clock, alive, participation):
     """`row`: [the row to which the last row returns, whether all agents share one number]."""
+    now = clock[e]
+    if now.begun != 0:
+        key = stream_key(now.last_seed, PLAYERS)
+        take_row(table, row, key, now.last_length, now.last_alive, now.last_participation)
+    take_row(table, row, now.players_key, now.rounds, alive[e], participation[e])
+
+
+@device_function
+def take_row(table, row, key, t, alive, participation):
+    """Draw round t of the episode with the player stream `key`."""
     rows, n = table.shape
-    t = clock[e].rounds
     k = t if t < rows else row[0] + (t - row[0]) % (rows - row[0])
     for i in range(n):
-        u = uniform_at(clock[e].players_key, t * n + (0 if row[1] != 0 else i))
-        participation[e, i] = u < table[k, i] and alive[e, i]
+        u = uniform_at(key, t * n + (0 if row[1] != 0 else i))
+        participation[i] = u < table[k, i] and alive[i]
 
 
 @device_function
@@ -203,7 +227,17 @@ def remember(e, clock, actions, participation, alive, action_mask, past_actions)
 
 
 @device_function
-def restrict_masks(e, members, own, flags, alive, participation, action_mask):
+def restrict_masks(
+    e, members, own, flags, clock, alive, participation, action_mask, final_action_mask
+):
+    now = clock[e]
+    if now.begun != 0:
+        restrict(members, own, flags, now.last_alive, now.last_participation, final_action_mask[e])
+    restrict(members, own, flags, alive[e], participation[e], action_mask[e])
+
+
+@device_function
+def restrict(members, own, flags, alive, participation, action_mask):
     """Narrow masks to the action set. Agents that wait may send anything, or only φ.
 
     What the game wrote for the dead stays, and for agents whose action set it leaves nothing of.
@@ -211,21 +245,21 @@ def restrict_masks(e, members, own, flags, alive, participation, action_mask):
     `own`: (N,) numbers of actions without φ. `flags`: [whether the game wrote a mask, whether φ is the last
     action].
     """
-    for i in range(participation.shape[1]):
-        m = participation[e, i]
+    for i in range(len(participation)):
+        m = participation[i]
         open_actions = 0
         for a in range(own[i]):
             if m != 0 and flags[0] != 0:
-                open_actions += action_mask[e, i, a] * members[min(m, members.shape[0]) - 1, a]
+                open_actions += action_mask[i, a] * members[min(m, members.shape[0]) - 1, a]
         for a in range(own[i]):
             if m == 0:
-                if flags[0] == 0 or flags[1] != 0 or alive[e, i]:
-                    action_mask[e, i, a] = 1 - flags[1]
+                if flags[0] == 0 or flags[1] != 0 or alive[i]:
+                    action_mask[i, a] = 1 - flags[1]
             elif flags[0] == 0 or open_actions > 0:
-                free = action_mask[e, i, a] if flags[0] != 0 else 1
-                action_mask[e, i, a] = free * members[min(m, members.shape[0]) - 1, a]
+                free = action_mask[i, a] if flags[0] != 0 else 1
+                action_mask[i, a] = free * members[min(m, members.shape[0]) - 1, a]
         if flags[1] != 0:
-            action_mask[e, i, own[i]] = m == 0
+            action_mask[i, own[i]] = m == 0
 
 
 @device_function
@@ -241,16 +275,33 @@ def restrict_components(e, members, participation, actions):
 def draw_from_probabilities(e, probabilities, clock, alive, participation, history):
     """Draw from probabilities (E, N, M) that a Python function computed, and extend the history."""
     t = clock[e].rounds
-    n = probabilities.shape[1]
+    take_given(probabilities[e], clock[e].players_key, t, alive[e], participation[e])
+    for i in range(probabilities.shape[1]):
+        history[e, t, i] = participation[e, i]
+
+
+@device_function
+def draw_final(e, probabilities, clock, participation):
+    """`draw_from_probabilities` for episodes that ended; `participation` only says how many there are."""
+    now = clock[e]
+    if now.begun != 0:
+        key = stream_key(now.last_seed, PLAYERS)
+        take_given(probabilities[e], key, now.last_length, now.last_alive, now.last_participation)
+
+
+@device_function
+def take_given(probabilities, key, t, alive, participation):
+    """Draw round t of the episode with the player stream `key`."""
+    n = probabilities.shape[0]
     for i in range(n):
-        u = uniform_at(clock[e].players_key, t * n + i)
+        u = uniform_at(key, t * n + i)
         total = ZERO
         drawn = 0
-        for m in range(probabilities.shape[2]):
-            total += probabilities[e, i, m]
-            if drawn == 0 and u < total and alive[e, i]:
+        for m in range(probabilities.shape[1]):
+            total += probabilities[i, m]
+            if drawn == 0 and u < total and alive[i]:
                 drawn = m + 1
-        participation[e, i] = history[e, t, i] = drawn
+        participation[i] = drawn
 
 
 def python_probabilities(player, rounds, state, past_actions, history, shape) -> np.ndarray:
@@ -283,16 +334,28 @@ import numpy as np
 
 from mail_envs.kernels import INVALID_PROBABILITY, device_function
 from mail_envs.participation import CERTAIN, ZERO
-from mail_envs.random import uniform_at
+from mail_envs.random import PLAYERS, stream_key, uniform_at
 
 
 @device_function
-def one(e, sets, clock, state, alive, past_actions, participation, history, errors):
-    t = clock[e].rounds
-    n = participation.shape[1]
-    past = history[e, :t]
+def one(e, sets, clock, state, final_state, alive, past_actions, participation, history, errors):
+    now = clock[e]
+    if now.begun != 0:
+        t, key = now.last_length, stream_key(now.last_seed, PLAYERS)
+        draw(sets, key, t, final_state[e], now.last_alive, past_actions[e, :t], now.last_participation,
+             history[e, :t], errors)
+    t = now.rounds
+    draw(sets, now.players_key, t, state[e], alive[e], past_actions[e, :t], participation[e],
+         history[e, :t], errors)
+    for i in range(participation.shape[1]):
+        history[e, t, i] = participation[e, i]
+
+
+@device_function
+def draw(sets, key, t, state, alive, past_actions, participation, past, errors):
+    n = len(participation)
     for i in range(n):
-        u = uniform_at(clock[e].players_key, t * n + i)
+        u = uniform_at(key, t * n + i)
         total = ZERO
         drawn = 0
         for m in range(1, sets[0] + 1):
@@ -300,13 +363,11 @@ def one(e, sets, clock, state, alive, past_actions, participation, history, erro
             if not p >= ZERO:
                 errors[INVALID_PROBABILITY] = 1
             total += p
-            if drawn == 0 and u < total and alive[e, i]:
+            if drawn == 0 and u < total and alive[i]:
                 drawn = m
         if total > CERTAIN:
             errors[INVALID_PROBABILITY] = 1
-        participation[e, i] = drawn
-    for i in range(n):
-        history[e, t, i] = participation[e, i]
+        participation[i] = drawn
 """
 
 
@@ -315,10 +376,12 @@ def compiled_draw(player: Any, device: str):
     if isinstance(player, ActionSets):
         call = "probability(i, m, past)"
     elif player.needs_state:
-        call = "probability(i, state[e], past, past_actions[e, :t])"
+        call = "probability(i, state, past, past_actions)"
     else:
         call = "probability(i, past)"
-    arguments = "sets, clock, state, alive, past_actions, participation, history, errors"
+    arguments = (
+        "sets, clock, state, final_state, alive, past_actions, participation, history, errors"
+    )
     return launch(
         player.function,
         arguments,

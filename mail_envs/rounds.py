@@ -19,7 +19,8 @@ ZERO = np.float32(0.0)
 def clock_dtype(num_agents: int) -> np.dtype:
     """One environment's bookkeeping; `key` and `counter` make the record the game's random stream.
 
-    The `last_*` fields describe the episode of this environment that ended most recently.
+    The `last_*` fields describe the episode of this environment that ended most recently; `last_alive` and
+    `last_participation` where it ended and another one began in its place.
     """
     return np.dtype(
         [
@@ -32,8 +33,11 @@ def clock_dtype(num_agents: int) -> np.dtype:
             ("last_length", "i4"),
             ("illegal_actions", "i4"),  # since the last call of reset()
             ("idle", "i4"),  # fixed horizon: the game is over, the environment waits for the limit
+            ("begun", "i4"),  # an episode ended in the last round, and this one began in its place
             ("returns", "f4", (num_agents,)),
             ("last_returns", "f4", (num_agents,)),
+            ("last_alive", "u1", (num_agents,)),
+            ("last_participation", "u1", (num_agents,)),  # who would have acted next
         ],
         align=True,
     )
@@ -121,6 +125,8 @@ def account(e, i, participation, acts, paid, rewards, now):
 def conclude(e, outcome, settings, now, terminated, truncated):
     """Count the round, and say whether the episode is over; its figures are then the clock's `last_*`.
 
+    `clock.begun` then says whether another one begins in its place.
+
     With a fixed horizon a game that ends idles until the time limit, unless its worker died.
     """
     now.rounds += 1
@@ -135,6 +141,7 @@ def conclude(e, outcome, settings, now, terminated, truncated):
         now.last_length = now.rounds
         for i in range(now.returns.shape[0]):
             now.last_returns[i] = now.returns[i]
+    now.begun = over and settings.autoreset != 0
     return over
 
 

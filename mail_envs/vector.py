@@ -237,6 +237,7 @@ class VectorGame:
         }
         if self.discrete:
             info["action_mask"] = b.action_mask
+            info["final_action_mask"] = b.final_action_mask
         self._fields = {
             "round": "rounds",
             "seed": "seed",
@@ -244,11 +245,14 @@ class VectorGame:
             "episode_return": "last_returns",
             "episode_length": "last_length",
             "episode_seed": "last_seed",
+            "final_alive": "last_alive",
+            "final_participation": "last_participation",
         }
         if isinstance(b.clock, np.ndarray):
             info.update({k: b.clock[f] for k, f in self._fields.items()})
         else:
             info.update(_device_fields(b.clock, self._fields))
+        info["final_alive"] = _as_bool(info["final_alive"])
         info["metrics"] = {m: view(b.metrics[:, k]) for k, m in enumerate(self.game.metric_names)}
         self._info = {k: v if k == "metrics" else view(v) for k, v in info.items()}
         self.clock = b.clock
@@ -313,9 +317,13 @@ class VectorGame:
             observations float32 (E, N, D), rewards float32 (E, N), terminated bool (E,), truncated bool
             (E,) and info: `participation` uint8 (E, N), who acts next; `action_mask` int8 (E, N, A);
             `alive` bool (E, N); `state` float32 (E, S); `round`, `seed`, `illegal_actions` (E,); and,
-            valid where an episode just ended: `final_observation`, `final_state`, `episode_return`
-            float32 (E, N), `episode_length`, `episode_seed` (E,), `metrics`, and `worker_restarted`
-            bool (E,): the copy's worker process died and cut the episode short.
+            valid where an episode just ended: `episode_return` float32 (E, N), `episode_length`,
+            `episode_seed` (E,), `metrics`, `worker_restarted` bool (E,): the copy's worker process died
+            and cut the episode short; and what was seen last, before another episode began:
+            `final_observation`, `final_state`, `final_action_mask`, `final_alive`, and
+            `final_participation`, who would have acted next. They are shaped like `observations`,
+            `state`, `action_mask`, `alive` and `participation`, which with autoreset=False go on to show
+            the end themselves.
 
         Raises:
             RuntimeError: before the first reset.
@@ -379,6 +387,15 @@ def _torch_view(array: np.ndarray):
     import torch
 
     return torch.from_numpy(array)
+
+
+def _as_bool(array: Any) -> Any:
+    """The bytes of a record's field, uint8 because numba's records hold no bool, as bool."""
+    if isinstance(array, np.ndarray):
+        return array.view(np.bool_)
+    import torch
+
+    return array.view(torch.bool)
 
 
 def _device_fields(clock, fields: dict[str, str]) -> dict[str, Any]:

@@ -98,7 +98,13 @@ def rollout(case: str, device: str = "cpu") -> dict[str, np.ndarray]:
             "episode_return": info["episode_return"], "episode_length": info["episode_length"],
         }  # fmt: skip
         row = {k: np.array(get(v)) for k, v in arrays.items()}
-        row["final_observations"] = np.array(get(b.final_observations)) * ended[:, None, None]
+        finals = {"final_observations": b.final_observations}
+        for name in ("final_action_mask", "final_alive", "final_participation"):
+            if name in info:
+                finals[name] = info[name]
+        for name, array in finals.items():
+            host = np.array(get(array))
+            row[name] = host * ended.reshape(-1, *[1] * (host.ndim - 1))
         shown.append(row)
     return {k: np.stack([row[k] for row in shown]) for k in shown[0]}
 

@@ -16,7 +16,8 @@ from mail_envs.conformance.episodes import check_autoreset, check_save_and_resto
 from mail_envs.conformance.subject import Subject, random_actions
 
 NAMES = ("observations", "rewards", "terminated", "truncated", "participation", "state",
-         "action_mask", "final_observations", "final_state", "metrics", "alive")  # fmt: skip
+         "action_mask", "final_observations", "final_state", "final_action_mask", "metrics",
+         "alive")  # fmt: skip
 
 
 def play(vector, rounds=15, seed=0):
@@ -26,7 +27,7 @@ def play(vector, rounds=15, seed=0):
     for _ in range(rounds):
         *_, info = vector.step(random_actions(vector, info))
         trace.append(b"".join(getattr(vector.buffers, n).tobytes() for n in NAMES))
-        trace.append(np.array(vector.buffers.clock).tobytes())
+        trace.append(vector.buffers.clock.tobytes())
     return trace
 
 
@@ -250,6 +251,8 @@ def test_shapes_and_types_are_those_of_the_contract():
         "alive": ((5, 4), np.bool_), "state": ((5, 20), np.float32), "round": ((5,), np.int32),
         "seed": ((5,), np.int64), "illegal_actions": ((5,), np.int32),
         "final_observation": ((5, 4, 16), np.float32), "final_state": ((5, 20), np.float32),
+        "final_action_mask": ((5, 4, 5), np.int8), "final_alive": ((5, 4), np.bool_),
+        "final_participation": ((5, 4), np.uint8),
         "episode_return": ((5, 4), np.float32), "episode_length": ((5,), np.int32),
         "episode_seed": ((5,), np.int64), "worker_restarted": ((5,), np.bool_),
     }  # fmt: skip
@@ -264,7 +267,12 @@ def test_shapes_and_types_are_those_of_the_contract():
 def test_continuous_games_have_no_mask():
     vector = mail_envs.make_vec("coop_nav", 2, continuous_actions=True)
     _, info = vector.reset(seed=0)
-    assert "action_mask" not in info and vector.num_actions == 5 and not vector.discrete
+    assert (
+        "action_mask" not in info
+        and "final_action_mask" not in info
+        and vector.num_actions == 5
+        and not vector.discrete
+    )
 
 
 def test_torch_arrays_are_views_of_the_buffers():
@@ -284,6 +292,9 @@ def test_torch_arrays_are_views_of_the_buffers():
         (observations, b.observations), (played[1], b.rewards), (played[2], b.terminated),
         (info["participation"], b.participation), (info["state"], b.state),
         (info["seed"], b.clock["seed"]), (info["episode_return"], b.clock["last_returns"]),
+        (info["final_action_mask"], b.final_action_mask),
+        (info["final_participation"], b.clock["last_participation"]),
+        (info["final_alive"], b.clock["last_alive"]),
     ):  # fmt: skip
         assert tensor.data_ptr() == array.ctypes.data and tuple(tensor.shape) == array.shape
         assert np.array_equal(tensor.numpy(), array)

@@ -57,8 +57,8 @@ class ExpertData:
     """M demonstrated rounds.
 
     observations (M, N, D) float32; actions (M, N) int64 or (M, N, A) float32; participation bool (M, N);
-    alive bool (M, N); action_mask int8 (M, N, A) or None; episode int64 (M,). `endings` are those of the whole
-    set, of a selection, too.
+    alive bool (M, N), False for the dead, who never act again; action_mask int8 (M, N, A) or None; episode int64
+    (M,). `endings` are those of the whole set, of a selection, too.
     """
 
     observations: Tensor
@@ -178,7 +178,7 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
         tensor(transitions.next_observations[ended], torch.float32),
         tensor(remaining, torch.float32),
     )
-    alive = torch.ones_like(participation)
+    alive = tensor(transitions.alive, torch.bool)
     episode = tensor(transitions.episode, torch.int64)
     return ExpertData(observations, actions, participation, alive, mask, episode, endings)
 

@@ -16,13 +16,15 @@ from learners.lib.running_episodes import RunningEpisodes, check_form
 class Rollout:
     """T rounds of E copies; row T of the (T + 1)-row tensors is where the next fragment begins.
 
-    observations (T+1, E, N, D) float32, participation (T+1, E, N) bool, action_mask (T+1, E, N, A) int8 or
-    None, round (T+1, E) int32, the number of rounds that the episode has lasted, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N), terminated and truncated
-    (T, E) bool, lost (T, E) bool: the copy's worker died in this round, which leads nowhere and belongs to no
-    finished episode; valid where an episode ended: final_observations (T, E, N, D), episode_return (T, E, N),
-    episode_length (T, E), metrics (T, E) by name. For learners that ask for it: what the agents of a recurrent
-    policy remember before each round, memory (T+1, E, N, H); states (T+1, E, S) and final_states (T, E, S),
-    where S = 0 unless `state`.
+    observations (T+1, E, N, D) float32, participation (T+1, E, N) bool, alive (T+1, E, N) bool: not dead, which
+    is another fact than being absent, action_mask (T+1, E, N, A) int8 or None, round (T+1, E) int32, the number
+    of rounds that the episode has lasted, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N),
+    terminated and truncated (T, E) bool, lost (T, E) bool: the copy's worker died in this round, which leads
+    nowhere and belongs to no finished episode; valid where an episode ended: final_observations (T, E, N, D),
+    final_action_mask (T, E, N, A) int8 or None, final_alive (T, E, N) bool, final_participation (T, E, N) bool:
+    who would have acted next, episode_return (T, E, N), episode_length (T, E), metrics (T, E) by name. For
+    learners that ask for it: what the agents of a recurrent policy remember before each round, memory
+    (T+1, E, N, H); states (T+1, E, S) and final_states (T, E, S), where S = 0 unless `state`.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class Rollout:
 
         self.observations = empty(rounds + 1, E, N, D)
         self.participation = empty(rounds + 1, E, N, dtype=torch.bool)
-        self.action_mask = (
-            empty(rounds + 1, E, N, vec.num_actions, dtype=torch.int8) if vec.discrete else None
-        )
+        self.alive = empty(rounds + 1, E, N, dtype=torch.bool)
         self.round = empty(rounds + 1, E, dtype=torch.int32)
+        self.action_mask = self.final_action_mask = None
+        if vec.discrete:
+            self.action_mask = empty(rounds + 1, E, N, vec.num_actions, dtype=torch.int8)
+            self.final_action_mask = empty(rounds, E, N, vec.num_actions, dtype=torch.int8)
         self.actions = (
             empty(rounds, E, N, dtype=torch.int64)
             if vec.discrete
@@ -57,6 +61,8 @@ class Rollout:
         self.truncated = empty(rounds, E, dtype=torch.bool)
         self.lost = empty(rounds, E, dtype=torch.bool)
         self.final_observations = empty(rounds, E, N, D)
+        self.final_alive = empty(rounds, E, N, dtype=torch.bool)
+        self.final_participation = empty(rounds, E, N, dtype=torch.bool)
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
         self.metrics = {name: empty(rounds, E) for name in vec.metrics}
@@ -68,7 +74,6 @@ class Rollout:
         S = math.prod(vec.state_space.shape) if state else 0
         self.states, self.final_states = empty(rounds + 1, E, S), empty(rounds, E, S)
         self.counted = counted_agents(vec)
-        self.alive = torch.ones_like(self.participation)
 
     @property
     def steps(self) -> int:
@@ -87,6 +92,7 @@ class Rollout:
         self.running.enter(info)
         self.observations[t].copy_(torch.as_tensor(observations))
         self.participation[t].copy_(torch.as_tensor(info["participation"]))
+        self.alive[t].copy_(torch.as_tensor(info["alive"]))
         self.round[t].copy_(torch.as_tensor(info["round"]))
         if self.action_mask is not None:
             self.action_mask[t].copy_(torch.as_tensor(info["action_mask"]))
@@ -118,6 +124,10 @@ class Rollout:
             self.truncated[t].copy_(torch.as_tensor(truncated))
             self.lost[t].copy_(torch.as_tensor(info["worker_restarted"]))
             self.final_observations[t].copy_(torch.as_tensor(info["final_observation"]))
+            self.final_alive[t].copy_(torch.as_tensor(info["final_alive"]))
+            self.final_participation[t].copy_(torch.as_tensor(info["final_participation"]))
+            if self.final_action_mask is not None:
+                self.final_action_mask[t].copy_(torch.as_tensor(info["final_action_mask"]))
             self.episode_return[t].copy_(torch.as_tensor(info["episode_return"]))
             self.episode_length[t].copy_(torch.as_tensor(info["episode_length"]))
             for name, values in self.metrics.items():
@@ -179,7 +189,15 @@ class Rollout:
 
     def _rows(self) -> dict[str, Tensor]:
         """The tensors whose last row is where the next fragment begins."""
-        names = ("observations", "participation", "round", "action_mask", "memory", "states")
+        names = (
+            "observations",
+            "participation",
+            "alive",
+            "action_mask",
+            "round",
+            "memory",
+            "states",
+        )
         found = {n: getattr(self, n) for n in names}
         return {n: x for n, x in found.items() if x is not None and x.numel()}
 

@@ -80,6 +80,8 @@ def test_transitions_are_those_of_the_episodes(tmp_path, select, discrete):
         assert np.array_equal(t.observations[rows], e.observations[:-1])
         assert np.array_equal(t.next_observations[rows], e.observations[1:])
         assert np.array_equal(t.state[rows], e.states[:-1])
+        acts_from = [[e.participation[t:, i].any() for i in range(3)] for t in range(len(e))]
+        assert np.array_equal(t.alive[rows], acts_from)
         if discrete:
             assert np.array_equal(t.action_mask[rows], e.action_masks[:-1])
         ends = np.arange(len(e)) == len(e) - 1
