@@ -132,9 +132,7 @@ def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
     kept = others.round <= last
     ends = kept & ((others.round == last) | others.terminated | others.truncated)
     early = ends & expert.terminated[ended][others.episode]
-    changed = dataclasses.replace(others, terminated=early, truncated=ends & ~early)
-    arrays = {name: x[kept] for name, x in vars(changed).items() if x is not None}
-    return dataclasses.replace(changed, **arrays)
+    return dataclasses.replace(others, terminated=early, truncated=ends & ~early)[kept]
 
 
 def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
