@@ -1,5 +1,6 @@
 # make train   install, then train AMAGAIL on stochastic_coop_nav, or resume an interrupted run
-# make test    install, then run the tests (including the slow ones: make test-all)
+# make test    install, then run the tests on up to 4 cores (including the slow ones: make test-all);
+#              PYTEST_FLAGS="-n 0 -x tests/test_views.py" runs one file in one process
 # make lint    run ruff, ruff format and pyright
 # make bench   measure speed on this machine
 # make clean   remove the virtual environment and caches, but not runs
@@ -9,10 +10,14 @@ VENV   ?= .venv
 RUN    ?= runs/quickstart
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 GAME   := stochastic_coop_nav
 
 PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+
+# Each test process has a core, so none gains by threads of its own.
+test test-all: export OMP_NUM_THREADS ?= 1
 
 export PYGAME_HIDE_SUPPORT_PROMPT := 1
 
@@ -41,10 +46,10 @@ train: $(STAMP)
 	$(PY) -m mail_envs render $(GAME) --policy $(RUN) --out $(RUN)/rollout.gif
 
 test: $(STAMP)
-	$(PY) -m pytest -m "not slow" $(PYTEST_FLAGS)
+	$(PY) -m pytest -m "not slow" $(PARALLEL) $(PYTEST_FLAGS)
 
 test-all: $(STAMP)
-	$(PY) -m pytest $(PYTEST_FLAGS)
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

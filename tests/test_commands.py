@@ -443,8 +443,9 @@ def test_battles_of_peers_run(id, peer):
 # -- check ----------------------------------------------------------------------------------------
 
 
+# `test_cuda` compiles every game, too, and asks for more than the check does.
 @pytest.mark.parametrize("id", IDS)
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", [name for name in CHECKS if name != "compiles for CUDA"])
 def test_our_games_keep_their_promises(id, name):
     try:
         CHECKS[name](Subject(id))

@@ -29,7 +29,7 @@ def demonstrations(episodes: int, rounds: int = 10, agents: int = 2) -> ExpertDa
     participation[::2, 1:] = False
     actions = (observations[..., 0] > observations[..., 1]).long()
     episode = torch.arange(episodes).repeat_interleave(rounds)
-    return ExpertData(observations, actions, participation, None, episode)
+    return ExpertData(observations, actions, participation, participation.bool(), None, episode)
 
 
 def adam(network):
