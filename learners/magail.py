@@ -130,7 +130,7 @@ PRESETS = {
         "warm_start": 500,
         "keep": "last",
     },
-    "quick": {"steps": 1_500_000, "kl_clip": 0.025},
+    "quick": {"steps": 1_500_000, "num_envs": 100, "rounds": 10, "kl_clip": 0.025},
 }
 
 REWARDS: dict[RewardForm, Callable[[Tensor], Tensor]] = {
