@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from learners import bc
-from learners.lib.expert_data import ExpertData, Rows
+from learners.lib.expert_data import Endings, ExpertData, Rows
 from learners.lib.networks import Policy, read_policy
 from learners.lib.optimizers import make_optimizer
 
@@ -29,7 +29,8 @@ def demonstrations(episodes: int, rounds: int = 10, agents: int = 2) -> ExpertDa
     participation[::2, 1:] = False
     actions = (observations[..., 0] > observations[..., 1]).long()
     episode = torch.arange(episodes).repeat_interleave(rounds)
-    return ExpertData(observations, actions, participation, participation.bool(), None, episode)
+    endings = Endings(torch.zeros(episodes, agents, 2), torch.zeros(episodes))
+    return ExpertData(observations, actions, participation, participation, None, episode, endings)
 
 
 def adam(network):

@@ -195,7 +195,12 @@ def test_actors_are_trained_on_what_they_did():
     """Chunks from stored memories give the outputs of acting round by round, across ends of episodes."""
     args, agent, rollout, _ = collected(recurrent=True, max_rounds=7, chunk=10)
     batch = ippo.actor_batch(agent, 0, rollout, rollout.rewards, args.chunk)
-    assert batch["fresh"][1:].any() and batch["inputs"].shape[:2] == (10, 2 * 6 * 3)
+    assert batch["inputs"].shape[:2] == (10, 2 * 6 * 3)
+    begins = torch.zeros(20, 6, 3, dtype=torch.bool)
+    begins[1:] = (rollout.terminated | rollout.truncated)[:-1].unsqueeze(2)
+    assert 12 <= int(begins[..., 0].sum()) <= 18  # every seven rounds in six copies
+    begins = torch.stack([begins[:10].flatten(1), begins[10:].flatten(1)], 1)
+    assert torch.equal(batch["fresh"].bool(), begins.flatten(1))
     network = agent.policy.networks[0]
     with torch.no_grad():
         out = network.sequence(batch["inputs"], batch["memory"][0], batch["acts"], batch["fresh"])[

@@ -18,6 +18,7 @@ import torch
 
 import mail_envs
 from demos.episode import Transitions
+from demos.policies import MLPPolicy
 from learners import amagail, bc, evaluate, ippo, mack, magail
 from learners.lib.checkpoints import checkpoints
 from learners.lib.networks import read_policy
@@ -250,6 +251,18 @@ def test_agents_may_have_unlike_actions(name, env, set, tmp_path):
     error = (result["sd"] ** 2 + again["sd"] ** 2) ** 0.5 / 400**0.5
     assert again["return"] == pytest.approx(result["return"], abs=5 * error + 1e-4)
     assert again["env"] == mail_envs.spec(env).id == read_config(tmp_path / "run")["env"]
+    policy, _ = read_policy(tmp_path / "run" / "policy.safetensors")
+    numpy_policy = MLPPolicy.load(tmp_path / "run" / "policy.safetensors")
+    rng = torch.Generator().manual_seed(0)
+    count = max(policy.observation_dims)
+    observations = torch.randn(50, len(policy.groups), count, generator=rng)
+    for g, network in enumerate(policy.networks):
+        inputs = policy.inputs(g, observations)
+        out = network(inputs).detach()
+        assert float(out.std(0).min()) > 1e-4  # it depends on what is seen: no network of zeros
+        seen = inputs.unflatten(0, (50, -1)).numpy()
+        same, _ = numpy_policy.networks[g](seen, np.zeros((*seen.shape[:2], 0)))
+        assert np.allclose(same.reshape(out.shape), out, atol=1e-4)
 
 
 def test_bc_as_action_learns_every_agents_own_null_action(tmp_path):
