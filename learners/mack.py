@@ -206,10 +206,8 @@ def estimate_advantages(
     final_values = torch.zeros_like(rewards)
     cut = bootstraps(r).nonzero(as_tuple=True)
     if len(cut[0]):
-        # The participation that was drawn for the copy's next episode stands in for the one that a
-        # truncated round never drew.
-        observations, participation = r.final_observations[cut], r.participation[1:][cut]
-        allowed = None if r.action_mask is None else r.action_mask[1:][cut]
+        observations, participation = r.final_observations[cut], r.final_participation[cut]
+        allowed = None if r.final_action_mask is None else r.final_action_mask[cut]
         final_actions = agent.policy.act(observations, allowed, rng)
         final = agent.critic(observations, final_actions, participation, left[1:][cut])
         final_values[cut] = final.clamp(-bound, bound)

@@ -75,6 +75,21 @@ def test_a_round_at_the_limit_is_worth_its_reward_where_the_limit_is_the_end(lea
         assert (beyond > 0.9 * 3).all()  # critics say about 5
 
 
+def test_who_would_have_acted_next_and_how_says_what_a_truncated_episode_is_worth():
+    """Not who acts in the copy's next episode, nor what is allowed there."""
+    _, agent, rollout, rng = collected(mack, "stochastic_coop_nav")
+    cut, moves = rollout.truncated, torch.eye(rollout.vec.num_actions, dtype=torch.int8)
+    assert rollout.final_action_mask is not None and rollout.action_mask is not None
+    assert not torch.equal(rollout.final_participation[cut], rollout.participation[1:][cut])
+    rollout.final_action_mask[cut], rollout.action_mask[1:][cut] = moves[2], moves[3]
+    actions = torch.full_like(rollout.actions[cut], 2)
+    seen = (rollout.final_observations[cut], actions, rollout.final_participation[cut])
+    with torch.no_grad():
+        value = agent.critic(*seen, torch.zeros(len(actions), 0))
+    found = targets_of(mack, agent, rollout, rng)[cut]
+    assert torch.allclose(found, rollout.rewards[cut] + 0.9 * value, atol=1e-4)
+
+
 @pytest.mark.parametrize("learner", [ippo, mack], ids=["ippo", "mack"])
 def test_critics_see_the_time_that_is_left_and_actors_do_not(learner):
     _, agent, rollout, _ = collected(learner, "smac_3m")
@@ -154,7 +169,7 @@ def test_a_round_count_goes_on_over_checkpoints():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ippo_wins_3m_whatever_the_seed(seed, tmp_path):
-    """Its short form is the value at the limit, above: with another one seeds 1, 2 and 101 run away."""
+    """The short form of this test is the value at the limit, above: with bootstrapping there, seeds 1, 2 and 101 run away."""
     args = ippo.Args(
         env="smac_3m", steps=1_200_000, seed=seed, run_dir=str(tmp_path), progress=False
     )
