@@ -73,7 +73,8 @@ class Args(DemoSettings, mack.Args):
     disc_optimizer: Kind = "kfac"
     """Optimizer of the discriminators."""
     disc_lr: float = 0.1
-    """Learning rate of the discriminators; it decreases linearly to zero over the run."""
+    """Learning rate of the discriminators; it decreases linearly to zero over the run. With kfac the KL clip
+    usually takes effect first, so that this acts near the end only."""
     disc_kl_clip: float = 1e-3
     """KL clip of the discriminators' steps."""
     disc_first: Whole = 50
@@ -424,6 +425,10 @@ def keep_closest(run: Run, closeness: Closeness) -> None:
         f"distance from the demonstrations: {closeness.first:.4f} by cloning, smallest {closeness.best:.4f} at "
         f"step {closeness.step:,}, {closeness.last:.4f} at the end; the {run.args.keep} policy is kept"
     )
+    if closeness.last > closeness.first:
+        run.say(
+            "warning: adversarial training ended further from the demonstrations than cloning had come"
+        )
 
 
 def null_action_in(demos: Demonstrations) -> Literal["null", "as_action"]:
