@@ -486,7 +486,7 @@ def test_a_description_of_something_unknown_is_refused(config, error):
 
 def test_functions_without_a_module_say_that_they_cannot_be_found_again():
     config = mail_envs.HistoryDependent(lambda history, rounds: None).to_config()
-    with pytest.raises(ValueError, match="pass player_function= yourself"):
+    with pytest.raises(ValueError, match="pass player_function="):
         from_config(config)
 
 
