@@ -183,7 +183,7 @@ def recorded_arguments(
         if name != "backend" and not _fits(value, parameters[name].annotation):
             kind = parameters[name].annotation
             raise ValueError(
-                f"{source}: the argument {name!r} cannot be {_short(value)}, its type is "
+                f"{source}: the argument {name!r} cannot be {_short(value)}, it is "
                 f"{getattr(kind, '__name__', kind)}"
             )
     return {**arguments, **named.arguments}

@@ -473,7 +473,7 @@ def test_different_player_functions_are_not_equal():
         ({"type": "Alternating"}, "'Alternating' is not one of Synchronous, OwnOrder"),
         ({}, "None is not one of"),
         ({"type": ["Stochastic"]}, "is not one of"),
-        ({"type": "HistoryDependent", "function": "sample_players:SELDOM"}, "nothing is imported"),
+        ({"type": "HistoryDependent", "function": "sample_players:SELDOM"}, "is not imported"),
         ({"type": "HistoryDependent"}, "HistoryDependent: .*missing"),
         ({"type": "Stochastic", "probability": 3}, r"\[0, 1\]"),
         ({"type": "TurnOrder", "groups": [[0.5]]}, "needs lists of agents"),
