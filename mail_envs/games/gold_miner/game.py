@@ -34,8 +34,7 @@ gold / 1000 of every player; the map as it is now; round / 100.
 
 **End**: after `turns` = 100 rounds, which are part of the task (`limit_is_end`: the winner of a match is decided by the
 gold at that time, and players, bots and the mask know the round), when no gold is left, or as soon as any player is
-eliminated
-(`end_on_elimination=False`: when all allies are).
+eliminated (`end_on_elimination=False`: when all allies are).
 
 **Maps**: 24 generated maps that resemble the competition's twelve (`mail_envs.games.gold_miner.maps`); `maps=PATH`
 plays on the maps of a file or folder in the competition's format.
