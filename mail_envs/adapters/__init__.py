@@ -29,7 +29,7 @@ for _id, _scenario, _conf, _summary in (
     ("many_segment_ant_2x1", "ManySegmentAnt", "2x1", "two ants in a row walk; an agent for each"),
     ("many_segment_ant_3x1", "ManySegmentAnt", "3x1", "three ants in a row; an agent for each"),
     ("many_segment_ant_2x3", "ManySegmentAnt", "2x3", "six ants in a row; two agents with three"),
-):  # fmt: on
+):
     register(
         f"mamujoco_{_id}",
         "mail_envs.adapters.mamujoco:MaMujoco",
@@ -38,6 +38,7 @@ for _id, _scenario, _conf, _summary in (
         summary=_summary,
         backends={"mamujoco_v1": "mail_envs.adapters.mamujoco:MaMujocoV1"},
     )
+# fmt: on
 
 register(
     "mamujoco_coupled_halfcheetah_1p1",

@@ -78,8 +78,8 @@ import numpy as np
 from mail_envs.adapters.mamujoco_gather import (
     PARTS_OF_STATE,
     DataSource,
-    ObservationWriter,
     Motors,
+    ObservationWriter,
     StateSource,
 )
 from mail_envs.adapters.mamujoco_robots import open_original, open_robot, speed_up, take_picture

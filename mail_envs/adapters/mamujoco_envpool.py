@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mail_envs.adapters.mamujoco_gather import ObservationWriter, Motors
+from mail_envs.adapters.mamujoco_gather import Motors, ObservationWriter
 from mail_envs.adapters.mamujoco_robots import open_screen
 from mail_envs.buffers import Buffers
 from mail_envs.rounds import RUNNING, TERMINATED
