@@ -25,9 +25,9 @@ vec = mail_envs.make_vec("mamujoco_halfcheetah_6x1", 64, observations="mat")
 | `many_segment_ant_2x3` | 2 × 12 | 311 | 161 / 167 / 167 | -2,551 ± 978 |
 
 Lengths are those of the longest observation of a role. Returns are means ± standard deviations over 100 episodes
-(ant: 200; humanoid standup and many segments: 20) in which all agents act in every round. `scenario` and `conf` are named as in
-gymnasium-robotics' `mamujoco_v1` (`"HalfCheetah"`, `"6x1"`);
-robots with many segments can also be divided in other ways.
+(ant: 200; humanoid standup and many segments: 20) in which all agents act in every round. `scenario` and `conf` are
+named as in gymnasium-robotics' `mamujoco_v1` (`"HalfCheetah"`, `"6x1"`); robots with many segments can also be
+divided in other ways.
 
 **Actions**: torques, a `Box` with the motors' bounds (±1; pusher ±2, humanoids ±0.4). **φ** of a joint is zero
 torque.

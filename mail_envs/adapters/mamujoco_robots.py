@@ -203,7 +203,7 @@ def _first_that_works(names: list[str]) -> tuple[str | None, str]:
     return None, "; ".join(problems)
 
 
-NO_OPENGL = "MuJoCo cannot render without OpenGL"
+NO_OPENGL = "MuJoCo has no OpenGL to render with"
 OPENGL_HINT = "Install EGL (libegl1), or OSMesa (libosmesa6), which needs no graphics driver."
 
 
