@@ -1,7 +1,7 @@
 """Multi-agent imitation learning environments in which who acts when is part of the game."""
 
-import mail_envs.games  # isort: skip  registers our ids
-import mail_envs.adapters  # noqa: F401  isort: skip  those of other people's simulators
+import mail_envs.games  # isort: skip  registers the ids of the games in this package
+import mail_envs.adapters  # noqa: F401  isort: skip  and those of external simulators
 from mail_envs.making import from_pettingzoo, make, make_game, make_vec, spec
 from mail_envs.registry import EnvSpec, register, specs
 

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="python -m mail_envs",
-            description="Asynchronous Markov games: list, play, render, measure and check them.",
+            description="Asynchronous Markov games: list, play, render, benchmark and check them.",
             args=merge_sets(sys.argv[1:] if arguments is None else arguments),
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )

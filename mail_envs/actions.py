@@ -1,4 +1,4 @@
-"""Actions from users: taken into a view's buffers, or refused with one line that names the wrong one."""
+"""Checks actions and copies them into a view's buffers; an invalid action raises an error that names it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from mail_envs.vector import VectorGame
 
 
-def take(view: VectorGame, actions: Any) -> None:
+def copy_actions(view: VectorGame, actions: Any) -> None:
     """Copy actions, int (E, N) or float (E, N, A), into `buffers.actions`.
 
-    TypeError, ValueError: wrong kind or shape, or an integer of a participating agent that is in no space
-    because it is too wide for the buffer. Launches find the other actions outside their spaces.
+    Raises TypeError or ValueError for a wrong dtype or shape, and for an integer of a participating agent that
+    does not fit the buffer's dtype. The compiled step finds all other actions outside their spaces.
     """
     target = view.buffers.actions
     if type(actions) is type(target) is np.ndarray and actions.dtype == target.dtype:
@@ -30,7 +30,7 @@ def take(view: VectorGame, actions: Any) -> None:
             f"actions have shape {tuple(actions.shape)}; expected {tuple(target.shape)}"
         )
     if not isinstance(target, np.ndarray):
-        _take_tensor(target, actions, view.discrete)
+        _copy_tensor(target, actions, view.discrete)
         return
     actions = np.asarray(actions)
     if view.discrete and actions.dtype.kind not in "iu":
@@ -40,11 +40,11 @@ def take(view: VectorGame, actions: Any) -> None:
     np.copyto(target, actions, casting="unsafe")
     narrowed = view.discrete and not np.can_cast(actions.dtype, target.dtype)
     if narrowed and not np.array_equal(target, actions):
-        refuse_outside(view, actions)
+        raise_outside_space(view, actions)
 
 
-def _take_tensor(target: Any, actions: Any, discrete: bool) -> None:
-    """Copy actions into a torch tensor; integers too wide for it become one that is in no space."""
+def _copy_tensor(target: Any, actions: Any, discrete: bool) -> None:
+    """Copy actions into a torch tensor; integers that do not fit become one that is in no space."""
     import torch
 
     actions = torch.as_tensor(actions)
@@ -55,8 +55,8 @@ def _take_tensor(target: Any, actions: Any, discrete: bool) -> None:
     target.copy_(actions)
 
 
-def refuse_outside(view: VectorGame, actions: np.ndarray) -> None:
-    """ValueError that names the first participating agent whose action is not in its space, if there is one."""
+def raise_outside_space(view: VectorGame, actions: np.ndarray) -> None:
+    """Raise ValueError for the first participating agent whose action is not in its space, if any."""
     for e, i in np.argwhere(view.buffers.participation != 0):
         action, space = actions[e, i], view.action_spaces[view.agents[i]]
         own = int(action) if view.discrete else action[: view.action_dims[i]]
@@ -67,13 +67,13 @@ def refuse_outside(view: VectorGame, actions: np.ndarray) -> None:
             )
 
 
-def refuse_invalid(view: VectorGame) -> None:
-    """ValueError after a launch has found an action outside its space."""
+def raise_invalid_action(view: VectorGame) -> None:
+    """Raise ValueError after the compiled step has found an action outside its space."""
     b = view.buffers
     b.errors[INVALID_ACTION] = 0
     if view._device.name == "cuda":
         raise ValueError("an action outside its space was sent to the device; it counted as null")
-    refuse_outside(view, b.actions)
+    raise_outside_space(view, b.actions)
 
 
 def check_action(view: VectorGame, agent: str, action: Any) -> int | np.ndarray:
@@ -81,14 +81,14 @@ def check_action(view: VectorGame, agent: str, action: Any) -> int | np.ndarray:
     space: Any = view.action_spaces[agent]
     if view.discrete:
         if not isinstance(action, (int, np.integer)) and getattr(action, "shape", None) != ():
-            raise TypeError(f"the action of {agent} is {action!r}; {space} wants an integer")
+            raise TypeError(f"the action of {agent} is {action!r}; {space} requires an integer")
         if not 0 <= action < space.n or int(action) != action:
             raise ValueError(f"action {action!r} of {agent} is not in {space}")
         return int(action)
     try:
         array = np.asarray(action, np.float32)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"the action of {agent} is {action!r}; {space} wants numbers") from error
+        raise TypeError(f"the action of {agent} is {action!r}; {space} requires numbers") from error
     if array.shape != space.shape or not np.all((array >= space.low) & (array <= space.high)):
         raise ValueError(f"action {action!r} of {agent} is not in {space}")
     return array

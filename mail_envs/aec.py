@@ -1,4 +1,4 @@
-"""One game at a time, one agent at a time: PettingZoo's AECEnv."""
+"""The AEC view: one environment, one agent at a time, as a PettingZoo AECEnv."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class AECGame(AECEnv):
 
     `infos[agent]` holds `round`, `participation` (uint8 (N,), this round's vector), for discrete games
     `action_mask` (int8), `illegal_actions`, `worker_restarted` (the episode was cut short because the
-    simulator's worker process died), the game's metrics as they stand, 0 at the beginning, and what a
-    simulator itself tells the agent; where names are equal, ours win.
+    simulator's worker process died), the current values of the game's metrics, which start at 0, and the
+    simulator's own infos. If a simulator uses one of these keys too, its value is replaced.
 
-    An agent that dies has terminated, takes an empty turn and leaves `agents`. With `dead="stay"` it stays,
-    without turns, until the episode ends for all.
+    An agent that dies is terminated, takes an empty step and leaves `agents`. With `dead="stay"` it stays,
+    without turns, until the episode ends for all agents.
 
-    The class is flat on purpose: `last` and `step` do their work without a wrapper between.
+    There are no wrappers: `last` and `step` do all the work, because a chain of wrappers is several times slower.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class AECGame(AECEnv):
         self._view_buffers()
 
     def __copy__(self) -> AECGame:
-        """Like `copy.deepcopy`: two views of one game would play into each other's episode."""
+        """The same as `copy.deepcopy`: two views of one game would disturb each other's episode."""
         return copy.deepcopy(self)
 
     def __setstate__(self, state: dict) -> None:
-        """Copies, as pickle and SuperSuit make them, look at their own game's buffers."""
+        """Make copies, such as those of pickle and SuperSuit, use the buffers of their own game."""
         self.__dict__.update(state)
         self._view_buffers()
 
@@ -102,7 +102,7 @@ class AECGame(AECEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> None:
-        """Begin an episode and its first round in which somebody participates.
+        """Begin an episode and play it to the first round in which an agent participates.
 
         `options` as in `VectorGame.reset`.
         """
@@ -115,7 +115,7 @@ class AECGame(AECEnv):
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
         self._skip_agent_selection = None
-        self._paid = False  # whether `rewards` holds anything but zeros
+        self._paid = False  # whether `rewards` holds anything other than zeros
         self._begin_round()
         if not self._queue:
             self._play_rounds()
@@ -144,11 +144,11 @@ class AECGame(AECEnv):
         )
 
     def step(self, action) -> None:
-        """The action of the agent that acts now; None for an agent that has terminated or truncated.
+        """Act for the agent whose turn it is; `action` is None if the agent has terminated or truncated.
 
         Raises:
             RuntimeError: before reset, or when the episode is over.
-            TypeError, ValueError: an action of the wrong kind or outside its space; nothing is lost.
+            TypeError, ValueError: an action of the wrong type or outside its space; the turn can be repeated.
         """
         if not self.agents:
             raise RuntimeError("step() was called before reset() or after the end of the episode")
@@ -170,7 +170,7 @@ class AECGame(AECEnv):
             self.render()
 
     def _play_rounds(self) -> None:
-        """Step the game, and go on through rounds in which nobody participates."""
+        """Play this round and all following ones in which nobody participates."""
         advance, b = self.vector.advance, self.vector.buffers
         advance()
         total = self._rewards.tolist()
@@ -190,16 +190,16 @@ class AECGame(AECEnv):
             self._step_dead_agents()
 
     def _begin_round(self) -> None:
-        """Queue the participants, and tell every agent what this round is."""
+        """Queue the participants and update the infos."""
         index, participates = self._index, self._participation.tolist()
         self._queue = [a for a in reversed(self.agents) if participates[index[a]]]
         if not self._queue:
             return
         self.agent_selection = self._queue[-1]
-        self._tell(self._participation.copy())
+        self._set_infos(self._participation.copy())
 
-    def _tell(self, participation: np.ndarray) -> None:
-        """Set the infos: what a simulator itself tells an agent, what all share, and the agent's own mask."""
+    def _set_infos(self, participation: np.ndarray) -> None:
+        """Set the infos: those of the simulator, those that all agents share, and each agent's action mask."""
         shared = {"participation": participation, **shared_info(self.vector)}
         own = self.vector.own_infos()
         self.infos = {a: {**own[a], **shared} if a in own else dict(shared) for a in self.agents}
@@ -208,7 +208,7 @@ class AECGame(AECEnv):
                 info["action_mask"] = self._masks[agent].copy()
 
     def _step_dead_agents(self) -> None:
-        """Dead agents take their final step, with no action, before any agent acts."""
+        """Let agents that have died take their last, empty step before any other agent acts."""
         alive = self.vector.buffers.alive[0]
         for agent in self.agents:
             self.terminations[agent] = not alive[self._index[agent]]
@@ -219,7 +219,7 @@ class AECGame(AECEnv):
         stay = [self.dead_stay or alive for alive in self._alive.tolist()]
         self.terminations = {a: terminated or not stay[self._index[a]] for a in self.agents}
         self.truncations = dict.fromkeys(self.agents, not terminated)
-        self._tell(np.zeros_like(self._participation))
+        self._set_infos(np.zeros_like(self._participation))
         self._queue = []
         self.agent_selection = self.agents[0]
 

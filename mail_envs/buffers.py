@@ -1,4 +1,4 @@
-"""The arrays of E environments of one game, which kernels read and write in place."""
+"""The arrays of E environments of one game, which compiled functions read and write in place."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mail_envs.rounds import clock_dtype
 class Buffers:
     """All arrays of E environments; games and player functions write into them in place."""
 
-    world: Any  # records (E,): the game's own, or of a simulator's episode so far
+    world: Any  # records (E,): the game's state, or the actions of a simulator's episode so far
     clock: Any  # bookkeeping records (E,), see `rounds.clock_dtype`
     seeds: Any  # int64 (E,): seeds of the next reset
     which: Any  # bool (E,): environments of the next reset
     actions: Any  # int32 (E, N) or float32 (E, N, A)
-    acts: Any  # uint8 (E, N): participation less dead agents and illegal actions
-    participation: Any  # uint8 (E, N): who acts in the round that comes next
-    turns: Any  # uint8 (E, N): whose turn it is where the game itself says so, else (E, 0)
-    observations: Any  # float32 (E, N, D), or uint8 where all observations are
+    acts: Any  # uint8 (E, N): participation without dead agents and illegal actions
+    participation: Any  # uint8 (E, N): who acts in the next round
+    turns: Any  # uint8 (E, N): whose turn it is, in games that decide it themselves; else (E, 0)
+    observations: Any  # float32 (E, N, D), or uint8 if all observations are uint8
     rewards: Any  # float32 (E, N)
     terminated: Any  # bool (E,)
     truncated: Any  # bool (E,)
@@ -35,8 +35,8 @@ class Buffers:
     final_action_mask: Any  # like action_mask
     final_state: Any  # float32 (E, S)
     metrics: Any  # float32 (E, K)
-    restarted: Any  # bool (E,): the worker process died and was started again
-    errors: Any  # int32 (2,)
+    restarted: Any  # bool (E,): the worker process died and was restarted
+    errors: Any  # int32 (2,): flags, see `kernels.INVALID_ACTION`
 
     @classmethod
     def allocate(
@@ -51,7 +51,7 @@ class Buffers:
         n, num_actions = len(action_dims), max(action_dims)
         d = max(int(np.prod(s.shape)) for s in game.observation_spaces.values())
         s = game.state_space.shape[0]
-        seen = observation_dtype(game)
+        dtype = observation_dtype(game)
         e = num_envs
         shapes = {
             "world": (e, world_dtype),
@@ -62,14 +62,14 @@ class Buffers:
             "acts": ((e, n), np.uint8),
             "participation": ((e, n), np.uint8),
             "turns": ((e, n if game.has_turns else 0), np.uint8),
-            "observations": ((e, n, d), seen),
+            "observations": ((e, n, d), dtype),
             "rewards": ((e, n), np.float32),
             "terminated": (e, np.bool_),
             "truncated": (e, np.bool_),
             "alive": ((e, n), np.bool_),
             "action_mask": ((e, n, num_actions if discrete else 0), np.int8),
             "state": ((e, s), np.float32),
-            "final_observations": ((e, n, d), seen),
+            "final_observations": ((e, n, d), dtype),
             "final_action_mask": ((e, n, num_actions if discrete else 0), np.int8),
             "final_state": ((e, s), np.float32),
             "metrics": ((e, len(game.metric_names)), np.float32),
@@ -85,6 +85,6 @@ class Buffers:
 
 
 def observation_dtype(game: MarkovGame) -> type:
-    """uint8 for a game of images, else float32."""
+    """uint8 for a game whose observations are images, else float32."""
     kinds = {space.dtype for space in game.observation_spaces.values()}
     return np.uint8 if kinds == {np.dtype(np.uint8)} else np.float32

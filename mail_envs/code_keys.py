@@ -1,10 +1,10 @@
-"""Keys of compiled code: everything that its machine code was made from.
+"""Cache keys of compiled code, computed from everything that the machine code depends on.
 
-Numba freezes the values of globals into machine code, yet its disk cache looks only at the time stamp of the
-function's own file: after an edit elsewhere it gives back code of old values. A key made here changes with the code
-of every function that is reached, however deep and through whatever module, with the value of every global that they
-read, and with the versions and settings of the compiler. Keys are made of what is loaded, never of files, which may
-have been edited since they were imported.
+Numba compiles the values of globals into machine code, but its disk cache checks only the time stamp of the file
+that defines the function: after an edit to another file it returns stale code. A key computed here depends on the
+code of all functions that are called, directly or indirectly and through any module, on the values of all globals
+that they read, and on the version and settings of the compiler. Keys are computed from loaded objects, not from
+files, which may have been edited since they were imported.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from numba import njit
 from numba.core import config
 from numba.core.typing.templates import builtin_registry
 
-# Settings that change machine code, but not numba's own key of it.
+# Settings that affect machine code but are not part of numba's own cache key.
 SETTINGS = (
     "OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DISABLE_JIT",
 )  # fmt: skip
-# Versions stand for what these contain: numba brings its own code for their functions.
+# Identified by their versions: numba has its own implementations of their functions.
 BY_VERSION = {"numpy", "numba", "numba_cuda", "llvmlite"}
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -41,13 +41,13 @@ def python(function: Any) -> Any:
 
 
 @dataclass
-class Reads:
-    """What one function is made from.
+class Dependencies:
+    """What the machine code of one function depends on.
 
     Attributes:
         function: compiled or plain Python.
         values: its code, options, and the values that it reads.
-        callees: the functions among them, in the order in which `values` mentions them.
+        callees: the functions that it reads, in the order in which they occur in `values`.
     """
 
     function: Any
@@ -56,25 +56,26 @@ class Reads:
 
 
 def code_key(functions: Iterable[Any]) -> str:
-    """A key of the code that these functions compile to: 64 hexadecimal digits, equal in all processes."""
-    return _key_of(everything(functions))
+    """A key of the code that these functions compile to: 64 hexadecimal digits, the same in every process."""
+    return _key_of(reachable(functions))
 
 
-def _key_of(found: list[Reads]) -> str:
-    place = {id(reads.function): k for k, reads in enumerate(found)}
+def _key_of(found: list[Dependencies]) -> str:
+    index = {id(d.function): k for k, d in enumerate(found)}
     digest = hashlib.sha256(repr(_compiler()).encode())
-    for reads in found:
-        digest.update(repr((reads.values, [place[id(c)] for c in reads.callees])).encode())
+    for dependencies in found:
+        callees = [index[id(c)] for c in dependencies.callees]
+        digest.update(repr((dependencies.values, callees)).encode())
     return digest.hexdigest()
 
 
-def everything(functions: Iterable[Any]) -> list[Reads]:
-    """These functions and all that they reach, each once, in an order that only the sources decide."""
+def reachable(functions: Iterable[Any]) -> list[Dependencies]:
+    """These functions and all that they call, each once, in an order that depends only on their code."""
     queue, seen, found = list(functions), set(), []
-    for function in queue:  # grows while it is read
+    for function in queue:  # the loop appends to it
         if id(function) not in seen:
             seen.add(id(function))
-            found.append(_Reader(function).reads)
+            found.append(_Inspector(function).found)
             queue += found[-1].callees
     return found
 
@@ -85,23 +86,24 @@ def _compiler() -> tuple:
     return sys.implementation.cache_tag, versions, settings
 
 
-class _Reader:
-    """Describes one function by nested lists and tuples of texts and numbers."""
+class _Inspector:
+    """Describes one function by nested lists and tuples of strings and numbers."""
 
     def __init__(self, function: Any):
-        self.reads = Reads(function)
-        self.modules: set[int] = set()  # described already, by their ids
+        self.found = Dependencies(function)
+        self.modules: set[int] = set()  # ids of the modules that are described already
         source = python(function)
         code = getattr(source, "__code__", None)
-        if code is None:  # a launch of CUDA's simulator: what it calls are roots, too
+        if code is None:  # a kernel of the CUDA simulator; its callees are passed in as well
             return
         self.names = list(dict.fromkeys(_names(code)))
-        options = dict(
-            getattr(function, "targetoptions", {}), locals=getattr(function, "locals", {})
-        )
+        options = {
+            **getattr(function, "targetoptions", {}),
+            "locals": getattr(function, "locals", {}),
+        }
         cells = [cell.cell_contents for cell in source.__closure__ or ()]
         defaults = source.__defaults__, source.__kwdefaults__
-        values = self.reads.values
+        values = self.found.values
         values += [_code(code), self.value((options, cells, defaults))]
         values += [
             (name, self.value(source.__globals__[name]))
@@ -128,9 +130,8 @@ class _Reader:
         if isinstance(value, ModuleType):
             return self.module(value)
         if isinstance(value, type):
-            members = (
-                [(m.name, self.value(m.value)) for m in value] if issubclass(value, Enum) else []
-            )
+            enum = value if issubclass(value, Enum) else ()
+            members = [(m.name, self.value(m.value)) for m in enum]
             return "class", _title(value), getattr(value, "_fields", None), members
         return self.function(value)
 
@@ -140,9 +141,9 @@ class _Reader:
         return kind, self.value(array.dtype), array.shape, order, content
 
     def module(self, module: ModuleType) -> tuple:
-        """Those of a module's attributes that the function may mean."""
+        """The attributes of a module that the function may refer to."""
         package = module.__name__.partition(".")[0]
-        if module.__name__ == "numba.cuda":  # a package of its own stands in for it
+        if module.__name__ == "numba.cuda":  # implemented by the package numba-cuda
             package = "numba_cuda"
         if package in BY_VERSION or id(module) in self.modules:
             return "module", module.__name__, getattr(sys.modules.get(package), "__version__", "")
@@ -151,14 +152,14 @@ class _Reader:
         return "module", module.__name__, held
 
     def function(self, value: Any) -> tuple:
-        """A function, or something of which numba knows more than we do."""
+        """A function, or another object that numba can compile."""
         for part in ("_dispatcher", "_defn"):  # of numba.vectorize, of numba.extending.intrinsic
             value = getattr(value, part, value)
         source = python(value)
         if isinstance(source, FunctionType):
             if value is source and source.__module__.partition(".")[0] in BY_VERSION:
                 return "function", source.__module__, source.__qualname__
-            self.reads.callees.append(value)
+            self.found.callees.append(value)
             return ("callee",)
         if isinstance(value, BuiltinFunctionType):
             return "built-in", value.__module__, value.__qualname__
@@ -170,7 +171,7 @@ def _title(kind: type) -> str:
 
 
 def _names(code: CodeType) -> Iterable[str]:
-    """Names of globals and attributes in a function and those that it defines."""
+    """Names of globals and attributes in a function and in the functions nested in it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -178,7 +179,7 @@ def _names(code: CodeType) -> Iterable[str]:
 
 
 def _code(code: CodeType) -> tuple:
-    """A function's code, wherever it stands."""
+    """A function's code, without its position in the file."""
     constants = [_code(c) if isinstance(c, CodeType) else _constant(c) for c in code.co_consts]
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     arguments = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
@@ -186,47 +187,50 @@ def _code(code: CodeType) -> tuple:
 
 
 def _constant(value: Any) -> Any:
-    if isinstance(value, frozenset):  # in no particular order
+    if isinstance(value, frozenset):  # its order varies between processes
         return sorted(map(repr, value))
     return repr(value)
 
 
-# -- what is compiled already ---------------------------------------------------------------------
+# -- code that is compiled already ---------------------------------------------------------------------
 
 _COMPILED_FROM: WeakKeyDictionary[Any, tuple[list, list]] = WeakKeyDictionary()
 
 
 def refreshed_key(functions: Iterable[Any]) -> str:
-    """`code_key`, after this process has dropped machine code that was made from other values than those of now.
+    """The same as `code_key`; first drops machine code in this process that was compiled from other values.
 
-    A module may have been reloaded or a constant replaced; and machine code from a disk cache that numba
-    keeps for a function with `cache=True` may be of any age. That cache gets a key of ours, too.
+    A module may have been reloaded or a constant replaced, and machine code from the disk cache of a function
+    with `cache=True` may be of any age. That cache is made to use `code_key`, too.
     """
-    found = everything(functions)
+    found = reachable(functions)
     stale = set()
-    for reads in found:
-        now, before = (reads.values, reads.callees), _COMPILED_FROM.get(reads.function)
-        _COMPILED_FROM[reads.function] = now
-        if before != now if before is not None else _is_compiled(reads.function):
-            stale.add(id(reads.function))
-        key_disk_cache(reads.function)
+    for d in found:
+        now, before = (d.values, d.callees), _COMPILED_FROM.get(d.function)
+        _COMPILED_FROM[d.function] = now
+        if before != now if before is not None else _is_compiled(d.function):
+            stale.add(id(d.function))
+        key_disk_cache(d.function)
     size = -1
-    while stale and size != len(stale):  # and what calls them, which holds a copy
+    while stale and size != len(
+        stale
+    ):  # callers of stale functions are stale: they contain the code
         size = len(stale)
-        stale |= {id(r.function) for r in found if any(id(c) in stale for c in r.callees)}
-    for reads in found:
-        if id(reads.function) in stale and _is_compiled(reads.function):
-            _forget(reads.function)
+        stale |= {id(d.function) for d in found if any(id(c) in stale for c in d.callees)}
+    for d in found:
+        if id(d.function) in stale and _is_compiled(d.function):
+            _forget(d.function)
     return _key_of(found)
 
 
-_ON_CUDA = "_CUDATypingContext__dispatcher"  # where numba-cuda keeps its form of an `njit` function
+_ON_CUDA = (
+    "_CUDATypingContext__dispatcher"  # where numba-cuda keeps its version of an `njit` function
+)
 
 
 def _is_compiled(function: Any) -> bool:
-    return bool(getattr(function, "overloads", None)) or _ON_CUDA in getattr(
-        function, "__dict__", {}
-    )
+    on_cuda = _ON_CUDA in getattr(function, "__dict__", {})
+    return on_cuda or bool(getattr(function, "overloads", None))
 
 
 def _forget(function: Any) -> None:
@@ -237,12 +241,12 @@ def _forget(function: Any) -> None:
 
 
 def disk_cached(function: Any) -> Any:
-    """`@njit(cache=True)` whose disk cache goes by `code_key`: a decorator."""
+    """Decorator: like `@njit(cache=True)`, with `code_key` as the key of the disk cache."""
     return key_disk_cache(njit(cache=True)(function))
 
 
 def key_disk_cache(function: Any) -> Any:
-    """Make the disk cache of a compiled function, if it has one of its own, go by `code_key`; returns it."""
+    """Add `code_key` to the key of a compiled function's disk cache, if it has one; returns the function."""
     cache = getattr(function, "_cache", None)
     theirs = getattr(cache, "_index_key", None)
     if cache is not None and theirs is not None and "_index_key" not in vars(cache):

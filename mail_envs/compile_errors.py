@@ -1,4 +1,4 @@
-"""What numba says about a mistake in a kernel, as one line: file, line, message."""
+"""Numba's errors in kernels, shortened to one line: file, line, message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numba.core.errors import NumbaError
 
 from mail_envs.launch_cache import cache_directory
 
-LENGTH = 300  # numba quotes whole types
+LENGTH = 300  # of a message: numba prints whole types
 PREAMBLE = "Failed in "
 POSITION = re.compile(r"^During: .* at (.+) \((\d+)\)$", re.MULTILINE)
 UNDEFINED = re.compile(r"name '(\w+)' is not defined")
@@ -23,7 +23,7 @@ CALLEE = re.compile(r"<function (\w+) at (0x\w+)>")
 
 
 def compile_error(error: BaseException) -> str | None:
-    """`my_game.py:31: name 'act' is not defined`; None when numba was not compiling anything."""
+    """An error as `my_game.py:31: name 'act' is not defined`; None if it is not from numba's compiler."""
     frames = [f for f, _ in traceback.walk_tb(error.__traceback__)]
     files = [Path(frame.f_code.co_filename).as_posix() for frame in frames]
     compiling = any("/numba/core/compiler" in f for f in files)
@@ -35,7 +35,7 @@ def compile_error(error: BaseException) -> str | None:
 
 
 def _message(error: BaseException) -> str:
-    """What is wrong, without numba's list of what it tried."""
+    """The message, without numba's list of what it tried."""
     lines = []
     for line in str(error).splitlines():
         if line.startswith(("During:", "There are ", "File ")):
@@ -50,7 +50,7 @@ def _message(error: BaseException) -> str:
 
 
 def _places(error: BaseException, frames: list[FrameType]) -> Iterator[tuple[str, int]]:
-    """Files and lines of the user's that numba points to, the most particular one first."""
+    """Positions in the user's files that numba points to, the most specific one first."""
     text = str(error)
     undefined, callee = UNDEFINED.search(text), CALLEE.search(text)
     if undefined and callee:  # numba does not say where
@@ -67,7 +67,7 @@ def _places(error: BaseException, frames: list[FrameType]) -> Iterator[tuple[str
 
 
 def _uses(word: str, name: str, address: str) -> Iterator[tuple[str, int]]:
-    """Where the compiled function of this name and address uses a word."""
+    """Positions at which the compiled function with this name and address uses a word."""
     for module in list(sys.modules.values()):
         function = getattr(getattr(module, "__dict__", {}).get(name), "py_func", None)
         if function is not None and hex(id(function)) == address:

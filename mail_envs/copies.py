@@ -1,7 +1,8 @@
 """E copies of a simulator as one game: in this process, in worker processes, or batched by the simulator.
 
-A round has four steps: `prepare` (compiled: who acts), the copies play, `settle` (compiled: rewards, returns,
-time limit), and copies whose episodes ended begin new ones. What a round means is said in `mail_envs.rounds`.
+A round has four steps: `prepare_round` (compiled: who acts), the simulators' steps, `finish_round` (compiled:
+rewards, returns, time limit), and the reset of copies whose episodes ended. The rules that all games share are in
+`mail_envs.rounds`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from mail_envs.random import next_seed
 from mail_envs.rounds import (
     LOST,
     RUNNING,
-    account,
+    acting_set,
     begin_clock,
-    chosen,
-    conclude,
+    count_reward,
+    end_round,
     in_space,
     is_left_ended,
     show_idle,
@@ -35,8 +36,8 @@ from mail_envs.simulator import Row, SimulatorGame, begin, play, replay
 class Copies:
     """E copies of a simulator, played one after the other in this process.
 
-    `which`, bool (E,), says which copies; results go into the buffers. Worker processes and batched
-    simulators offer the same methods.
+    `which`, bool (E,), selects copies; results are written to the buffers. Worker processes and batched
+    simulators have the same methods.
     """
 
     def __init__(self, games: list[SimulatorGame], buffers: Buffers):
@@ -44,21 +45,19 @@ class Copies:
         self.rows = [Row(buffers, e) for e in range(len(games))]
 
     def step(self, which: np.ndarray) -> None:
-        for e, asked in enumerate(which.tolist()):
-            if asked:
-                play(self.games[e], self.rows[e])
+        for e in which.nonzero()[0].tolist():
+            play(self.games[e], self.rows[e])
 
     def reset(self, which: np.ndarray) -> None:
-        for e, asked in enumerate(which.tolist()):
-            if asked:
-                begin(self.games[e], self.rows[e])
+        for e in which.nonzero()[0].tolist():
+            begin(self.games[e], self.rows[e])
 
     def replay(self, which: np.ndarray) -> list[int]:
-        """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
+        """Replay the episodes in the buffers up to now; returns the copies that gave other observations."""
         return [e for e in which.nonzero()[0].tolist() if not replay(self.games[e], self.rows[e])]
 
     def take_options(self, options: dict[str, Any] | None) -> None:
-        """Options of all episodes that begin, or are played again, from now on."""
+        """Set the options of all episodes that are begun or replayed from now on."""
         for game in self.games:
             game.reset_options = options
 
@@ -81,7 +80,7 @@ def open_copies(
     worker_timeout: float,
     replayable: bool,
 ) -> Any:
-    """E copies: `game` itself, batched by the simulator, or divided among worker processes.
+    """Make E copies: in this process, batched by the simulator, or divided among worker processes.
 
     `allocate` makes the buffers on a device.
     """
@@ -94,8 +93,8 @@ def open_copies(
     make = game.factory
     if (num_envs > 1 or num_workers) and make is None:
         raise ValueError(
-            f"{type(game).__name__} was made from one environment, so there cannot be {num_envs} "
-            "copies or workers: pass a function that makes the environment"
+            f"{type(game).__name__} was made from a single environment, so num_envs={num_envs} and workers are "
+            "not possible: pass a function that makes the environment"
         )
     if num_workers == 0:
         buffers = allocate(Cpu(num_envs))
@@ -106,7 +105,7 @@ def open_copies(
 
 
 class SimulatorLaunches:
-    """`step` and `reset` of a view whose game is a simulator, as `kernels.game_launches` has them."""
+    """`step` and `reset` of a view whose game is a simulator, like `kernels.KernelLaunches`."""
 
     def __init__(self, copies: Copies, buffers: Buffers, settings: np.ndarray, has_turns: bool):
         self.copies, self.buffers, self._has_turns = copies, buffers, has_turns
@@ -116,8 +115,8 @@ class SimulatorLaunches:
         def bind(one, **arrays):
             return device.bind(launch(one, ", ".join(arrays), "cpu"), *arrays.values())
 
-        self._prepare = bind(
-            prepare,
+        self._prepare_round = bind(
+            prepare_round,
             settings=settings,
             clock=b.clock,
             actions=b.actions,
@@ -132,12 +131,12 @@ class SimulatorLaunches:
             which=b.which,
             errors=b.errors,
         )
-        self._settle = bind(
-            settle,
+        self._finish_round = bind(
+            finish_round,
             settings=settings,
             flags=flags,
             clock=b.clock,
-            outcome=b.world["outcome"],  # not the record, whose type differs from game to game
+            outcome=b.world["outcome"],  # fields, because the record's dtype differs between games
             past_actions=b.world["actions"],
             past_acts=b.world["acts"],
             actions=b.actions,
@@ -152,21 +151,21 @@ class SimulatorLaunches:
             seeds=b.seeds,
             which=b.which,
         )
-        self._wind = bind(
-            wind, clock=b.clock, seeds=b.seeds, which=b.which, participation=b.participation
+        self._start_clocks = bind(
+            start_clocks, clock=b.clock, seeds=b.seeds, which=b.which, participation=b.participation
         )
 
     def step(self) -> None:
         b = self.buffers
         b.errors[INVALID_ACTION] = 0
-        self._prepare()
+        self._prepare_round()
         if b.errors[INVALID_ACTION]:
             return
         self.copies.step(b.which)
-        self._settle()
-        if np.count_nonzero(b.which):  # ended, to begin anew
+        self._finish_round()
+        if np.count_nonzero(b.which):  # episodes that ended: reset
             self._keep_finals(b.which)
-            self._wind()
+            self._start_clocks()
             self.copies.reset(b.which)
 
     def _keep_finals(self, ended: np.ndarray) -> None:
@@ -183,19 +182,19 @@ class SimulatorLaunches:
             b.clock["last_participation"][ended] = (b.turns[ended] != 0) & b.alive[ended]
 
     def replay(self) -> list[int]:
-        """After `set_state`: bring the simulators to where their records say they are.
+        """After `set_state`: replay the saved episodes in the simulators.
 
-        Returns the copies that came to something else. What a lost copy was playing is left lost.
+        Returns the copies that gave other observations. Episodes that were lost with a worker are not replayed.
         """
         b = self.buffers
         return self.copies.replay((b.world["outcome"] != LOST) | (b.clock["rounds"] == 0))
 
     def take_options(self, options: dict[str, Any] | None) -> None:
-        """Options of all episodes that begin, or are played again, from now on."""
+        """Set the options of all episodes that are begun or replayed from now on."""
         self.copies.take_options(options)
 
     def infos(self, e: int) -> dict[str, dict[str, Any]]:
-        """What the simulator of copy e tells its agents in this round."""
+        """The infos that the simulator of copy e gives its agents in this round."""
         return self.copies.infos(e)
 
     def picture(self, e: int) -> np.ndarray:
@@ -207,7 +206,7 @@ class SimulatorLaunches:
 
     def reset(self) -> None:
         b = self.buffers
-        self._wind()
+        self._start_clocks()
         b.clock["illegal_actions"][b.which] = 0
         b.clock["begun"][b.which] = 0
         b.restarted[...] = False
@@ -215,18 +214,18 @@ class SimulatorLaunches:
 
 
 @device_function
-def wind(e, clock, seeds, which, participation):
-    """Set the clock of an episode's beginning."""
+def start_clocks(e, clock, seeds, which, participation):
+    """Set the clocks of the copies that begin an episode."""
     if which[e]:
         begin_clock(seeds[e], clock[e])
 
 
 @device_function
-def prepare(
+def prepare_round(
     e, settings, clock, actions, participation, alive, action_mask, acts, terminated, truncated,
     rewards, restarted, which, errors,
 ):  # fmt: skip
-    """Which copies play, and who acts in them."""
+    """Decide which copies play, and which agents act in them."""
     which[e] = clock[e].idle == 0 and not is_left_ended(e, settings[0], terminated, truncated)
     restarted[e] = False
     for i in range(participation.shape[1]):
@@ -234,29 +233,29 @@ def prepare(
         acts[e, i] = 0
         if participation[e, i] != 0:
             if in_space(actions, e, i, settings[0]):
-                acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
+                acts[e, i] = acting_set(actions, participation, alive, action_mask, e, i)
             else:
                 errors[INVALID_ACTION] = 1
 
 
 @device_function
-def settle(
+def finish_round(
     e, settings, flags, clock, outcome, past_actions, past_acts, actions, participation, acts,
     rewards, terminated, truncated, observations, action_mask, state, seeds, which,
 ):  # fmt: skip
-    """What a round comes to. Afterwards `which` are the copies that begin anew, from `seeds`.
+    """Account for the round. Afterwards `which` marks the copies to be reset, with `seeds`.
 
-    `flags`: [whether the game has turns; then agents that do not participate are paid, too].
+    `flags`: [whether the game has turns; then agents that do not participate get rewards, too].
     """
     now = clock[e]
-    if not which[e] and now.idle == 0:  # ended, and left as it is
+    if not which[e] and now.idle == 0:  # has ended and is not reset
         return
-    note(e, now.rounds, actions, acts, past_actions, past_acts)
+    record_actions(e, now.rounds, actions, acts, past_actions, past_acts)
     for i in range(participation.shape[1]):
         paid = which[e] and (participation[e, i] != 0 or flags[0] != 0)
-        account(e, i, participation, acts, paid, rewards, now)
-    came = outcome[e] if which[e] else RUNNING
-    over = conclude(e, came, settings[0], now, terminated, truncated)
+        count_reward(e, i, participation, acts, paid, rewards, now)
+    result = outcome[e] if which[e] else RUNNING
+    over = end_round(e, result, settings[0], now, terminated, truncated)
     which[e] = over and settings[0].autoreset != 0
     if over:
         seeds[e] = next_seed(now.seed)
@@ -265,8 +264,8 @@ def settle(
 
 
 @device_function
-def note(e, t, actions, acts, past_actions, past_acts):
-    """Write round t into the record of the episode."""
+def record_actions(e, t, actions, acts, past_actions, past_acts):
+    """Write the actions of round t into the record of the episode."""
     for i in range(acts.shape[1]):
         past_acts[e, t, i] = acts[e, i]
         if actions.ndim == 2:

@@ -1,4 +1,4 @@
-"""Checks of whole numbers that users give: copies, agents, rounds, frames."""
+"""Checks of counts that users pass: numbers of environments, agents, rounds, frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def at_least(least: int, **counts: Any) -> None:
-    """TypeError or ValueError that names the first of `counts` that is not a whole number or is below `least`."""
+    """Raise TypeError or ValueError for the first of `counts` that is no whole number or is below `least`."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
             raise TypeError(f"{name}={count!r} must be a whole number")

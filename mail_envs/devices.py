@@ -1,6 +1,6 @@
-"""Where arrays live and kernels run: the processor, or a CUDA device.
+"""Devices on which arrays are stored and kernels run: the CPU, or a CUDA device.
 
-On CUDA the arrays are torch tensors, which numba's kernels use without a copy. Under numba's CUDA simulator
+On CUDA the arrays are torch tensors, which numba's kernels read and write without a copy. Under numba's CUDA simulator
 (NUMBA_ENABLE_CUDASIM=1) they are NumPy arrays, so that the CUDA path can be tested without a GPU.
 """
 
@@ -18,7 +18,7 @@ THREADS_PER_BLOCK = 128
 
 
 class Cpu:
-    """NumPy arrays, serial or multi-threaded launches."""
+    """NumPy arrays; loops over environments, serial or multi-threaded."""
 
     name = "cpu"
 
@@ -39,7 +39,7 @@ class Cpu:
         return array
 
     def bind(self, kernel, *arrays) -> Callable[[], None]:
-        """A call without arguments that runs `kernel` on these arrays."""
+        """A function without arguments that runs `kernel` on these arrays."""
         return partial(kernel, *arrays)
 
 
@@ -71,7 +71,7 @@ class Cuda:
     def put(self, array: np.ndarray):
         if self.simulated:
             return _readable(np.array(array))
-        if array.dtype.names:  # only kernels see records
+        if array.dtype.names:  # records are used by kernels only
             return self.cuda.to_device(array)
         return self.torch.from_numpy(np.array(array)).cuda()
 
@@ -89,7 +89,7 @@ class Cuda:
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
-    """With NUMBA_DISABLE_JIT=1 kernels are plain Python, which reads `record.field` from recarrays."""
+    """With NUMBA_DISABLE_JIT=1 kernels are plain Python, where only recarrays allow `record.field`."""
     if array.dtype.names and config.DISABLE_JIT:
         return array.view(np.recarray)
     return array

@@ -1,4 +1,4 @@
-"""Shapes in world coordinates on a pygame surface: what `mail_envs.rendering.Canvas` draws with.
+"""Drawing of shapes in world coordinates on a pygame surface, for `mail_envs.rendering.Canvas`.
 
 Everything is drawn at twice the size and scaled down, so that edges are smooth. Lengths are in world
 units unless the name says pixels.
@@ -37,11 +37,11 @@ PAPER = (243, 244, 246)  # around the world box
 FIELD = (255, 255, 255)  # inside the world box
 GRID = (236, 238, 241)
 SUPERSAMPLING = 2  # draw at this multiple of the size, then scale down
-MIN_RADIUS_PIXELS = 2.5  # a far zoom still shows a dot
+MIN_RADIUS_PIXELS = 2.5  # so that a dot remains visible when zoomed out
 
 
 class RenderingError(RuntimeError):
-    """The canvas cannot be shown: pygame is missing, or there is no screen."""
+    """Rendering is impossible: pygame is missing, or there is no display."""
 
 
 class Drawing:
@@ -66,7 +66,7 @@ class Drawing:
         return surface
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the frame and pygame's objects: a copy makes its own when it is drawn on."""
+        """Everything except the frame and pygame's objects, which a copy makes when it is drawn on."""
         state = {k: v for k, v in vars(self).items() if k not in ("_pygame", "_surface")}
         return {**state, "_fonts": {}}
 
@@ -78,8 +78,8 @@ class Drawing:
     ) -> None:
         """Start a frame that shows `world_box` (xmin, xmax, ymin, ymax) and all of `keep_visible`.
 
-        The zoom is a function of the positions alone: it follows entities that leave the box
-        without jumps, and equal states give equal pictures.
+        The zoom depends only on the positions: it follows entities that leave the box without jumps,
+        and equal states give equal images.
         """
         xmin, xmax, ymin, ymax = (float(bound) for bound in world_box)
         if not (xmax > xmin and ymax > ymin):
@@ -177,7 +177,7 @@ class Drawing:
         width_pixels: float = 2.0,
         alpha: float = 1.0,
     ) -> None:
-        """Draw a line with a head at `end`; nothing if the two points fall together."""
+        """Draw a line with a head at `end`; draws nothing if the two points coincide."""
         a, b = self._pixels(start), self._pixels(end)
         length = float(np.hypot(*(b - a)))
         head = min(4.5 * width_pixels * SUPERSAMPLING, length)
@@ -235,7 +235,7 @@ class Drawing:
         color: Color = "green",
         background: Color = "light",
     ) -> None:
-        """Draw a level (health, charge) centered at `xy`, filled from the left to `fraction`."""
+        """Draw a bar (health, charge) centered at `xy`, filled from the left to `fraction`."""
         x, y = float(xy[0]), float(xy[1])
         left, low, high = x - width / 2, y - height / 2, y + height / 2
         self.rect((left, left + width, low, high), background)
@@ -251,11 +251,11 @@ class Drawing:
         color: Color = "dark",
         anchor: str = "center",
     ) -> None:
-        """Write one line; `anchor` (center, midleft, midright, …) says what lies at `xy`."""
+        """Write one line; `anchor` (center, midleft, midright, …) says which point of it is at `xy`."""
         self._write(self._pixels(xy), string, size_pixels, color, anchor)
 
     def _draw_field(self, xmin: float, xmax: float, ymin: float, ymax: float) -> None:
-        """Paint the world box with a light grid of ten by ten."""
+        """Draw the world box with a light grid of 10 by 10 cells."""
         field = self._rectangle(xmin, xmax, ymin, ymax)
         self._pygame.draw.rect(self._surface, FIELD, field)
         for k in range(1, 10):
@@ -269,7 +269,7 @@ class Drawing:
     # -- from the world to pixels -------------------------------------------------------------
 
     def _pixels(self, xy: Point) -> np.ndarray:
-        """Pixel position on the drawing surface, within what pygame's integers hold."""
+        """Pixel position on the drawing surface, clipped to the range of pygame's integers."""
         offset = (np.asarray(xy, dtype=float)[:2] - self._center) * self._scale
         return np.clip(np.nan_to_num(self._origin + offset * (1.0, -1.0)), -30_000, 30_000)
 
@@ -308,10 +308,10 @@ class Drawing:
     def _write(
         self, pixels: np.ndarray, string: str, size: int, color: Color, anchor: str
     ) -> pygame.Rect:
-        """Write one line at a pixel position of the surface; returns the place it takes."""
+        """Write one line at a pixel position of the surface; returns its rectangle."""
         try:
             image = self._font(size).render(string, True, rgb(color))
-        except self._pygame.error:  # somebody has called pygame.quit(), which ends all fonts
+        except self._pygame.error:  # other code called pygame.quit(), which invalidates all fonts
             self._fonts.clear()
             image = self._font(size).render(string, True, rgb(color))
         place = image.get_rect()

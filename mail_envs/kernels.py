@@ -1,14 +1,13 @@
-"""From a game's per-environment functions to launches over many environments.
+"""Compiled loops over many environments, made from a game's functions for one environment.
 
-A game writes three plain `@njit` functions about *one* environment (see `markov_game.KernelGame`). This
-module writes the loop around them: serial, over threads, or one CUDA thread per environment. The loop is
-a small generated Python module which imports the game's functions by name, because that is the form
-numba's disk cache recognizes at the next start; closures over compiled functions are compiled anew every
-time. The module's name carries a key of all that its machine code is made from (`code_keys`), so what is played
-follows from the sources as they are.
+A game defines three plain `@njit` functions for *one* environment (see `markov_game.KernelGame`). This
+module generates the loop around them (a "launch"): serial, multi-threaded, or with one CUDA thread per
+environment. The loop is a small generated Python module that imports the game's functions by name, because
+numba's disk cache works only in that form; closures over compiled functions are recompiled in every process.
+The module's file name contains a key of everything that its machine code depends on (`code_keys`), so that no
+stale code is ever run.
 
-Functions that no module can import (written in a notebook or in `__main__`) work too, without the disk
-cache.
+Functions that cannot be imported (from a notebook or `__main__`) work too, without the disk cache.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from numba import njit
 from mail_envs.code_keys import python, refreshed_key
 from mail_envs.launch_cache import cache_directory, import_generated
 
-DISK_CACHE = "cache=True, "  # in the options of launches
+DISK_CACHE = "cache=True, "  # in the options of generated functions
 
-# Kernels allocate nothing, so they do without numba's reference counting: it costs a factor of three.
+# Kernels allocate nothing, so numba's reference counting is off: it makes them three times slower.
 LAUNCH_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
-# Decorator of functions about one environment, called from CPU loops and CUDA kernels alike. A call that
-# is not inlined passes every array as nine numbers, which takes longer than most of these functions.
+# Decorator of functions for one environment, called from CPU loops and from CUDA kernels. They are inlined:
+# otherwise a call passes every array as nine numbers, which takes longer than most of these functions.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False, "forceinline": True}
 device_function = njit(**_OPTIONS)
 
-# Positions in the `errors` array that every launch receives.
+# Indices into the `errors` array.
 INVALID_ACTION, INVALID_PROBABILITY = 0, 1
 
 
-_COMMON = '''"""Launches of {name}; generated, and generated anew when the sources change."""
+_COMMON = '''"""Compiled loops of {name}. Generated; regenerated when the sources change."""
 
 import numpy as np
 from numba import njit, prange
@@ -47,8 +46,8 @@ from numba import njit, prange
 from mail_envs.kernels import INVALID_ACTION, LAUNCH_OPTIONS, device_function
 from mail_envs.random import next_seed
 from mail_envs.rounds import (
-    RUNNING, TERMINATED, account, begin_clock, chosen, conclude, count_invalid, in_space, is_left_ended,
-    show_idle,
+    RUNNING, TERMINATED, acting_set, begin_clock, count_invalid, count_reward, end_round, in_space,
+    is_left_ended, show_idle,
 )
 {imports}
 
@@ -77,14 +76,14 @@ def step_one(e, params, settings, state, clock, actions, participation, acts,
             rewards[e, i] = 0
         return
     for i in range(participation.shape[1]):
-        acts[e, i] = chosen(actions, participation, alive, action_mask, e, i)
+        acts[e, i] = acting_set(actions, participation, alive, action_mask, e, i)
     outcome = RUNNING
     if now.idle == 0 and step_env(me, now, actions[e], acts[e], params, rewards[e], metrics[e]):
         outcome = TERMINATED
     for i in range(participation.shape[1]):
         paid = (participation[e, i] != 0) & (now.idle == 0)
-        account(e, i, participation, acts, paid, rewards, now)
-    over = conclude(e, outcome, settings, now, terminated, truncated)
+        count_reward(e, i, participation, acts, paid, rewards, now)
+    over = end_round(e, outcome, settings, now, terminated, truncated)
     if over and settings.autoreset != 0:
         observe(params, settings, me, now, final_observations[e], final_action_mask[e], alive[e],
                 final_state[e])
@@ -144,7 +143,7 @@ def step({step_arguments}):
     e = cuda.grid(1)
     if e < state.shape[0]:
         for i in range(participation.shape[1]):
-            # No launch may raise on the device: the action becomes null, the view reads the flag.
+            # Kernels cannot raise: the action becomes null, and the view checks the flag.
             if participation[e, i] != 0 and not in_space(actions, e, i, settings[0]):
                 participation[e, i] = 0
                 errors[INVALID_ACTION] = 1
@@ -160,7 +159,7 @@ def reset({reset_arguments}):
 
 
 def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: bool = False):
-    """The module of `step` and `reset` launches for a game.
+    """The module with the compiled `step` and `reset` of a game.
 
     `functions` holds the game's `reset_env`, `step_env` and `observe_env`.
     """
@@ -180,7 +179,7 @@ def game_launches(functions: dict, name: str, *, device: str = "cpu", threads: b
 
 
 class KernelLaunches:
-    """A kernel game's launches, tied to the buffers of a view: `step()` and `reset()` only run them."""
+    """`step()` and `reset()` of a kernel game, bound to the buffers of a view."""
 
     def __init__(self, game, buffers, settings: np.ndarray, device, name: str):
         b, threads = buffers, getattr(device, "num_threads", 1) > 1
@@ -197,11 +196,11 @@ class KernelLaunches:
         self.reset = device.bind(launches.reset, *begun, *seen)
 
     def replay(self) -> list[int]:
-        """After `set_state`: the records are all there is."""
+        """After `set_state`: nothing to do, because the records hold the whole state."""
         return []
 
     def picture(self, e: int) -> None:
-        """The game's `draw` draws it."""
+        """None: the game is drawn by its `draw`."""
 
     def close(self) -> None:
         """Nothing is open."""
@@ -228,11 +227,11 @@ def run({arguments}):
 
 
 def launch(one, arguments: str, device: str, source: str = "", functions: dict | None = None):
-    """A launch of `one(e, arguments...)` over all environments; `participation` is an argument.
+    """A compiled loop of `one(e, arguments...)` over all environments; `participation` must be an argument.
 
-    Either `one` is a device function, or `source` defines it in terms of `functions`.
+    Either `one` is a device function, or `source` defines it using `functions`.
     """
-    head = '"""A launch, generated, and generated anew when the sources change."""\n\n'
+    head = '"""A compiled loop. Generated; regenerated when the sources change."""\n\n'
     head += "from numba import njit\n\nfrom mail_envs.kernels import LAUNCH_OPTIONS\n{imports}\n"
     module = compile_module(
         head + source + (_GRID if device == "cuda" else _LOOP),
@@ -245,7 +244,7 @@ def launch(one, arguments: str, device: str, source: str = "", functions: dict |
 
 
 def compile_module(source: str, functions: dict, *, name: str, **fields) -> ModuleType:
-    """Make a module of `source`, in which each function of `functions` is known by its key."""
+    """Make a module from `source`, in which the `functions` are named by their keys."""
     importable = all(_is_importable(f) for f in functions.values())
     fields["name"] = name
     fields["imports"] = "\n".join(
@@ -257,10 +256,10 @@ def compile_module(source: str, functions: dict, *, name: str, **fields) -> Modu
         source = source.replace("{" + field + "}", text)
     module = ModuleType(f"mail_envs_generated_{name}")
     module.__dict__.update(functions)
-    exec(_code_of(source.replace(DISK_CACHE, ""), name), module.__dict__)  # our own text
+    exec(_code_of(source.replace(DISK_CACHE, ""), name), module.__dict__)  # source generated here
     key = refreshed_key([*functions.values(), *_made_in(module)])
     directory = cache_directory() if importable else None
-    if directory is None:  # no file, or none that the next process would recognize
+    if directory is None:  # not importable, or no directory to write to
         return module
     # Files may hold equal code: a copied game must not import its functions from the first.
     key = hashlib.sha256(f"{key} {source}".encode()).hexdigest()
@@ -269,11 +268,11 @@ def compile_module(source: str, functions: dict, *, name: str, **fields) -> Modu
 
 @lru_cache(maxsize=64)
 def _code_of(source: str, name: str) -> CodeType:
-    return compile(source, f"<launches of {name}>", "exec")
+    return compile(source, f"<compiled loops of {name}>", "exec")
 
 
 def _made_in(module: ModuleType) -> list:
-    """The functions that a module defines itself, in their order there."""
+    """The functions that a module itself defines, in order."""
     values = list(vars(module).values())
     return [v for v in values if getattr(python(v), "__globals__", None) is vars(module)]
 

@@ -1,4 +1,4 @@
-"""Generated modules on disk, beside which numba keeps their machine code for the next process."""
+"""Generated modules on disk; numba caches their machine code in the same directory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ VARIABLE = "MAIL_ENVS_CACHE"
 
 @cache
 def cache_directory() -> Path | None:
-    """$MAIL_ENVS_CACHE or ~/.cache/mail_envs; None when neither can be written.
+    """$MAIL_ENVS_CACHE or ~/.cache/mail_envs; None if neither is writable.
 
-    Warns, once per process, when it is not the one that was asked for.
+    Warns, once per process, if it is not the requested one.
     """
     home = Path.home() / ".cache" / "mail_envs"
     wanted = Path(os.environ.get(VARIABLE) or home)
@@ -48,12 +48,12 @@ def _why_not_writable(directory: Path) -> str | None:
 
 @cache
 def import_generated(directory: Path, title: str, source: str) -> ModuleType:
-    """The module of a generated source, from a file that is written if it is not there.
+    """Import a generated module; its file is written if it does not exist.
 
-    Whoever may read the directory may read the file (as the umask has it): users can share a cache.
+    The file has the usual permissions (umask), so that users can share a cache.
     """
     path = directory / f"{title}.py"
-    if not os.access(path, os.R_OK):  # absent, or of a user with a strict umask
+    if not os.access(path, os.R_OK):  # it does not exist, or belongs to a user with a strict umask
         written = directory / f"{title}.{uuid.uuid4().hex}.tmp"
         try:
             written.write_text(source)

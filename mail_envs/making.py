@@ -1,4 +1,4 @@
-"""The ways in: `make` and `make_vec`, from what a user names to an environment."""
+"""`make` and `make_vec`: environments from ids, game files and PettingZoo environments."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mail_envs.registry import PETTINGZOO, EnvSpec, pettingzoo_spec, registered,
 
 
 def spec(id: str | EnvSpec) -> EnvSpec:
-    """What a user means by `id`. What a file says is looked up with `registry.registered` instead.
+    """The spec of an id that a user typed. Ids from files are looked up with `registry.registered` instead.
 
-    Beside registered ids: `pettingzoo:namespace/name-vN`, an environment of PettingZoo's registry or of an
-    installed module; and `my_game.py`, `my_game.py:id`, `my_module:id`, a user's own game, which is
-    imported. An EnvSpec stands for itself.
+    Accepts registered ids; `pettingzoo:namespace/name-vN`, an environment of PettingZoo's registry or of an
+    installed module; `my_game.py`, `my_game.py:id` and `my_module:id`, a user's own game, which is imported;
+    and an EnvSpec, which is returned as it is.
 
     Raises:
         TypeError: `id` is neither a string nor an EnvSpec.
-        ValueError: there is no such id or game; the message names the nearest ones.
+        ValueError: there is no such id or game; the message suggests similar ones.
     """
     if isinstance(id, EnvSpec):
         return id
@@ -33,7 +33,7 @@ def spec(id: str | EnvSpec) -> EnvSpec:
 
 
 def make_game(id: str | EnvSpec, backend: str | None = None, **arguments):
-    """The game and its default player function, for those who bring their own view."""
+    """A game without a view, and its default player function."""
     from mail_envs.player_functions import OwnOrder, Synchronous
 
     found = spec(id)
@@ -41,8 +41,8 @@ def make_game(id: str | EnvSpec, backend: str | None = None, **arguments):
     known = list(inspect.signature(kind).parameters)
     for name in arguments:
         if name not in known:
-            ours = [p for p in inspect.signature(make_vec).parameters if p != "arguments"]
-            near = difflib.get_close_matches(name, [*known, *ours], n=1)
+            common = [p for p in inspect.signature(make_vec).parameters if p != "arguments"]
+            near = difflib.get_close_matches(name, [*known, *common], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise TypeError(f"{found.id} has no argument {name!r}; {hint}")
     game = kind(**{**found.arguments, **arguments})
@@ -70,15 +70,15 @@ def make(
     Args:
         id: one of `specs()`.
         api: "aec" or "parallel".
-        player_function: who acts when; None: the id's own.
+        player_function: draws who acts in each round; None: the default of the id.
         render_mode: None, "human" or "rgb_array".
-        max_rounds: time limit; None: the game's own.
+        max_rounds: time limit; None: the default of the game.
         null_action: "null", or "as_action" for φ as one more discrete action.
         action_mask: "info", or "observation" for dict observations.
         dead: "leave": agents that die leave `agents`; "stay": they stay, without acting, until the episode
-            ends for all, for learning libraries that know no deaths.
-        fixed_horizon: let an ended game idle in an absorbing state until the time limit.
-        **arguments: the game's own, see `python -m mail_envs info ID`.
+            ends for all agents, for learning libraries that do not support agents that leave.
+        fixed_horizon: a game that ends idles in an absorbing state until the time limit.
+        **arguments: arguments of the game, see `python -m mail_envs info ID`.
     """
     from mail_envs.aec import AECGame
     from mail_envs.parallel import ParallelGame
@@ -117,7 +117,7 @@ def make_vec(
     replayable: bool = False,
     **arguments,
 ):
-    """Many copies of a game; see `mail_envs.vector.VectorGame`. With a seed it is reset at once."""
+    """Many copies of a game; see `mail_envs.vector.VectorGame`. If a seed is given, it is also reset."""
     from mail_envs.player_functions import PlayerFunction
     from mail_envs.vector import VectorGame
 
@@ -154,11 +154,11 @@ def from_pettingzoo(
     """A PettingZoo environment under any player function; see `mail_envs.adapters.pettingzoo`.
 
     Args:
-        env: an environment, or a function that makes one (needed for several copies, and for workers), or
-            an id of PettingZoo's.
+        env: an environment, or a function that makes one (needed for several copies and for workers), or
+            an id of PettingZoo.
         api: "aec" or "parallel", as in `make`; or "vector", as in `make_vec`.
-        num_envs: copies, of api="vector".
-        **arguments: `noop`, the null action, where it cannot be guessed; `env_args` for the function;
+        num_envs: number of copies, for api="vector".
+        **arguments: `noop`, the null action, where it cannot be inferred; `env_args` for the function;
             `global_state`; `limit_is_end`; and those of `make` or `make_vec`, such as `player_function`
             and `max_rounds`.
     """
@@ -178,5 +178,5 @@ def from_pettingzoo(
 def for_pettingzoo(
     id: str, api: Literal["aec", "parallel"], max_cycles: int | None = None, **arguments
 ):
-    """What `pettingzoo.make("aec", "mail/<id>-v0")` calls."""
+    """The entry point of `pettingzoo.make("aec", "mail/<id>-v0")`."""
     return make(id, api=api, max_rounds=max_cycles, **arguments)

@@ -1,4 +1,4 @@
-"""The contract that every game meets."""
+"""The interface that every game implements."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 class MarkovGame:
     """Dynamics P, initial states η, rewards r and observations of a Markov game.
 
-    A game knows nothing about whose turn it is: each round it receives the actions of all agents and
-    which of them count. Who acts is the player function's business (`mail_envs.player_functions`),
-    the time limit and the ways in are the views' (`mail_envs.aec`, `.parallel`, `.vector`).
+    A game does not decide who acts: in each round it receives the actions of all agents and which of them
+    count. Player functions (`mail_envs.player_functions`) decide who acts; the views (`mail_envs.aec`,
+    `.parallel`, `.vector`) apply the time limit and provide the public interfaces.
 
     Attributes:
         agents: names of the N agents, `role_k`, in the order in which they act within a round. Agents of
@@ -26,19 +26,20 @@ class MarkovGame:
         limit_is_end: whether the time limit is part of the task, as in a battle that is lost if it is not won by
             then. Views report `truncated` all the same, but learners use the value 0 after the limit instead of
             that of the final observation.
-        metric_names: names of the K outcome figures of an episode.
-        has_action_mask: whether `observe` restricts actions; otherwise everything is always allowed.
-        metadata: anything worth storing with demonstrations, such as the reward convention.
-        has_turns: whether the game itself says who acts next, as chess does. It is then played under
-            `OwnOrder`, and pays agents in rounds of others, too (who is checkmated has not moved).
-        null_problem: why no agent may be absent from a round (nobody knows which action is null), or None.
-            Player functions under which agents may be absent are then refused.
+        metric_names: names of the K metrics of an episode, such as whether a battle was won.
+        has_action_mask: whether the game restricts actions; if not, all actions are always allowed.
+        metadata: information to store with demonstrations, such as the reward convention.
+        has_turns: whether the game itself decides who acts next, as chess does. It is then played under
+            `OwnOrder`, and agents also get rewards in rounds in which they do not act (a checkmated player
+            has not moved).
+        null_problem: why no agent may be absent from a round (no null action is known), or None. Player
+            functions under which agents may be absent then raise this as an error.
         replayable: whether equal seeds and actions always give the same episode. Only then can a simulator
             be copied, pickled or set to a saved state in the middle of an episode.
-        factory: makes another game like this one, of simulators; None: there cannot be another.
-        takes_options: whether `reset(options=...)` means something to the game. Others warn and go on.
-        has_infos: whether the game has infos of its own for its agents (simulators: `infos`).
-        key_actions: actions by pygame's names of keys, for `python -m mail_envs play`; None: the usual keys.
+        factory: for simulators, makes another game like this one; None: that is not possible.
+        takes_options: whether the game uses `reset(options=...)`. Others ignore options with a warning.
+        has_infos: whether a simulator gives its agents infos (`infos`).
+        key_actions: action by pygame key name, for `python -m mail_envs play`; None: the default keys.
     """
 
     agents: list[str]
@@ -63,7 +64,7 @@ class MarkovGame:
         raise NotImplementedError(f"{type(self).__name__} cannot be rendered: it defines no draw()")
 
     def picture(self) -> np.ndarray | None:
-        """The image that the game makes of itself, uint8 (H, W, 3); None: `draw` draws it."""
+        """An image that the game renders itself, uint8 (H, W, 3); None: it is drawn by `draw`."""
         return None
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class MarkovGame:
 
 
 class KernelGame(MarkovGame):
-    """A game written as three numba functions about one environment, in the game's own module.
+    """A game defined by three numba functions for one environment, in the module that defines the class.
 
     ```
     reset_env(state, rng, params)
@@ -80,15 +81,15 @@ class KernelGame(MarkovGame):
     ```
     state: the environment's record, of dtype `state_dtype`; the functions read and write its fields.
     rng: pass it to `mail_envs.random.uniform`. params: one record, `self.params[0]`.
-    actions: (N,) for discrete, (N, A) for continuous actions. acts: uint8 (N,), 0 where the agent takes
-    the null action, because it does not participate or because its action was masked, else the number of
-    the action set it chose from. The outputs are written in place: rewards float32 (N,), metrics float32
+    actions: (N,) for discrete, (N, A) for continuous actions. acts: uint8 (N,), 0 if the agent takes
+    the null action, because it does not participate or its action was masked, else the number of the action
+    set it chose from. The outputs are written in place: rewards float32 (N,), metrics float32
     (K,), observations float32 (N, D), action_mask int8 (N, A) where the game has one, alive bool (N,)
-    where agents die, global_state float32 (S,). `step_env` returns whether the game has ended by itself.
-    Rewards of agents that do not participate are set to 0 by the launch.
+    where agents die, global_state float32 (S,). `step_env` returns whether the game has terminated.
+    Rewards of agents that do not participate are set to 0 afterwards.
 
-    Additional attributes: `state_dtype` and `params`, a structured array of one record. A view writes its
-    time limit into the field `max_rounds` of `params`, where there is one: for games that show how much is left.
+    Additional attributes: `state_dtype` and `params`, a structured array of one record. If `params` has a field
+    `max_rounds`, the view writes its time limit there, for games in which agents observe the remaining time.
     """
 
     state_dtype: np.dtype
@@ -96,7 +97,7 @@ class KernelGame(MarkovGame):
 
     @property
     def kernels(self) -> dict:
-        """The three functions, found by name in the module that defines the game."""
+        """The three functions, looked up by name in the module that defines the game."""
         module = sys.modules[type(self).__module__]
         names = ("reset_env", "step_env", "observe_env")
         missing = [n for n in names if not callable(getattr(module, n, None))]

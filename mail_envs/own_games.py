@@ -1,6 +1,7 @@
-"""What users wrote themselves: games, player functions and policies in their own files and modules.
+"""Imports of users' code: games, player functions and policies in their own files and modules.
 
-`my_game.py`, `my_game.py:id` and `my_module:id` stand in the place of an id. Only what a user typed comes here.
+`my_game.py`, `my_game.py:id` and `my_module:id` are accepted in place of an id. Only names that a user typed are
+imported here, never names from files.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from typing import Any
 from mail_envs.markov_game import MarkovGame
 from mail_envs.registry import register, specs
 
-_IDS: dict[str, list[str]] = {}  # what the import of a module registered
+_IDS: dict[str, list[str]] = {}  # the ids that each imported module registered
 _FILES: list[str] = []
 
 
 def import_game(source: str) -> str:
-    """Import the module, and say which id it registered.
+    """Import a module and return the id that it registered.
 
-    A module that registers nothing but defines one game class is registered under the class's name in
-    snake case. ValueError when it cannot be imported, or does not say which game is meant.
+    If a module registers nothing but defines one game class, that is registered under its name in snake case.
+    ValueError if the module cannot be imported, or defines several games and none is named.
     """
     where, _, wanted = source.partition(":")
     known = set(specs())
@@ -39,7 +40,9 @@ def import_game(source: str) -> str:
             raise ValueError(f"{where} registers {', '.join(ids)}, not {wanted!r}")
         return wanted
     if len(ids) != 1:
-        raise ValueError(f"{where} registers {', '.join(ids)}: say which one, as {where}:{ids[0]}")
+        raise ValueError(
+            f"{where} registers {', '.join(ids)}: name one of them, such as {where}:{ids[0]}"
+        )
     return ids[0]
 
 
@@ -49,7 +52,7 @@ def import_source(where: str) -> ModuleType:
 
 
 def import_attribute(where: str, name: str) -> Any:
-    """`name` in a Python file or a module, which is imported; ValueError when there is none."""
+    """The object `name` of a Python file or module, which is imported; ValueError if there is none."""
     module = import_source(where)
     if not hasattr(module, name):
         raise ValueError(f"{where} has no {name!r}")
@@ -57,19 +60,21 @@ def import_attribute(where: str, name: str) -> Any:
 
 
 def imported_files() -> list[str]:
-    """The files that were imported by their paths, which another process must import first, too."""
+    """The files that were imported by path, which other processes must import as well."""
     return list(_FILES)
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import a file as a module of its own name, so that its functions can be found again."""
+    """Import a file as a module with the file's name, so that its functions can be looked up by name."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     loaded = sys.modules.get(path.stem)
     if loaded is not None:
         if getattr(loaded, "__file__", None) == str(path.resolve()):
             return loaded
-        raise ValueError(f"{path}: a module named {path.stem!r} exists already; rename the file")
+        raise ValueError(
+            f"{path}: a module named {path.stem!r} is already imported; rename the file"
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     assert spec is not None and spec.loader is not None
     module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
@@ -91,24 +96,19 @@ def _import_module(name: str) -> ModuleType:
 
 def _register_class(module: ModuleType) -> str:
     """Register the one game class that `module` defines; returns its id."""
-    classes = [
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, MarkovGame)
-        and value.__module__ == module.__name__
-    ]
+    defined = [v for v in vars(module).values() if inspect.isclass(v)]
+    defined = [v for v in defined if v.__module__ == module.__name__]
+    classes = [v for v in defined if issubclass(v, MarkovGame)]
     if len(classes) != 1:
         found = ", ".join(kind.__name__ for kind in classes) or "none"
         raise ValueError(
-            f"{module.__file__}: expected a call of mail_envs.register or exactly one game class, found "
-            f"{found}"
+            f"{module.__file__}: expected a call of mail_envs.register or exactly one game class, found {found}"
         )
     id = re.sub(r"(?<!^)(?=[A-Z])", "_", classes[0].__name__).lower()
     try:
         register(id, classes[0])
     except ValueError as error:
         raise ValueError(
-            f"{module.__file__}: {error}; call mail_envs.register with an id of your own"
+            f"{module.__file__}: {error}; call mail_envs.register with another id"
         ) from error
     return id

@@ -1,4 +1,4 @@
-"""One game at a time, all agents at once: PettingZoo's ParallelEnv."""
+"""The parallel view: one environment, all agents at once, as a PettingZoo ParallelEnv."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from mail_envs.vector import VectorGame
 class ParallelGame(ParallelEnv):
     """A game under its player function as a PettingZoo ParallelEnv; a step is a round.
 
-    `step` takes an action of every living agent; those of agents that do not participate in the round
-    are ignored, and may be left out. `infos[agent]["participates"]` tells who will act next; it and
+    `step` takes the actions of all living agents; those of agents that do not participate in the round
+    are ignored and may be left out. `infos[agent]` holds `participates` (whether the agent acts next),
     `round`, `participation`, `action_mask` (discrete games), `illegal_actions`, `worker_restarted` (the
-    episode was cut short because the simulator's worker process died) come with every observation, and
-    so do the game's metrics as they stand, 0 at the beginning, and what a simulator itself tells the agent;
-    where names are equal, ours win.
+    episode was cut short because the simulator's worker process died), the current values of the game's
+    metrics, which start at 0, and the simulator's own infos. If a simulator uses one of these keys too, its
+    value is replaced.
 
-    An agent that dies has terminated and leaves `agents`. With `dead="stay"`, for clients that know no
-    deaths, it stays until the episode ends for all: it does not participate, is paid 0, observes what the
-    game shows the dead, and its mask is the game's own (in StarCraft zeros, and the no-op alone).
+    An agent that dies is terminated and leaves `agents`. With `dead="stay"`, for clients that do not support
+    agents that leave, it stays until the episode ends for all agents: it does not participate, its reward is 0,
+    and its observation and mask are those that the game gives dead agents (in StarCraft zeros, and only the no-op).
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ParallelGame(ParallelEnv):
         self._own = vector.action_dims
 
     def __copy__(self) -> ParallelGame:
-        """Like `copy.deepcopy`: two views of one game would play into each other's episode."""
+        """The same as `copy.deepcopy`: two views of one game would disturb each other's episode."""
         return copy.deepcopy(self)
 
     def observation_space(self, agent: str) -> gymnasium.Space:
@@ -86,8 +86,8 @@ class ParallelGame(ParallelEnv):
 
         Raises:
             RuntimeError: before reset, or when the episode is over.
-            KeyError: no action of a participating agent, or an action of an unknown one.
-            TypeError, ValueError: an action of the wrong kind or outside its space; nothing is played.
+            KeyError: the action of a participating agent is missing, or an agent is unknown.
+            TypeError, ValueError: an action of the wrong type or outside its space; no round is played.
         """
         if not self.agents:
             raise RuntimeError("step() was called before reset() or after the end of the episode")
@@ -129,12 +129,10 @@ class ParallelGame(ParallelEnv):
         rows = {}
         for agent in self.agents:
             i = self._index[agent]
-            row = b.observations[0, i, : dims[i]].reshape(self._shapes[i]).copy()
-            rows[agent] = (
-                {"observation": row, "action_mask": b.action_mask[0, i, : self._own[i]].copy()}
-                if self.mask_in_observation
-                else row
-            )
+            rows[agent] = b.observations[0, i, : dims[i]].reshape(self._shapes[i]).copy()
+            if self.mask_in_observation:
+                mask = b.action_mask[0, i, : self._own[i]].copy()
+                rows[agent] = {"observation": rows[agent], "action_mask": mask}
         return rows
 
     def _infos(self) -> dict[str, dict[str, Any]]:

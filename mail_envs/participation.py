@@ -1,10 +1,10 @@
-"""Drawing participation vectors: the second launch of every round, after the game's.
+"""Draws participation vectors, after the game's step in every round.
 
-Every agent's number u of round t is the (t N + i)-th of the episode's player stream; the agent takes part
-in action set m where u falls into the m-th of the intervals that its probabilities cut out of [0, 1).
+Agent i's random number u in round t is number t N + i of the episode's player stream. The agent participates in
+action set m if u falls into the m-th of the consecutive intervals of [0, 1) that its probabilities define.
 
-Where another episode has just begun in the place of one that ended, the launch also draws who would have acted
-next in the one that ended: from its history and its player stream, so that no other draw changes.
+After the first round of an episode that replaced one that ended, the launch also draws who would have acted next
+in that one, from its history and its player stream; no other draw changes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from mail_envs.player_functions import ActionSets, PlayerFunction
 from mail_envs.random import PLAYERS, stream_key, uniform_at
 
 ZERO = np.float32(0.0)
-CERTAIN = np.float32(1.000001)  # sums of probabilities may exceed 1 by rounding
+CERTAIN = np.float32(1.000001)  # 1, with room for rounding in sums of probabilities
 
 
 class Participation:
-    """Draws I_t for E environments and keeps the histories that the player function wants to see.
+    """Draws I_t for E environments and keeps the histories that the player function needs.
 
     Args:
         player: the player function.
         buffers: the view's arrays; this class writes `participation` and restricts `action_mask`, and where an
             episode ended `clock.last_participation` and `final_action_mask`.
-        device: where they live.
+        device: the device of the arrays.
         max_rounds: T, the length of the histories.
-        action_dims: every agent's own number of discrete actions, or of continuous components.
-        discrete: kind of actions; as_action: whether φ is the last discrete action, not counted above.
-        has_action_mask: whether the game writes a mask of its own every round.
+        action_dims: each agent's number of discrete actions (without φ), or of continuous components.
+        discrete: whether actions are discrete. as_action: whether φ is the last discrete action.
+        has_action_mask: whether the game itself writes action masks.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Participation:
         self.player, self.buffers, self._device = player, buffers, device
         self.history: Any = None  # uint8 (E, T + 1, N)
         self.past_actions: Any = None  # int32 (E, T, N) or float32 (E, T, N, A)
-        if self._looks_back():
+        if self._needs_history():
             self._make_histories(max_rounds, 0 if discrete else max(action_dims))
         self._draw = self._choose_draw()
         self._remember = self._bind_remember() if player.needs_state else None
@@ -64,13 +64,13 @@ class Participation:
         elif narrows:
             self._zero_components = self._bind_zero_components(max(action_dims))
 
-    def _looks_back(self) -> bool:
-        """Whether probabilities depend on more than the round."""
+    def _needs_history(self) -> bool:
+        """Whether probabilities depend on more than the number of the round."""
         turns = self.buffers.turns.shape[1] > 0
         return not turns and self.player.table(self.buffers.participation.shape[1]) is None
 
     def _make_histories(self, max_rounds: int, num_components: int) -> None:
-        """Room for the participation vectors so far and, where they matter, for the actions."""
+        """Allocate the participation vectors so far and, if the player function needs them, the actions."""
         num_envs, num_agents = self.buffers.participation.shape
         rounds = max_rounds if self.player.needs_state else 1
         components = (num_components,) if num_components else ()
@@ -80,12 +80,12 @@ class Participation:
         )
 
     def _bind(self, function: Any, **arrays: Any) -> Callable[[], None]:
-        """A launch of `function`, whose arguments after the environment are `arrays`."""
+        """A compiled loop of `function` over environments, with `arrays` as its further arguments."""
         kernel = launch(function, ", ".join(arrays), self._device.name)
         return self._device.bind(kernel, *arrays.values())
 
     def _choose_draw(self) -> Callable[[], None]:
-        """What draws the next participation vectors."""
+        """The function that draws the next participation vectors."""
         player, device, b = self.player, self._device, self.buffers
         if player.needs_turns:
             return self._bind(
@@ -106,8 +106,7 @@ class Participation:
             )  # fmt: skip
         if device.name == "cuda":
             raise ValueError(
-                f"{player!r} is a plain Python function; device='cuda' needs one "
-                "that is compiled with numba"
+                f"{player!r} is a plain Python function; device='cuda' needs one compiled with numba"
             )
         arguments = "probabilities, clock, alive, participation, history"
         self._draw_given = launch(draw_from_probabilities, arguments, device.name)
@@ -142,14 +141,14 @@ class Participation:
         )
 
     def before_step(self) -> None:
-        """Note the actions of the round that is about to be played."""
+        """Apply action sets to the actions of the coming round, and add them to the history."""
         if self._zero_components is not None:
             self._zero_components()
         if self._remember is not None:
             self._remember()
 
     def draw(self) -> None:
-        """Draw the participation vectors of the round that comes next, also where an episode ended."""
+        """Draw the participation vectors of the next round, also where an episode ended."""
         self._draw()
         if self._restrict is not None:
             self._restrict()
@@ -175,7 +174,7 @@ class Participation:
 
 
 def check_turns(player: PlayerFunction, has_turns: bool) -> None:
-    """ValueError for a player function other than `OwnOrder` where the game has turns, and the reverse."""
+    """Raise ValueError unless `OwnOrder` is used exactly with games that have turns."""
     if has_turns and not player.needs_turns:
         raise ValueError(
             f"this game has its own order of turns, which {player!r} cannot replace: use OwnOrder()"
@@ -186,7 +185,7 @@ def check_turns(player: PlayerFunction, has_turns: bool) -> None:
 
 @device_function
 def draw_from_table(e, table, row, clock, alive, participation):
-    """`row`: [the row to which the last row returns, whether all agents share one number]."""
+    """`row`: [the row that follows the last one, whether all agents share one random number]."""
     now = clock[e]
     if now.begun != 0:
         key = stream_key(now.last_seed, PLAYERS)
@@ -213,7 +212,7 @@ def draw_from_turns(e, turns, alive, participation):
 @device_function
 def remember(e, clock, actions, participation, alive, action_mask, past_actions):
     t = clock[e].rounds
-    if t >= past_actions.shape[1]:  # an ended game that is left as it is
+    if t >= past_actions.shape[1]:  # the episode has ended and is not reset
         return
     for i in range(participation.shape[1]):
         acts = participation[e, i] != 0 and alive[e, i]
@@ -238,11 +237,11 @@ def restrict_masks(
 
 @device_function
 def restrict(members, own, flags, alive, participation, action_mask):
-    """Narrow masks to the action set. Agents that wait may send anything, or only φ.
+    """Restrict masks to the action set. Agents that do not participate may send any action, or only φ.
 
-    What the game wrote for the dead stays, and for agents whose action set it leaves nothing of.
+    The game's masks are kept for dead agents, and for agents whose action set has no legal action.
 
-    `own`: (N,) numbers of actions without φ. `flags`: [whether the game wrote a mask, whether φ is the last
+    `own`: (N,) numbers of actions without φ. `flags`: [whether the game writes masks, whether φ is the last
     action].
     """
     for i in range(len(participation)):
@@ -264,7 +263,7 @@ def restrict(members, own, flags, alive, participation, action_mask):
 
 @device_function
 def restrict_components(e, members, participation, actions):
-    """Zero the components of continuous actions that the action set does not contain."""
+    """Set the components of continuous actions that are not in the action set to 0."""
     for i in range(participation.shape[1]):
         if participation[e, i] != 0:
             for k in range(members.shape[1]):
@@ -273,7 +272,7 @@ def restrict_components(e, members, participation, actions):
 
 @device_function
 def draw_from_probabilities(e, probabilities, clock, alive, participation, history):
-    """Draw from probabilities (E, N, M) that a Python function computed, and extend the history."""
+    """Draw from probabilities (E, N, M) that a Python function returned, and extend the history."""
     t = clock[e].rounds
     take_given(probabilities[e], clock[e].players_key, t, alive[e], participation[e])
     for i in range(probabilities.shape[1]):
@@ -305,7 +304,7 @@ def take_given(probabilities, key, t, alive, participation):
 
 
 def python_probabilities(player, rounds, state, past_actions, history, shape) -> np.ndarray:
-    """Ask the user's Python function; float32 (E, N, M). ValueError when they are no probabilities."""
+    """Call the user's Python function; float32 (E, N, M). ValueError if the values are not probabilities."""
     if player.needs_state:
         answer = player.function(state, history, past_actions, rounds)
     else:
@@ -327,7 +326,7 @@ def python_probabilities(player, rounds, state, past_actions, history, shape) ->
     return probabilities
 
 
-# --- player functions that the user wrote with numba --------------------------------------------------
+# --- player functions compiled with numba --------------------------------------------------
 
 _DRAW = """
 import numpy as np
@@ -372,7 +371,7 @@ def draw(sets, key, t, state, alive, past_actions, participation, past, errors):
 
 
 def compiled_draw(player: Any, device: str):
-    """The launch that draws from the user's compiled function."""
+    """A compiled loop that draws from the user's compiled function."""
     if isinstance(player, ActionSets):
         call = "probability(i, m, past)"
     elif player.needs_state:
@@ -382,10 +381,5 @@ def compiled_draw(player: Any, device: str):
     arguments = (
         "sets, clock, state, final_state, alive, past_actions, participation, history, errors"
     )
-    return launch(
-        player.function,
-        arguments,
-        device,
-        _DRAW.replace("CALL", call),
-        {"probability": player.function},
-    )
+    functions = {"probability": player.function}
+    return launch(player.function, arguments, device, _DRAW.replace("CALL", call), functions)

@@ -1,4 +1,4 @@
-"""Opening files that others made: regular files only, because a named pipe would wait for ever."""
+"""Opens untrusted files: only regular ones, because opening a named pipe would block forever."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KINDS = {
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a regular file, or a link to one, for reading bytes; never waits.
+    """Open a regular file, or a link to one, for reading bytes, without ever blocking.
 
     Raises:
-        FileNotFoundError: there is nothing. OSError: it cannot be read, or it is no regular file.
+        FileNotFoundError: there is no such file. OSError: it cannot be read, or is not a regular file.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     mode = os.fstat(number).st_mode

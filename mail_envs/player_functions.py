@@ -1,29 +1,29 @@
 """Player functions Y(i | h): who acts in the next round, given the participation history.
 
 In every round t a participation vector I_t in {0, 1, ..., M}^N is drawn: 0 means that the agent does not
-act, m >= 1 that it acts, choosing from its m-th action set (M = 1 nearly everywhere). Agents are drawn
-independently given the history (AMAGAIL, section 2), each from its own number of a counter-based stream
-that belongs to the episode's seed: participation does not depend on the number of environments.
+act, m >= 1 that it acts, choosing from its m-th action set (M = 1 in almost every game). Agents are drawn
+independently given the history (AMAGAIL, section 2), each with its own random number from a counter-based stream
+that the episode's seed determines, so participation does not depend on the number of environments.
 
-A player function of your own is a function given to `HistoryDependent` and its like, or a small class, which
-writes two methods at most: `__init__`, which keeps every argument as an attribute of the same name, and, where
-who acts depends on nothing but the round, `table`.
+To write your own player function, pass a function to `HistoryDependent`, `StateDependent` or `ActionSets`, or
+define a small class with at most two methods: `__init__`, which stores every argument as an attribute of the same
+name, and `table`, if who acts depends only on the number of the round.
 
 ```python
-class Every(PlayerFunction):         # in my_players.py: agent i acts in every k-th round, from round i on
+class Every(PlayerFunction):         # in my_players.py: agent i acts in every k-th round, starting with round i
     def __init__(self, k):
         self.k = k
 
-    def table(self, num_agents):     # (R, N), row t has the chances of round t, and the row after the last
+    def table(self, num_agents):     # (R, N): probabilities of round t in row t; and the row after the last
         rounds = np.arange(self.k)[:, None]
         return (rounds == np.arange(num_agents) % self.k).astype(np.float32), 0
 
 THIRD = Every(3)                     # --player-function my_players.py:THIRD
 ```
 
-Where it depends on the history, the class extends `HistoryDependent`, or `StateDependent` or `ActionSets`, and hands
-its function to `super().__init__`. Files note a class by its name and its arguments, a function by its name, and
-whoever replays them names it again: `--player-function my_players.py:THIRD`.
+If who acts depends on the history, the class extends `HistoryDependent`, `StateDependent` or `ActionSets` and passes
+its function to `super().__init__`. Recordings store a class by its name and arguments, and a function by its name;
+to replay them, name it again: `--player-function my_players.py:THIRD`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class PlayerFunction:
 
     Attributes:
         num_sets: M, the number of action sets.
-        shared_coin: one number per round decides for all agents, instead of one for each.
-        needs_history, needs_state: whether the function of `HistoryDependent` is given them.
-        needs_turns: whether the game's own turns decide.
+        shared_coin: all agents share one random number per round.
+        needs_history, needs_state: whether the function of `HistoryDependent` receives them.
+        needs_turns: whether the game's own turns decide who acts.
     """
 
     num_sets = 1
@@ -55,23 +55,23 @@ class PlayerFunction:
     needs_turns = False
 
     def table(self, num_agents: int) -> tuple[np.ndarray, int] | None:
-        """Probabilities by round: float32 (R, N), and the row to which the last one returns.
+        """Probabilities by round: float32 (R, N), and the row that follows the last one.
 
-        None when they depend on more than the round. ValueError when they do not fit N agents.
+        None if they depend on more than the round. ValueError if they do not fit N agents.
         """
         return None
 
     def check(self, num_agents: int, action_dims: Sequence[int], discrete: bool) -> None:
-        """Raise ValueError when this player function cannot be used for such a game.
+        """Raise ValueError if this player function cannot be used with such a game.
 
-        `action_dims`: every agent's number of discrete actions, or of components of continuous ones.
+        `action_dims`: each agent's number of discrete actions, or of continuous action components.
         """
         self.table(num_agents)
 
     def to_config(self) -> dict[str, Any]:
-        """A JSON-able description: `type`, with its module before a colon if it is a user's, and arguments.
+        """A description for JSON: `type` (`module:name` for a user's class), and the arguments.
 
-        TypeError when an argument cannot be written as JSON.
+        TypeError if an argument cannot be written as JSON.
         """
         kind = type(self)
         own = kind.__module__ != __name__
@@ -81,18 +81,18 @@ class PlayerFunction:
                 json.dumps(value)
             except (TypeError, ValueError) as error:
                 raise TypeError(
-                    f"{kind.__name__}: {name}={value!r} cannot be written into files: keep numbers, texts "
+                    f"{kind.__name__}: {name}={value!r} cannot be saved as JSON: use numbers, strings "
                     "and lists, or define arguments()"
                 ) from error
             config[name] = value
         return config
 
     def arguments(self) -> dict[str, Any]:
-        """What the constructor was given: by default the attributes that are named as its parameters are."""
+        """The constructor's arguments: by default, the attributes with the names of its parameters."""
         found = {}
         for name in inspect.signature(type(self)).parameters:
             if not hasattr(self, name):
-                raise TypeError(f"{type(self).__name__} must keep its argument as self.{name}")
+                raise TypeError(f"{type(self).__name__} must store its argument as self.{name}")
             value = getattr(self, name)
             found[name] = value.tolist() if hasattr(value, "tolist") else value
         return found
@@ -108,14 +108,14 @@ class PlayerFunction:
 
 
 class Synchronous(PlayerFunction):
-    """Everybody acts in every round: the usual Markov game."""
+    """All agents act in every round: a synchronous Markov game."""
 
     def table(self, num_agents):
         return np.ones((1, num_agents), np.float32), 0
 
 
 class OwnOrder(PlayerFunction):
-    """The game itself says whose turn it is, as chess does: the only choice for such games."""
+    """The game itself decides whose turn it is, as in chess. Such games allow no other player function."""
 
     needs_turns = True
 
@@ -152,9 +152,9 @@ class Stochastic(PlayerFunction):
     """Each agent acts with its own probability, independently of the past.
 
     Args:
-        probability: one number for all agents, or one for each.
-        initial: the same for the first round (ζ); None: as in the others.
-        shared_coin: one draw per round for all agents: with equal probabilities all act or none does.
+        probability: one number for all agents, or one per agent.
+        initial: the same, for the first round (ζ); None: equal to `probability`.
+        shared_coin: one draw per round for all agents; with equal probabilities, all act or none does.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Stochastic(PlayerFunction):
 
 
 class HistoryDependent(PlayerFunction):
-    """Y(i | h): the chance to act depends on who has acted so far.
+    """Y(i | h): the probability of acting depends on who has acted so far.
 
     Args:
         function: either a numba-compiled scalar function `f(i, history) -> probability`, with `history`
@@ -222,7 +222,7 @@ class HistoryDependent(PlayerFunction):
 
 
 class StateDependent(HistoryDependent):
-    """The chance to act depends on the state and on all actions so far, too.
+    """The probability of acting also depends on the state and on all actions so far.
 
     Args:
         function: numba-compiled, `f(i, state, history, actions) -> probability` with state float32 (S,)
@@ -235,13 +235,13 @@ class StateDependent(HistoryDependent):
 
 
 class ActionSets(HistoryDependent):
-    """An agent that acts is also told how: it must choose from the m-th of M action sets.
+    """An agent that acts also draws one of M action sets, from which it must choose its action.
 
     Args:
         function: numba-compiled, `f(i, m, history) -> probability of participating in set m` (1 to M),
             or plain Python over a batch, `f(history, rounds) -> (E, N, M)`.
-        sets: M lists of the actions (discrete) or of the action's components (continuous) that the set
-            contains; components outside it are zero.
+        sets: M lists of the actions (discrete) or action components (continuous) in each set; components
+            outside the set are set to zero.
     """
 
     def __init__(self, function: Callable, sets: Sequence[Sequence[int]]):
@@ -260,12 +260,12 @@ class ActionSets(HistoryDependent):
                     )
             if min(s) >= min(action_dims):
                 raise ValueError(
-                    f"ActionSets: set {s} leaves nothing to agents that have only actions 0 to "
+                    f"ActionSets: set {s} has no action for agents whose actions are 0 to "
                     f"{min(action_dims) - 1}"
                 )
 
     def membership(self, num_actions: int) -> np.ndarray:
-        """int8 (M, A): 1 where the set contains the action."""
+        """int8 (M, A): 1 if the set contains the action."""
         table = np.zeros((self.num_sets, num_actions), np.int8)
         for row, s in zip(table, self.sets, strict=True):
             row[s] = 1
@@ -275,24 +275,16 @@ class ActionSets(HistoryDependent):
         return {**super().arguments(), "sets": self.sets}
 
 
-BUILT_IN: dict[str, type[PlayerFunction]] = {
-    kind.__name__: kind
-    for kind in (
-        Synchronous,
-        OwnOrder,
-        TurnOrder,
-        Stochastic,
-        HistoryDependent,
-        StateDependent,
-        ActionSets,
-    )
-}
+_KINDS = (
+    Synchronous, OwnOrder, TurnOrder, Stochastic, HistoryDependent, StateDependent, ActionSets,
+)  # fmt: skip
+BUILT_IN: dict[str, type[PlayerFunction]] = {kind.__name__: kind for kind in _KINDS}
 
 
 def from_config(config: dict[str, Any]) -> PlayerFunction:
-    """The player function that `to_config` described, of the suite's own kinds. Nothing is imported.
+    """The built-in player function that `to_config` described. Nothing is imported.
 
-    ValueError when the description names a function or a class of the user's, which it does not hold.
+    ValueError if the description names a user's function or class, because it does not contain the code.
     """
     arguments = dict(config)
     kind = arguments.pop("type", None)
@@ -300,8 +292,8 @@ def from_config(config: dict[str, Any]) -> PlayerFunction:
         raise ValueError(f"player function type {kind!r} is not one of {', '.join(BUILT_IN)}")
     if isinstance(arguments.get("function"), str):
         raise ValueError(
-            f"{kind}(function={arguments['function']!r}) is a name, and nothing is imported by a "
-            "description: pass player_function= yourself"
+            f"{kind}(function={arguments['function']!r}) only names a function, which is not imported: "
+            "pass player_function="
         )
     try:
         return BUILT_IN[kind](**arguments)
@@ -310,7 +302,7 @@ def from_config(config: dict[str, Any]) -> PlayerFunction:
 
 
 def _is_scalar(function: Callable) -> bool:
-    """Whether a function is about one agent `i`: compiled, or left in Python by NUMBA_DISABLE_JIT=1."""
+    """Whether a function is for one agent `i`: compiled, or plain Python under NUMBA_DISABLE_JIT=1."""
     if config.DISABLE_JIT:
         return next(iter(inspect.signature(function).parameters), None) == "i"
     return hasattr(function, "py_func")
@@ -322,5 +314,5 @@ def _probabilities(name: str, value: float | Sequence[float]) -> float | list[fl
     except (TypeError, ValueError):
         array = np.array(np.nan)
     if array.ndim > 1 or not np.all((array >= 0) & (array <= 1)):
-        raise ValueError(f"{name}={value!r} must lie in [0, 1], one number or one for each agent")
+        raise ValueError(f"{name}={value!r} must lie in [0, 1], one number or one per agent")
     return array.tolist()

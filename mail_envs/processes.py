@@ -1,14 +1,14 @@
 """Copies of a simulator in worker processes, which read and write the view's buffers in shared memory.
 
-Every worker holds simulators, and with them their episodes: a worker that dies loses its own episodes and no
-others. Existing libraries were measured against that. In Gymnasium's AsyncVectorEnv one dead or silent worker
-ends the whole environment. pebble and loky restart processes, but cannot send a task to the process that holds
-its simulator. Ray's actors can, at more than ten times the cost of a round. Only cloudpickle is used.
+Each worker holds simulators in the middle of their episodes; when it dies, only these episodes are lost. No existing
+library provides this. In Gymnasium's AsyncVectorEnv, one dead or hanging worker ends the whole environment. pebble
+and loky restart processes, but cannot send a task to the process that holds its simulator. Ray's actors can, at more
+than ten times the cost of a round. Only cloudpickle is used.
 
-Workers are plain Python processes, not children of `multiprocessing`: no helper process stays behind, a script
-needs no `if __name__ == "__main__"`, and no thread (numba, torch) is copied by a fork. Each worker leads its own
-process group, so that Ctrl-C reaches only this process, and processes that a simulator starts end with their
-worker. The operating system kills the group when this process ends, however it ends.
+Workers are plain Python processes, not children of `multiprocessing`: no helper process stays behind, scripts need
+no `if __name__ == "__main__"`, and no thread (numba, torch) is copied by a fork. Each worker leads its own process
+group, so Ctrl-C reaches only this process, and processes that a simulator starts end with their worker. The
+operating system kills the group when this process ends for any reason.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from mail_envs.rounds import LOST
 from mail_envs.simulator import SimulatorGame
 from mail_envs.worker import READY
 
-START_SECONDS = 120.0  # for a new process to import its simulator and make its copies
-CLOSE_SECONDS = 5.0  # for all workers together to close their simulators
-MOST_FAILURES = 3  # of a worker, without a successful round in between
-CHUNK = 1 << 20  # bytes; pages that nobody touches take no memory
+START_SECONDS = 120.0  # limit for a new process to import its simulator and make its copies
+CLOSE_SECONDS = 5.0  # limit for all workers together to close their simulators
+MAX_FAILURES = 3  # of a worker, without a successful round in between
+CHUNK = 1 << 20  # bytes; pages that are never touched take no memory
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
-# What a worker writes and a lost copy gets back.
+# Buffers that a worker writes; they are restored for lost copies.
 WRITTEN = ("observations", "action_mask", "alive", "state", "turns", "metrics")
 
 log = logging.getLogger(__name__)
 
 
 class SharedMemory(Cpu):
-    """Like `Cpu`, but `zeros` lie in memory that other processes can map.
+    """Like `Cpu`, but `zeros` are allocated in memory that other processes can map.
 
-    It is one file without a name: the system takes it back when the last process that maps it is gone.
+    The memory is one unnamed file, which the operating system frees when no process maps it any more.
     """
 
     def __init__(self, num_envs: int):
@@ -76,7 +76,7 @@ class SharedMemory(Cpu):
         return _readable(array)
 
     def place(self, array: np.ndarray) -> tuple[int, tuple[int, ...], np.dtype]:
-        """Where another process finds `array`: its offset in the file, its shape and dtype."""
+        """Where other processes find `array`: its offset in the file, shape and dtype."""
         return self._offsets[array.ctypes.data], array.shape, array.dtype
 
 
@@ -91,12 +91,12 @@ class Worker:
     """A process that plays some of the copies, and the owner's ends of its pipes.
 
     Attributes:
-        copies: the rows of the buffers that it plays, consecutive.
+        copies: the consecutive rows of the buffers that it plays.
         ready: whether it has made its simulators.
-        asked, heard: numbers of the last command and of the last answer.
+        asked, answered: numbers of the last command and of the last answer.
         deadline: when the answer is overdue, in `time.monotonic` seconds.
-        failures: since the last successful round.
-        value: what the last answer returned.
+        failures: number of failures since the last successful round.
+        value: the value of the last answer.
     """
 
     def __init__(self, number: int, copies: range):
@@ -110,7 +110,7 @@ class Worker:
         return f"worker {self.number} ({which})"
 
     def start(self, setup: bytes, memory: int) -> None:
-        """Start the process; it announces itself with the message READY."""
+        """Start the process; its first message is READY."""
         self.pipe, theirs = Pipe()
         watched, self.life = os.pipe()
         fds = (theirs.fileno(), watched, memory)
@@ -127,7 +127,7 @@ class Worker:
         )
         theirs.close()
         os.close(watched)
-        self.ready, self.asked, self.heard = False, READY, -1
+        self.ready, self.asked, self.answered = False, READY, -1
         self.deadline = time.monotonic() + START_SECONDS
         self._send(setup)
         self._send(pickle.dumps(self.copies))
@@ -140,11 +140,13 @@ class Worker:
         self._send(pickle.dumps((number, command, copies, options)))
 
     def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError):  # it is dead: the pipe ends, which `wait` sees
+        with contextlib.suppress(
+            OSError
+        ):  # the worker is dead: `wait` notices that the pipe is closed
             self.pipe.send_bytes(message)
 
     def kill(self) -> None:
-        """Kill the process and those that it has started; `end` waits for it."""
+        """Kill the process and its children; `end` waits for it."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -164,14 +166,14 @@ class Worker:
 class Workers:
     """E copies of a simulator divided among processes, with the methods of `copies.Copies`.
 
-    A process that dies is restarted at once. One that has been silent for `worker_timeout` seconds is killed
-    and restarted. A copy that raises is replaced in its process. Their episodes end with this round: outcome
-    LOST, `buffers.restarted`, no reward, and the observations of the round before. Every restart is logged as
-    a warning. After Ctrl-C in a round, reset before the next one.
+    A process that dies is restarted at once. One that does not answer for `worker_timeout` seconds is killed
+    and restarted. A copy that raises is replaced in its process. The affected episodes end with this round: outcome
+    LOST, `buffers.restarted`, reward 0, and the observations of the previous round. Every restart is logged as
+    a warning. After Ctrl-C during a round, call reset before the next round.
 
     Raises:
-        RuntimeError: a worker cannot make its copies at first, or fails three times without a successful
-            round in between. The message has the worker's traceback; everything is closed.
+        RuntimeError: a worker cannot make its copies at the start, or fails three times without a successful
+            round in between. The message contains the worker's traceback; all workers are closed.
     """
 
     def __init__(
@@ -189,7 +191,7 @@ class Workers:
         self.lost = np.zeros(num_envs, np.bool_)  # copies without a running episode
         self._before = {name: np.copy(getattr(buffers, name)) for name in WRITTEN}
         self._setup = _setup(game, buffers, device)
-        game.close()  # its copies play
+        game.close()  # only its copies in the workers are used
         self._number, self._open, self._options = READY, False, b""
         bounds = [num_envs * k // num_workers for k in range(num_workers + 1)]
         self.workers = [Worker(k, range(*bounds[k : k + 2])) for k in range(num_workers)]
@@ -204,22 +206,22 @@ class Workers:
         for name, array in self._before.items():
             np.copyto(array, getattr(b, name))
         self._command("step", which & ~self.lost, self.timeout)
-        gone = which & self.lost
-        if gone.any():
+        lost = which & self.lost
+        if lost.any():
             for name, array in self._before.items():
-                getattr(b, name)[gone] = array[gone]
-            b.rewards[gone] = 0
-            b.world["outcome"][gone] = LOST
-            b.restarted[gone] = True
+                getattr(b, name)[lost] = array[lost]
+            b.rewards[lost] = 0
+            b.world["outcome"][lost] = LOST
+            b.restarted[lost] = True
 
     def reset(self, which: np.ndarray) -> None:
-        self._insist("reset", which, self.timeout)
+        self._command_until_done("reset", which, self.timeout)
 
     def replay(self, which: np.ndarray) -> list[int]:
-        """Bring copies to where their records and seeds say they are; returns those that came elsewhere."""
+        """Replay the episodes in the buffers up to now; returns the copies that gave other observations."""
         rounds = int(self.buffers.clock["rounds"].sum())
         self.lost[...] = True
-        return self._insist("replay", which, self.timeout * max(rounds, 1))
+        return self._command_until_done("replay", which, self.timeout * max(rounds, 1))
 
     def picture(self, e: int) -> np.ndarray:
         """Copy e's image, uint8 (H, W, 3). RenderingError without OpenGL or pygame, else RuntimeError."""
@@ -231,20 +233,23 @@ class Workers:
             return worker.value
         if isinstance(worker.value, RenderingError):
             raise worker.value
-        raise RuntimeError(f"copy {e} has no picture: {worker.value or 'its worker died'}")
+        raise RuntimeError(f"copy {e} cannot be rendered: {worker.value or 'its worker died'}")
 
     def take_options(self, options: dict[str, Any] | None) -> None:
-        """Options of all episodes that begin, or are played again, from now on. TypeError: not to be sent."""
+        """Set the options of all episodes that are begun or replayed from now on.
+
+        TypeError: they cannot be sent to a worker process.
+        """
         try:
             self._options = cloudpickle.dumps(options)
         except Exception as error:
             raise TypeError(
-                f"options={options!r} cannot be sent to worker processes ({error}); num_workers=0 plays in "
-                "this process"
+                f"options={options!r} cannot be sent to worker processes ({error}); use "
+                "num_workers=0"
             ) from error
 
     def infos(self, e: int) -> dict[str, dict[str, Any]]:
-        """What copy e tells its agents; {} when it was lost. RuntimeError: it cannot be sent here."""
+        """The infos that copy e gives its agents; {} if it was lost. RuntimeError: they cannot be sent."""
         if self.lost[e]:
             return {}
         (worker,) = self._command("infos", np.arange(len(self.lost)) == e, self.timeout)
@@ -253,10 +258,10 @@ class Workers:
         return pickle.loads(worker.value) if worker.value else {}
 
     def close(self) -> None:
-        """Close all simulators and end their processes; silent workers are killed after 5 s."""
+        """Close all simulators and end their processes; workers that do not answer are killed after 5 s."""
         if not self._finish.alive:
             return
-        idle = [w for w in self.workers if w.process and w.ready and w.heard == w.asked]
+        idle = [w for w in self.workers if w.process and w.ready and w.answered == w.asked]
         for worker in idle:
             worker.ask(-1, "close", [], CLOSE_SECONDS)
         limit = time.monotonic() + CLOSE_SECONDS
@@ -265,8 +270,8 @@ class Workers:
                 idle = [w for w in idle if w.pipe is not pipe]
         self._finish()
 
-    def _insist(self, command: str, which: np.ndarray, seconds: float) -> list[int]:
-        """Have `which` copies do it; where that fails, again, in a new process. What `obey` returned."""
+    def _command_until_done(self, command: str, which: np.ndarray, seconds: float) -> list[int]:
+        """Run a command on `which` copies, again in new processes where it fails; returns the workers' answers."""
         todo, answers = which.copy(), []
         while todo.any():
             self.lost[todo] = False
@@ -276,7 +281,7 @@ class Workers:
         return answers
 
     def _command(self, command: str, which: np.ndarray, seconds: float) -> list[Worker]:
-        """Have `which` copies do it, and wait. Afterwards those that could not are `lost`."""
+        """Run a command on `which` copies and wait. Copies that failed are then marked in `lost`."""
         if not self._finish.alive:
             raise RuntimeError("the environment is closed")
         self._number += 1
@@ -300,15 +305,15 @@ class Workers:
             now = time.monotonic()
             for worker in list(waiting):
                 if worker.pipe in ready:
-                    done = self._hear(worker)
+                    done = self._receive(worker)
                 elif done := worker.deadline <= now:
                     limit = worker.seconds if worker.ready else START_SECONDS
                     self._restart(worker, f"no answer within {limit:g} s")
                 if done:
                     waiting.remove(worker)
 
-    def _hear(self, worker: Worker) -> bool:
-        """Receive a message. Returns whether it was the answer asked for, or the worker's last."""
+    def _receive(self, worker: Worker) -> bool:
+        """Receive a message. Returns whether it answers the last command, or the worker has died."""
         try:
             number, failures, worker.value = pickle.loads(worker.pipe.recv_bytes())
         except (EOFError, OSError):
@@ -319,40 +324,40 @@ class Workers:
                 self._restart(worker, failures[0][1])
                 return True
             worker.ready, worker.deadline = True, time.monotonic() + worker.seconds
-        worker.heard = number
+        worker.answered = number
         for e, text in failures:
             self.lost[e] = True
             log.warning("copy %d in %s is replaced: %s", e, worker, text)
         if failures:
-            self._count(worker, failures[-1][1])
+            self._count_failure(worker, failures[-1][1])
         elif worker.command == "step" and number == worker.asked:
             worker.failures = 0
         return number == worker.asked
 
     def _restart(self, worker: Worker, reason: str = "") -> None:
-        """Replace a process that is dead or has been silent for too long."""
+        """Replace a process that is dead or has not answered in time."""
         end = worker.end()
         worker.value, reason = None, reason or end
         self.lost[worker.copies.start : worker.copies.stop] = True
         if not self._open:
             self.close()
             raise RuntimeError(f"{worker} could not make its environment: {reason}")
-        self._count(worker, reason)
+        self._count_failure(worker, reason)
         log.warning("%s is restarted: %s", worker, reason)
         worker.start(self._setup, self.device.file)
 
-    def _count(self, worker: Worker, reason: str) -> None:
+    def _count_failure(self, worker: Worker, reason: str) -> None:
         worker.failures += 1
-        if worker.failures >= MOST_FAILURES:
+        if worker.failures >= MAX_FAILURES:
             self.close()
             raise RuntimeError(
-                f"{worker} failed {MOST_FAILURES} times without a successful round in between; "
-                f"the last time: {reason}"
+                f"{worker} failed {MAX_FAILURES} times without a successful round in between; "
+                f"the last error: {reason}"
             )
 
 
 def _setup(game: SimulatorGame, buffers: Buffers, device: SharedMemory) -> bytes:
-    """All that a worker must know. Functions of `__main__` and closures are sent by value."""
+    """Everything that a worker needs. Functions of `__main__` and closures are sent by value."""
     if game.factory is None:
         raise ValueError(f"{type(game).__name__} has no factory, so no process can make a copy")
     places = {name: device.place(array) for name, array in vars(buffers).items()}
@@ -360,7 +365,7 @@ def _setup(game: SimulatorGame, buffers: Buffers, device: SharedMemory) -> bytes
 
 
 def _end_all(workers: list[Worker], owner: int) -> None:
-    """Leave no process behind. `owner`: the process that started them; a fork of it does nothing."""
+    """End all workers, unless this is a fork of `owner`, the process that started them."""
     if os.getpid() == owner:
         for worker in workers:
             worker.kill()

@@ -1,14 +1,14 @@
-"""Counter-based random numbers: the same bits for every number of environments, thread and device.
+"""Counter-based random numbers: the same bits for any number of environments, threads, and on any device.
 
 A stream is a 64-bit key; its k-th number is SplitMix64's output function applied to `key + k * GOLDEN`
-(Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Numbers are drawn
-by position, so there is no generator to pass around, to lock or to save.
+(Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Numbers are indexed
+by position, so there is no generator to pass around, lock or save.
 
-Every *episode* has one integer seed. From it come two independent keys, one for the dynamics and one for
-the player function; the next episode's seed is derived from the last one's. One number is therefore
-enough to simulate any episode again, wherever in a long vectorised run it happened.
+Every *episode* has one integer seed. Two independent keys are derived from it, one for the dynamics and one for
+the player function; so is the seed of the next episode. One number is therefore enough to replay any episode of a
+long vectorized run.
 
-Everything here is `@njit` and is called alike from CPU loops and from CUDA kernels.
+The compiled functions are called from CPU loops and from CUDA kernels.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from mail_envs.kernels import device_function
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-DYNAMICS = np.uint64(0xD1B54A32D192ED03)  # salts: any three odd constants without relation
+DYNAMICS = np.uint64(0xD1B54A32D192ED03)  # salts: three arbitrary odd constants
 PLAYERS = np.uint64(0x8CB92BA72F3D8DD7)
 NEXT_EPISODE = np.uint64(0xABC98388FB8FAC03)
 
@@ -38,28 +38,28 @@ def hash64(x):
 
 @device_function
 def stream_key(seed, salt):
-    """Key of one of an episode's streams. `seed`: int64, `salt`: DYNAMICS or PLAYERS."""
+    """The key of one stream of an episode. `seed`: int64, `salt`: DYNAMICS or PLAYERS."""
     return hash64(hash64(np.uint64(seed) + GOLDEN) ^ salt)
 
 
 @device_function
 def next_seed(seed):
-    """Seed of the episode that follows the one with `seed`, in [0, 2**63)."""
+    """The seed of the episode after the one with `seed`, in [0, 2**63)."""
     return np.int64(hash64(hash64(np.uint64(seed) + GOLDEN) ^ NEXT_EPISODE) >> _1)
 
 
 @device_function
 def uniform_at(key, counter):
-    """The `counter`-th number of stream `key`: float32 in [0, 1)."""
+    """Number `counter` of stream `key`: float32 in [0, 1)."""
     bits = hash64(key + np.uint64(counter) * GOLDEN) >> _40
     return np.float32(np.int32(bits)) * _2_POW_MINUS_24
 
 
 @device_function
 def uniform(rng):
-    """The next number of the environment's own stream: float32 in [0, 1).
+    """The next number of an environment's stream: float32 in [0, 1).
 
-    `rng` is a record with the fields `key` (uint64) and `counter` (int64); the counter moves on.
+    `rng` is a record with the fields `key` (uint64) and `counter` (int64), which is increased.
     """
     number = uniform_at(rng.key, rng.counter)
     rng.counter += 1
@@ -73,7 +73,7 @@ def uniform_symmetric(rng):
 
 
 def check_seed(seed: int | None) -> int:
-    """A seed in [0, 2**62), from the operating system when it is None."""
+    """Check a seed in [0, 2**63); None: one in [0, 2**62) from the operating system."""
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(2))
     if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:

@@ -1,10 +1,10 @@
-"""What files say about a game, turned into arguments of `mail_envs.make_vec`.
+"""Arguments of `mail_envs.make_vec`, read from files.
 
-Manifests of demonstrations, policy files and run folders may come from anybody, so they are data: nothing that
-a file names is imported or run. An id must be registered, or come with PettingZoo; a player function
-must be one of the suite's that consists of plain values; arguments must be plain values for arguments that
-the game has. Whatever needs code of the user's own, a game, a player function, a module, the user names
-again on the command line (`Named`), and the errors say how.
+Manifests of demonstrations, policy files and run folders may be untrusted, so they are treated as data: nothing
+that a file names is imported or run. An id must be registered, or belong to PettingZoo; a player function must be
+built in and have plain values as arguments; the game's arguments must exist and be plain values. Games, player
+functions and modules that are the user's own code must be named again on the command line (`Named`); the errors
+say how.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from mail_envs.settings_text import (
     player_function_config,
 )
 
-DEPTH = 8  # of lists and dictionaries within an argument
+DEPTH = 8  # limit for nested lists and dictionaries in an argument
 LARGEST = (
-    10_000  # whole number that a file may give: more agents, say, than anybody means are a trap
+    10_000  # integer in a file: a huge number of agents, for example, would exhaust the memory
 )
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool, "None": type(None)}
 NULL_ACTIONS = ("null", "as_action")
@@ -36,12 +36,12 @@ NULL_ACTIONS = ("null", "as_action")
 
 @dataclass(frozen=True)
 class Named:
-    """What the user names on this command line, code included.
+    """What the user named on the command line; this may include the user's own code.
 
     Attributes:
-        env: id of the game of `--env`, registered by now.
-        player_function: that of `--player-function`; text: how it was typed.
-        arguments: those of `--set`; they replace a file's.
+        env: id of the game given by `--env`, which is registered by now.
+        player_function: given by `--player-function`; text: the option as typed.
+        arguments: given by `--set`; they replace those of a file.
     """
 
     env: str | None = None
@@ -56,7 +56,7 @@ class Named:
         player_function: str | None = None,
         settings: Sequence[str] = (),
     ) -> Named:
-        """From the texts of a command line; files that they name are imported."""
+        """Parse command-line options; files that they name are imported."""
         return cls(
             None if env is None else game_id(env),
             None if player_function is None else parse_player_function(player_function),
@@ -74,14 +74,14 @@ def game_of(
     """Id and keyword arguments of `make_vec` for the game that a file describes.
 
     Args:
-        data: of the file, entries `id`, `arguments`, `player_function`, `max_rounds`, `null_action`,
-            `fixed_horizon`, `agents`, as `demos.describe` writes them. All but `id` may be absent, and
-            what is absent is left out of the result.
+        data: the file's entries `id`, `arguments`, `player_function`, `max_rounds`, `null_action`,
+            `fixed_horizon`, `agents`, as `demos.describe` writes them. All but `id` are optional; the
+            result contains only those that are present.
         source: the file's name, for errors.
-        named: what the user named.
+        named: what the user named on the command line.
 
     Raises:
-        ValueError: an entry of another type, or one that would need code, with what to add to the
+        ValueError: an entry has the wrong type, or needs code; the message then says what to add to the
             command line.
     """
     id = recorded_id(data.get("id"), source, named)
@@ -112,12 +112,12 @@ def game_of(
 def run_game_of(
     config: Mapping[str, Any], source: str | Path, named: Named = NOTHING
 ) -> tuple[str, dict[str, Any]]:
-    """`game_of` for the settings of a run: texts `env`, `set` and `player_function`, as they were typed."""
+    """Like `game_of`, for the settings of a run: `env`, `set` and `player_function` as they were typed."""
     settings, text = config.get("set") or (), config.get("player_function")
     if not isinstance(settings, (list, tuple)) or not all(isinstance(s, str) for s in settings):
         raise ValueError(f"{source}: set must be a list of NAME=VALUE, not {_short(settings)}")
     if not isinstance(text, (str, type(None))):
-        raise ValueError(f"{source}: player_function must be a text, not {_short(text)}")
+        raise ValueError(f"{source}: player_function must be a string, not {_short(text)}")
     try:
         data: dict[str, Any] = {"id": config.get("env"), "arguments": parse_settings(settings)}
     except ValueError as error:
@@ -132,7 +132,7 @@ def run_game_of(
 
 
 def recorded_id(id: Any, source: str | Path, named: Named = NOTHING) -> str:
-    """The id that a file says, if it is registered, comes with PettingZoo, or is the one of `--env`."""
+    """The id in a file, if it is registered, belongs to PettingZoo, or equals that of `--env`."""
     if not isinstance(id, str):
         raise ValueError(f"{source}: the game's id cannot be {_short(id)}")
     if named.env is not None:
@@ -158,7 +158,7 @@ def recorded_id(id: Any, source: str | Path, named: Named = NOTHING) -> str:
 def recorded_arguments(
     id: str, arguments: Any, source: str | Path, named: Named = NOTHING
 ) -> dict[str, Any]:
-    """The game's arguments that a file says, and those of `--set`: plain values for arguments that it has."""
+    """The game's arguments from a file and from `--set`, checked: they must exist and be plain values."""
     if not isinstance(arguments, Mapping):
         raise ValueError(f"{source}: arguments cannot be {_short(arguments)}")
     arguments = {k: v for k, v in arguments.items() if k not in named.arguments}
@@ -176,7 +176,7 @@ def recorded_arguments(
     parameters = inspect.signature(kind).parameters
     known = parameters.keys() - ours | {"backend"}
     if id.startswith(PETTINGZOO):
-        known -= {"env"}  # the id says which
+        known -= {"env"}  # the id contains it
     for name, value in arguments.items():
         if name not in known:
             raise ValueError(f"{source}: {id} has no argument {_short(name)} that a file may give")
@@ -192,9 +192,9 @@ def recorded_arguments(
 def recorded_player_function(
     config: Any, source: str | Path, named: Named = NOTHING, default: Any = None
 ) -> Any:
-    """The player function that a file describes; one with the user's own code must be named again.
+    """The player function that a file describes; if it is the user's own code, it must be named again.
 
-    `default`: that of the game's id, which need not be named.
+    `default`: the default of the game's id, which need not be named again.
     """
     from mail_envs.player_functions import BUILT_IN, from_config
 
@@ -229,7 +229,7 @@ def recorded_player_function(
 
 
 def shown_player_function(config: Mapping[str, Any]) -> str:
-    """`Stochastic(probability=0.3)`, from its description."""
+    """A description as text, such as `Stochastic(probability=0.3)`."""
     arguments = ", ".join(f"{k}={v!r}" for k, v in config.items() if k != "type")
     return _cut(f"{config.get('type')}({arguments})", 200)
 
@@ -248,16 +248,15 @@ def _read_player_function(text: str, source: str | Path) -> Any:
 
 
 def _suggestion(config: Mapping[str, Any]) -> str:
-    """How `--player-function` might name what `config` describes."""
+    """A suggestion for `--player-function`, from a description."""
     module, colon, _ = str(config.get("function", config["type"])).partition(":")
-    known = (
-        colon and all(part.isidentifier() for part in module.split(".")) and module != "__main__"
-    )
+    valid = all(part.isidentifier() for part in module.split("."))
+    known = colon and valid and module != "__main__"
     return f"{module.replace('.', '/') if known else 'my_players'}.py:NAME"
 
 
 def _spec(id: str) -> EnvSpec:
-    """What a checked id stands for; unlike `mail_envs.spec` this never imports."""
+    """The spec of a checked id; unlike `mail_envs.spec`, this imports nothing."""
     return pettingzoo_spec(id) if id.startswith(PETTINGZOO) else registered(id)
 
 
@@ -266,12 +265,12 @@ def _default_player_function(spec: EnvSpec, agents: Any) -> Any:
         return None
     try:
         return spec.player_function(len(agents))
-    except (IndexError, TypeError, ValueError):  # there is none for so many
+    except (IndexError, TypeError, ValueError):  # no default for this number of agents
         return None
 
 
 def _comes_with_pettingzoo(id: str) -> bool:
-    """Whether `pettingzoo:NAMESPACE/NAME` is registered by PettingZoo itself; imports nothing."""
+    """Whether PettingZoo itself registers `pettingzoo:NAMESPACE/NAME`; imports nothing."""
     import pettingzoo
     from pettingzoo.env_registry.exceptions import PettingZooRegistryError
 
@@ -287,23 +286,21 @@ def _comes_with_pettingzoo(id: str) -> bool:
 
 
 def _config(player: Any) -> Any:
-    """A player function's description as JSON gives it back."""
+    """A player function's description after conversion to JSON and back."""
     return json.loads(json.dumps(player.to_config()))
 
 
 def _not_plain(value: Any, depth: int = DEPTH, code: bool = False) -> str:
-    """What of a value is no plain JSON value, or "". Texts that name Python code are none, unless `code`."""
+    """Which part of a value is not plain JSON, or "". Names of Python code are plain only if `code`."""
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, (int, float)):
         fits = abs(value) <= LARGEST if isinstance(value, int) else isfinite(value)
         size = f"a number of {value.bit_length()} bits" if isinstance(value, int) else value
-        return "" if fits else f"{size}; if it is meant, give it by --set"
+        return "" if fits else f"{size}; if that is intended, use --set"
     if isinstance(value, str):
         names_code = not code and (":" in value or value.endswith(".py"))
-        return (
-            f"{_short(value)}: it reads like a name of code; give it by --set" if names_code else ""
-        )
+        return f"{_short(value)}: it looks like a name of code; use --set" if names_code else ""
     if not isinstance(value, (list, tuple, dict)):
         return f"of the type {type(value).__name__}"
     if depth == 0:
@@ -317,7 +314,7 @@ def _not_plain(value: Any, depth: int = DEPTH, code: bool = False) -> str:
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of the type `int | None`, ...; True of all other types, which the game checks."""
+    """Whether a value has a type such as `int | None`. True for other types, which the game checks."""
     names = str(getattr(annotation, "__name__", annotation)).split(" | ")
     if not KINDS.keys() >= set(names):
         return True

@@ -1,4 +1,4 @@
-"""The table of ids: what each stands for. `mail_envs.making` makes environments of them."""
+"""The registry of ids; `mail_envs.making` makes environments from them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 
 import pettingzoo
 
-NATIVE = "native"  # the backend that an id plays on unless another one is named
-NATIVE_IN_OLD_FILES = "own"  # its name in demonstrations recorded before it was called that
+NATIVE = "native"  # the default backend
+NATIVE_IN_OLD_FILES = "own"  # its former name, in old demonstrations
 PETTINGZOO = "pettingzoo:"
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What an id stands for.
+    """The entry of an id.
 
     Attributes:
-        id: flat snake case.
+        id: in snake case.
         entry_point: the game's class, or "module:Class", imported when the game is made.
         player_function: makes the default player function from the number of agents.
         arguments: defaults that differ from the class's own.
         family: groups ids in tables.
         summary: one line.
-        backends: other simulators of the same game, by the name that `make(backend=...)` takes;
+        backends: other simulators of the same game, by their names for `make(backend=...)`;
             "native" is `entry_point`.
     """
 
@@ -41,7 +41,7 @@ class EnvSpec:
     backends: dict[str, str | type] = field(default_factory=dict)
 
     def load(self, backend: str | None = None) -> Any:
-        """The game's class, or that of another backend; ValueError when there is no such backend."""
+        """The game's class, or that of another backend; ValueError if there is no such backend."""
         if backend in (None, NATIVE, NATIVE_IN_OLD_FILES):
             entry_point = self.entry_point
         elif backend in self.backends:
@@ -98,16 +98,16 @@ def _always(player_function, num_agents: int):
 
 
 def specs() -> dict[str, EnvSpec]:
-    """All ids and what they stand for."""
+    """All ids with their entries."""
     return dict(_SPECS)
 
 
 def registered(id: str) -> EnvSpec:
-    """The entry of the table under `id`; nothing is imported, whatever `id` says.
+    """The entry of `id`; nothing is imported.
 
     Raises:
         TypeError: `id` is not a string.
-        ValueError: there is no such id; the message names the nearest ones.
+        ValueError: there is no such id; the message suggests similar ones.
     """
     if not isinstance(id, str):
         raise TypeError(f"id={id!r} is not a string such as 'coop_nav'")
@@ -119,14 +119,14 @@ def registered(id: str) -> EnvSpec:
 
 
 def _near(id: str) -> list[str]:
-    """Ids like `id`, which may lack its family (`3m`) or be written in capitals."""
+    """Similar ids, for an id with a typo, in upper case, or without its family (`3m`)."""
     name = id.lower()
     same = [known for known in _SPECS if known == name or known.partition("_")[2] == name]
     return same or difflib.get_close_matches(name, _SPECS, n=3, cutoff=0.5)
 
 
 def pettingzoo_spec(id: str) -> EnvSpec:
-    """What `pettingzoo:namespace/name-vN` stands for; whether it exists shows when it is made."""
+    """The entry of `pettingzoo:namespace/name-vN`; whether it exists is checked when it is made."""
     return EnvSpec(
         id,
         "mail_envs.adapters.pettingzoo:PettingZooGame",

@@ -1,7 +1,7 @@
 """A canvas that games draw on: one drawing function for the window and for image arrays.
 
 A game implements `draw(canvas, state, participation)` for the record of one environment, in world
-coordinates (x to the right, y up), and never asks whether a window or an array is at the other end:
+coordinates (x to the right, y up), and need not know whether it draws to a window or an array:
 
     def draw(self, canvas, state, participation):
         canvas.begin((-1.0, 1.0, -1.0, 1.0), keep_visible=state["positions"])
@@ -10,7 +10,7 @@ coordinates (x to the right, y up), and never asks whether a window or an array 
         for i, xy in enumerate(state["positions"]):
             canvas.agent(i, xy, 0.05, "blue", label=str(i))
 
-The view that owns the game tells the canvas what the game does not know (`annotate`: round, who
+The view that owns the game passes the canvas what the game does not know (`annotate`: round, who
 participates, returns), calls `draw` and then `present`:
 
     canvas = Canvas(title="stochastic_coop_nav")
@@ -18,15 +18,14 @@ participates, returns), calls `draw` and then `present`:
     game.draw(canvas, state, participation)     # both at once: draw_game(canvas, vector, env)
     frame = canvas.present("rgb_array")         # uint8 (H, W, 3); "human" shows it, returns None
 
-`agent` marks whoever participates with a halo and full color and dims the others. What lies
-outside the world box stays visible: the view zooms out as far as `keep_visible` asks for, and the
-frame of the box shows where it was.
+`agent` marks participating agents with a halo and full color and dims the others. Positions outside
+the world box stay visible: the canvas zooms out until all of `keep_visible` is in the frame.
 
-pygame is imported when the first canvas is made, so `import mail_envs` does not need it. No
-screen is needed for arrays. The shapes are those of `mail_envs.drawing.Drawing`.
+pygame is imported when the first canvas draws, so `import mail_envs` does not need it. Arrays need no
+display. The shapes are those of `mail_envs.drawing.Drawing`.
 
-pygame's state belongs to the whole process. Every canvas has a window of its own and closes nothing
-else, leaves the events of other windows to them, and goes on after a `pygame.quit()` of anybody's.
+pygame's state is global to the process. Every canvas has its own window, closes no other, leaves the events
+of other windows alone, and recovers when other code calls `pygame.quit()`.
 """
 
 from __future__ import annotations
@@ -56,9 +55,9 @@ from mail_envs.drawing import (
 if TYPE_CHECKING:
     import pygame
 
-HUD_PIXELS = 44  # height of the strip above the world
-BODY_ALPHA = 0.86  # what an agent stands on shines through
-DIMMED = 0.62  # how far the color of an agent that waits moves toward the paper
+HUD_PIXELS = 44  # height of the status line above the world
+BODY_ALPHA = 0.86  # agents are slightly transparent
+DIMMED = 0.62  # how far colors of agents that do not participate fade into the background
 
 _CANVASES: weakref.WeakSet[Canvas] = weakref.WeakSet()  # those that have had a window
 _NUMBERS = itertools.count()  # of windows
@@ -90,15 +89,15 @@ def _let_go(window: pygame.Window, mark: tuple[int, int]) -> None:
 
 
 class Canvas(Drawing):
-    """What a game draws on; see the module's docstring for how a game and a view use it."""
+    """The canvas that games draw on; the module's docstring shows how games and views use it."""
 
     def __init__(self, size: tuple[int, int] = (700, 700), title: str = "mail_envs") -> None:
-        """Make a canvas of `size` (width, height) pixels; a window opens at the first frame shown."""
+        """Make a canvas of `size` (width, height) pixels; a window opens when the first frame is shown."""
         super().__init__(size, top_pixels=HUD_PIXELS)
         self.title = title
-        self.closed = False  # the person closed the window
+        self.closed = False  # the user has closed the window
         self.events: list[Any] = []  # pygame events since the last poll, for `play`
-        self.focus: int | None = None  # agent steered by a person: gets a marker
+        self.focus: int | None = None  # the agent that the user controls, which is marked
         self.message = ""  # one line at the lower edge
         self._window: pygame.Window | None = None
         self._mark = (0, 0)  # tells the window from others
@@ -110,15 +109,9 @@ class Canvas(Drawing):
         self._notes: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy opens a window of its own; events stay with the window in which they happened."""
-        return {
-            **super().__getstate__(),
-            "_window": None,
-            "_release": None,
-            "_clock": None,
-            "events": [],
-            "_inbox": [],
-        }
+        """A copy opens its own window; pending events stay with the original."""
+        fresh = {"_window": None, "_release": None, "_clock": None, "events": [], "_inbox": []}
+        return {**super().__getstate__(), **fresh}
 
     # -- the frame --------------------------------------------------------------------------
 
@@ -132,14 +125,14 @@ class Canvas(Drawing):
         alive: Sequence[bool] | np.ndarray | None = None,
         returns: Sequence[float] | np.ndarray | None = None,
     ) -> None:
-        """Say what the heads-up line shows and which agents `agent` marks; kept until the next call.
+        """Set what the status line shows and which agents `agent` marks; kept until the next call.
 
         Args:
             round: number of rounds played.
             max_rounds: the time limit.
             agents: N names.
             participation: (N,), 0 for agents that do not act in the next round.
-            alive: (N,), agents that are gone are drawn as dots only.
+            alive: (N,), dead agents are drawn as small dots.
             returns: (N,), undiscounted sums of rewards so far.
         """
         self._notes = {
@@ -154,8 +147,8 @@ class Canvas(Drawing):
     def present(self, mode: str = "rgb_array", fps: float = 0.0) -> np.ndarray | None:
         """Finish the frame: return it as uint8 (H, W, 3), or show it in the window (None).
 
-        In the window at most `fps` frames are shown a second (0: no limit). After the person has
-        closed the window, `closed` is True and further frames are not shown.
+        The window shows at most `fps` frames per second (0: no limit). After the user has closed the
+        window, `closed` is True and further frames are not shown.
         """
         if mode not in ("rgb_array", "human"):
             raise ValueError(f"render mode must be 'rgb_array' or 'human', got {mode!r}.")
@@ -190,22 +183,22 @@ class Canvas(Drawing):
         return self.events
 
     def _fetch_events(self) -> None:
-        """Empty pygame's queue, which is that of all windows of the process, into the canvases' inboxes."""
+        """Distribute pygame's event queue, which all windows of the process share, to the canvases."""
         pygame, others = self._pygame, []
         for event in pygame.event.get():
-            if not hasattr(event, "window"):  # of the whole process, such as QUIT
+            if not hasattr(event, "window"):  # an event of the whole process, such as QUIT
                 owners = list(_CANVASES)
             else:
                 owners = [c for c in _CANVASES if c._window and c._window is event.window]
                 others += [] if owners else [event]
             for canvas in owners:
                 canvas._inbox.append(event)
-        if pygame.display.get_surface() is not None:  # the program's own window, which has no name
+        if pygame.display.get_surface() is not None:  # the program's main window: return its events
             for event in others:
                 pygame.event.post(event)
 
     def _is_open(self) -> bool:
-        """Whether there is a window; `pygame.quit` and `pygame.display.quit` destroy those of everybody."""
+        """Whether the window exists; `pygame.quit` and `pygame.display.quit` destroy all windows."""
         if self._window is None:
             return False
         if not _is_ours(self._window, self._mark):
@@ -214,7 +207,7 @@ class Canvas(Drawing):
         return self._window is not None
 
     def close(self) -> None:
-        """Close the window if there is one; the canvas can still make arrays."""
+        """Close the window if there is one; the canvas can still return arrays."""
         if self._is_open():
             self._release()
         self._window = None
@@ -224,7 +217,7 @@ class Canvas(Drawing):
     # -- agents -----------------------------------------------------------------------------
 
     def participates(self, agent: int) -> bool:
-        """Whether agent number `agent` acts in the next round (True when nobody said)."""
+        """Whether agent number `agent` acts in the next round (True if `annotate` was not told)."""
         participation = self._notes.get("participation")
         return participation is None or bool(participation[agent] > 0)
 
@@ -246,9 +239,8 @@ class Canvas(Drawing):
         if acts:
             self.circle(xy, radius + 11 * SUPERSAMPLING / self._scale, "gold", alpha=0.28)
             self.ring(xy, radius + 6 * SUPERSAMPLING / self._scale, "gold", width_pixels=3)
-        self.circle(
-            xy, radius, shown, BODY_ALPHA, outline=mix(shown, (0, 0, 0), 0.25 if acts else 0.1)
-        )
+        outline = mix(shown, (0, 0, 0), 0.25 if acts else 0.1)
+        self.circle(xy, radius, shown, BODY_ALPHA, outline)
         if label:
             size = int(min(max(radius * self._scale / SUPERSAMPLING, 11), 22))
             self.text(xy, label, size, "white" if acts else mix(COLORS["dark"], PAPER, 0.4))
@@ -256,13 +248,13 @@ class Canvas(Drawing):
             self._draw_focus(xy, radius)
 
     def _draw_focus(self, xy: Point, radius: float) -> None:
-        """Point at the agent a person steers, from above."""
+        """Mark the agent that the user controls with an arrow above it."""
         pixel = SUPERSAMPLING / self._scale
         tip = np.asarray(xy, float)[:2] + (0.0, radius + 15 * pixel)
         corners = [tip, tip + (-9 * pixel, 14 * pixel), tip + (9 * pixel, 14 * pixel)]
         self.polygon(corners, "dark")
 
-    # -- the strip above and the line below ---------------------------------------------------
+    # -- the status line above and the message below ---------------------------------------------------
 
     def _draw_hud(self) -> None:
         notes, middle = self._notes, HUD_PIXELS / 2
@@ -281,18 +273,17 @@ class Canvas(Drawing):
         room = width - 48 - left.right / SUPERSAMPLING  # letters are about half as wide as high
         size = min(size, max(int(2 * room / max(len(returns), 1)), 8))
         right = self._write_screen((width - 16, middle), returns, size, "dark", "midright")
-        self._draw_chips(left.right / SUPERSAMPLING, right.left / SUPERSAMPLING, middle)
+        self._draw_markers(left.right / SUPERSAMPLING, right.left / SUPERSAMPLING, middle)
 
-    def _draw_chips(self, left: float, right: float, y: float) -> None:
-        """One disc per agent between two pixel columns, gold for those that participate."""
+    def _draw_markers(self, left: float, right: float, y: float) -> None:
+        """Draw a disc per agent between two pixel columns, gold for participating agents."""
         participation = self._notes.get("participation")
         count = 0 if participation is None else len(participation)
         step = min(26.0, (right - left - 20) / max(count, 1))
         if step < 9:
             return
-        center = min(
-            max(self.size[0] / 2, left + 10 + count * step / 2), right - 10 - count * step / 2
-        )
+        margin = 10 + count * step / 2
+        center = min(max(self.size[0] / 2, left + margin), right - margin)
         for i in range(count):
             spot = np.array([center + (i - (count - 1) / 2) * step, y])
             acts, radius = self.participates(i), 0.42 * step * SUPERSAMPLING
@@ -308,7 +299,7 @@ class Canvas(Drawing):
                 self._write_screen(spot, str(i), max(int(0.55 * step), 9), shade, "center")
 
     def _returns_line(self) -> str:
-        """The mean return, or that of each role when there are several."""
+        """The mean return, or the mean of each role if there are several."""
         returns, agents = self._notes.get("returns"), self._notes.get("agents")
         if returns is None or not len(returns):
             return ""
@@ -322,9 +313,8 @@ class Canvas(Drawing):
         return "   ".join(f"{role} {float(mean):.1f}" for role, mean in means.items())
 
     def _draw_message(self) -> None:
-        self._write_screen(
-            (self.size[0] / 2, self.size[1] - 18), self.message, 16, "dark", "center"
-        )
+        position = self.size[0] / 2, self.size[1] - 18
+        self._write_screen(position, self.message, 16, "dark", "center")
 
     def _write_screen(
         self, xy: Point, string: str, size: int, color: Color, anchor: str
@@ -338,13 +328,13 @@ class Canvas(Drawing):
             self._pygame.display.init()
             driver = self._pygame.display.get_driver()
             if driver in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
-                raise self._pygame.error("there is no screen")
+                raise self._pygame.error("there is no display")
             window = self._pygame.Window(self.title, self.size)
             window.get_surface()
             window.minimum_size = self._mark = _mark(self.size)
         except self._pygame.error as error:
             raise RenderingError(
-                f"No window can be opened ({error}). Without a screen use "
+                f"No window can be opened ({error}). Without a display use "
                 "render_mode='rgb_array' or `python -m mail_envs render ID --out x.gif`."
             ) from error
         self._clock = self._pygame.time.Clock()
@@ -367,7 +357,7 @@ def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
         alive=get(buffers.alive)[env],
         returns=clock["returns"],
     )
-    picture = vector.launches.picture(env)  # simulators draw themselves
+    picture = vector.launches.picture(env)  # a simulator that renders itself
     if picture is not None:
         canvas.picture(picture)
     else:

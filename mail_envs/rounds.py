@@ -1,7 +1,7 @@
-"""What a round means, written once for kernel games and simulators, on the processor and on CUDA.
+"""The rules of a round, shared by kernel games and simulators, on the CPU and on CUDA.
 
-Who may act, when an action counts, what is paid, when an episode is over, and what a game that has ended shows while
-it idles until a fixed horizon. All functions are compiled and are about one environment, number `e` of its arrays.
+Who may act, which actions are valid, which rewards count, when an episode is over, and what a finished game shows
+while it idles until a fixed horizon. All functions are compiled and handle one environment, row `e` of the arrays.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import numpy as np
 from mail_envs.kernels import device_function
 from mail_envs.random import DYNAMICS, PLAYERS, stream_key
 
-# How the game itself says that a round came out. LOST: the worker process that played it died.
+# Outcomes of a round, as the game reports them. LOST: its worker process died.
 RUNNING, TERMINATED, TRUNCATED, LOST = 0, 1, 2, 3
 ZERO = np.float32(0.0)
 
 
 def clock_dtype(num_agents: int) -> np.dtype:
-    """One environment's bookkeeping; `key` and `counter` make the record the game's random stream.
+    """Bookkeeping of one environment; `key` and `counter` are the state of the game's random stream.
 
     The `last_*` fields describe the episode of this environment that ended most recently; `last_alive` and
     `last_participation` where it ended and another one began in its place.
@@ -32,8 +32,8 @@ def clock_dtype(num_agents: int) -> np.dtype:
             ("rounds", "i4"),
             ("last_length", "i4"),
             ("illegal_actions", "i4"),  # since the last call of reset()
-            ("idle", "i4"),  # fixed horizon: the game is over, the environment waits for the limit
-            ("begun", "i4"),  # an episode ended in the last round, and this one began in its place
+            ("idle", "i4"),  # with a fixed horizon: the game is over, the environment waits for the limit
+            ("begun", "i4"),  # an episode ended in the last round, and this one replaced it
             ("returns", "f4", (num_agents,)),
             ("last_returns", "f4", (num_agents,)),
             ("last_alive", "u1", (num_agents,)),
@@ -44,16 +44,16 @@ def clock_dtype(num_agents: int) -> np.dtype:
 
 
 def settings_dtype(num_agents: int, num_components: int) -> np.dtype:
-    """What a launch knows of the view: the time limit, what follows an end, the legal numbers.
+    """The settings that the compiled functions read: time limit, what follows an end, and action bounds.
 
-    `num_components`: of continuous actions, the largest agent's; 0 for discrete ones.
+    `num_components`: the largest number of continuous action components of an agent; 0 for discrete actions.
     """
     return np.dtype(
         [
             ("max_rounds", "i4"),
             ("autoreset", "i4"),
             ("fixed_horizon", "i4"),
-            ("num_actions", "i4", (num_agents,)),  # discrete; φ as an action counts
+            ("num_actions", "i4", (num_agents,)),  # discrete actions, including φ where it is one
             ("low", "f4", (num_agents, num_components)),  # bounds of continuous actions
             ("high", "f4", (num_agents, num_components)),
         ],
@@ -63,7 +63,7 @@ def settings_dtype(num_agents: int, num_components: int) -> np.dtype:
 
 @device_function
 def begin_clock(seed, clock):
-    """The clock at the beginning of the episode of `seed`."""
+    """Set the clock to the beginning of the episode with `seed`."""
     clock.seed = seed
     clock.key = stream_key(seed, DYNAMICS)
     clock.players_key = stream_key(seed, PLAYERS)
@@ -76,7 +76,7 @@ def begin_clock(seed, clock):
 
 @device_function
 def is_left_ended(e, settings, terminated, truncated):
-    """Whether the episode has ended and the view does not begin another one by itself."""
+    """Whether the episode has ended and the view does not reset by itself."""
     return settings.autoreset == 0 and (terminated[e] or truncated[e])
 
 
@@ -93,7 +93,7 @@ def in_space(actions, e, i, settings):
 
 @device_function
 def count_invalid(actions, participation, settings):
-    """How many participating agents hold an action outside their space."""
+    """The number of participating agents whose action is outside their space."""
     count = 0
     for e in range(participation.shape[0]):
         for i in range(participation.shape[1]):
@@ -102,10 +102,10 @@ def count_invalid(actions, participation, settings):
 
 
 @device_function
-def chosen(actions, participation, alive, action_mask, e, i):
-    """Agent i's action set, or 0 if it does not act or if its mask forbids its discrete action.
+def acting_set(actions, participation, alive, action_mask, e, i):
+    """The action set that agent i acts in, or 0 if it does not act or its discrete action is masked.
 
-    Who participates is a coin toss, which no branch predictor can learn: hence arithmetic, no `if`.
+    Participation is random, so branches on it would often be mispredicted: this uses arithmetic instead of `if`.
     """
     acts = participation[e, i] * alive[e, i]
     if actions.ndim == 2:
@@ -114,16 +114,16 @@ def chosen(actions, participation, alive, action_mask, e, i):
 
 
 @device_function
-def account(e, i, participation, acts, paid, rewards, now):
-    """Count agent i's illegal action, and its reward if it is paid. Only participants act illegally."""
+def count_reward(e, i, participation, acts, paid, rewards, now):
+    """Add agent i's reward to its return, or set it to 0 unless `paid`; count its illegal action, if any."""
     now.illegal_actions += (participation[e, i] != 0) & (acts[e, i] == 0)
-    rewards[e, i] = rewards[e, i] + ZERO if paid else ZERO  # + 0: no -0
+    rewards[e, i] = rewards[e, i] + ZERO if paid else ZERO  # + 0 turns -0 into 0
     now.returns[i] += rewards[e, i]
 
 
 @device_function
-def conclude(e, outcome, settings, now, terminated, truncated):
-    """Count the round, and say whether the episode is over; its figures are then the clock's `last_*`.
+def end_round(e, outcome, settings, now, terminated, truncated):
+    """Count the round and return whether the episode is over; if so, set the clock's `last_*` fields.
 
     `clock.begun` then says whether another one begins in its place.
 
@@ -147,7 +147,7 @@ def conclude(e, outcome, settings, now, terminated, truncated):
 
 @device_function
 def show_idle(settings, observations, action_mask, state):
-    """What one environment shows while it idles: zeros, and every action allowed."""
+    """Write what an idling environment shows: zeros, and masks that allow every action."""
     for i in range(observations.shape[0]):
         for k in range(observations.shape[1]):
             observations[i, k] = 0

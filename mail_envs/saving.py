@@ -1,8 +1,8 @@
 """Saved states, copies and pickles of a `VectorGame`.
 
-A copy is a view made anew, with arrays, launches and simulators of its own, and set to the state of the
-original: NumPy views that share memory would come apart in a plain deep copy. Simulators get there by playing
-their episodes again.
+A copy is a new view with its own arrays, launches and simulators, which is then set to the state of the
+original: a plain deep copy would separate NumPy views that share memory. Simulators reach that state by
+replaying their episodes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mail_envs.vector import VectorGame
 
 log = logging.getLogger(__name__)
-# The attributes that `VectorGame._open` makes, and a copy makes anew.
+# The attributes that `VectorGame._open` sets, also in a copy.
 OPENED = (
     "buffers", "launches", "participation", "clock", "metrics", "_device", "_on_cpu", "_errors", "_canvas",
     "_out", "_info", "_fields",
@@ -29,7 +29,7 @@ OPENED = (
 
 
 def get_state(view: VectorGame) -> dict[str, np.ndarray]:
-    """Everything that the future depends on, as plain arrays; `set_state` goes back to it."""
+    """Everything that future rounds depend on, as plain arrays for `set_state`."""
     arrays = {k: view._device.get(v) for k, v in vars(view.buffers).items()}
     if view.participation.history is not None:
         arrays["history"] = view._device.get(view.participation.history)
@@ -38,56 +38,56 @@ def get_state(view: VectorGame) -> dict[str, np.ndarray]:
 
 
 def set_state(view: VectorGame, arrays: dict[str, np.ndarray]) -> None:
-    """Continue from what `get_state` returned for an equal game with as many environments.
+    """Continue from a state that `get_state` returned for an equal game with as many environments.
 
-    Simulators play their episodes again up to there; a warning is logged where they come to something
-    else. RuntimeError: the simulator cannot do that. ValueError: the state is another game's.
+    Simulators replay their episodes up to that state; if one arrives at other observations, a warning is
+    logged. RuntimeError: the simulator cannot replay. ValueError: the state belongs to another game.
     """
-    _insist_on_replay(view, "go back to a saved state")
-    astray = _go_to(view, arrays)
-    if astray:
+    _check_replayable(view, "go back to a saved state")
+    diverged = _restore(view, arrays)
+    if diverged:
         log.warning(
-            "%s: copies %s did not come back to their saved observations; their simulators play on from "
-            "where they are",
+            "%s: copies %s did not reach their saved observations when replayed; their simulators continue "
+            "from where they are",
             view.id,
-            ", ".join(map(str, astray)),
+            ", ".join(map(str, diverged)),
         )
 
 
 def copied(view: VectorGame) -> VectorGame:
-    """Like `copy.deepcopy`: two views of the same arrays would play into each other's game."""
+    """The same as `copy.deepcopy`: two views of the same arrays would disturb each other's episodes."""
     return copy.deepcopy(view)
 
 
 def deep_copied(view: VectorGame, memo: dict) -> VectorGame:
-    """A view of its own copy of the game, which plays on from where this one is.
+    """An independent copy, which continues from the present round.
 
     Raises:
-        RuntimeError: the simulator cannot be brought there. TypeError: a part cannot be copied.
+        RuntimeError: the simulator cannot be brought to this state. TypeError: a part cannot be copied.
     """
     other = memo[id(view)] = object.__new__(type(view))
     parts, arrays = _parts(view)
     try:
         parts = copy.deepcopy(parts, memo)
     except Exception as error:
-        raise TypeError(_refusal(view, error)) from error
+        raise TypeError(_copy_error(view, error)) from error
     _reopen(other, parts, arrays)
     return other
 
 
 def reduced(view: VectorGame) -> tuple:
-    """Pickled like copied. Functions and classes that no module has travel with it (cloudpickle)."""
+    """What pickle stores: the same as a copy. Functions and classes outside modules are included (cloudpickle)."""
     parts, arrays = _parts(view)
     try:
         return _unpickle, (type(view), imported_files(), cloudpickle.dumps(parts), arrays)
     except Exception as error:
-        raise TypeError(_refusal(view, error)) from error
+        raise TypeError(_copy_error(view, error)) from error
 
 
 def _unpickle(
     kind: type[VectorGame], files: list[str], parts: bytes, arrays: dict[str, np.ndarray] | None
 ) -> VectorGame:
-    for file in files:  # `my_game.py`: its classes are found in its module
+    for file in files:  # such as `my_game.py`, whose classes are unpickled by name
         import_source(file)
     view = object.__new__(kind)
     _reopen(view, cloudpickle.loads(parts), arrays)
@@ -95,27 +95,27 @@ def _unpickle(
 
 
 def _parts(view: VectorGame) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-    """What a copy is made of: everything that `_open` does not make, and the arrays' contents."""
+    """What a copy is made of: the attributes that `_open` does not set, and the contents of the arrays."""
     if view._started:
-        _insist_on_replay(view, "be copied or pickled once it plays")
+        _check_replayable(view, "be copied or pickled after reset()")
     parts = {name: value for name, value in vars(view).items() if name not in OPENED}
     return parts, get_state(view) if view._started else None
 
 
 def _reopen(view: VectorGame, parts: dict[str, Any], arrays: dict[str, np.ndarray] | None) -> None:
-    """Make `view` the copy that `_parts` describes."""
+    """Turn `view` into the copy that `_parts` describes."""
     vars(view).update(parts)
-    view._open(**view._how)
-    if arrays is not None and _go_to(view, arrays):
+    view._open(**view._open_options)
+    if arrays is not None and _restore(view, arrays):
         view.close()
         raise RuntimeError(
-            f"{view.id} cannot be copied or pickled once it plays: from the same seed and actions its "
-            "simulator came to something else. Make another one and reset it"
+            f"{view.id} cannot be copied or pickled after reset(): with the same seed and actions its simulator "
+            "gave other observations. Make a new environment and reset it instead"
         )
 
 
-def _go_to(view: VectorGame, arrays: dict[str, np.ndarray]) -> list[int]:
-    """Take over a saved state; the copies whose simulators came to something else."""
+def _restore(view: VectorGame, arrays: dict[str, np.ndarray]) -> list[int]:
+    """Load a saved state; returns the copies whose simulators arrived at other observations."""
     targets = {
         **vars(view.buffers),
         "history": view.participation.history,
@@ -124,7 +124,7 @@ def _go_to(view: VectorGame, arrays: dict[str, np.ndarray]) -> list[int]:
     missing = {k for k, v in targets.items() if v is not None} ^ set(arrays)
     if missing:
         raise ValueError(
-            f"the saved state is of another player function: {', '.join(sorted(missing))}"
+            f"the saved state belongs to another player function: {', '.join(sorted(missing))}"
         )
     for name, value in arrays.items():
         target = targets[name]
@@ -150,18 +150,18 @@ def _tensor(array: np.ndarray) -> Any:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def _insist_on_replay(view: VectorGame, what: str) -> None:
+def _check_replayable(view: VectorGame, what: str) -> None:
     if not view.game.replayable:
         raise RuntimeError(
-            f"{view.id} cannot {what}: its episodes do not follow from their seeds and actions. Make "
-            "another one and reset it; or, if EnvPool plays, make this one with replayable=True"
+            f"{view.id} cannot {what}: its episodes are not determined by their seeds and actions. Make a "
+            "new environment and reset it; or, if it runs on EnvPool, make it with replayable=True"
         )
 
 
-def _refusal(view: VectorGame, error: Exception) -> str:
+def _copy_error(view: VectorGame, error: Exception) -> str:
     single = not isinstance(view.game, KernelGame) and view.game.factory is None
     hint = "; pass a function that makes the environment instead of the environment"
     return (
-        f"{view.id} cannot be copied or pickled, because a part of it cannot: "
+        f"{view.id} cannot be copied or pickled, because one of its parts cannot be: "
         f"{type(error).__name__}: {error}{hint if single else ''}"
     )

@@ -1,6 +1,6 @@
-"""Texts that users type: games, `--set NAME=VALUE`, and player functions such as `Stochastic(0.3)`.
+"""Parses what users type: games, `--set NAME=VALUE`, and player functions such as `Stochastic(0.3)`.
 
-What is typed may name the user's own files, which are imported. What a file says is read by
+These may name the user's own files, which are imported. The same settings in files are read by
 `mail_envs.recorded`, which imports nothing.
 """
 
@@ -16,13 +16,13 @@ import tyro
 
 from mail_envs.commands.errors import CommandError
 
-SETTINGS = tyro.conf.arg(name="set", metavar="NAME=VALUE ...")  # of the fields that hold `--set`
+SETTINGS = tyro.conf.arg(name="set", metavar="NAME=VALUE ...")  # annotation of fields for `--set`
 SET = "--set"
 PLAYER_FUNCTION = "Stochastic(0.3)"  # the example in messages
 
 
 def merge_sets(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with all that several `--set` say behind the first."""
+    """A command line in which the values of all `--set` options are moved to the first one."""
     kept: list[str] = []
     said: list[str] = []
     where = None
@@ -39,7 +39,7 @@ def merge_sets(words: Sequence[str]) -> list[str]:
 
 
 def game_id(game: str) -> str:
-    """The id of a game that is named by its id or by its file, which is imported."""
+    """The id of a game that is given by its id or by its file, which is imported."""
     import mail_envs
 
     try:
@@ -48,7 +48,7 @@ def game_id(game: str) -> str:
         if not game.isidentifier():
             raise
         raise CommandError(
-            f"{error}; a game of your own is named by its file, such as --env {game}.py"
+            f"{error}; for a game of your own, give its file, such as --env {game}.py"
         ) from error
 
 
@@ -58,7 +58,7 @@ def game_keywords(
     max_rounds: int | None = None,
     fixed_horizon: bool | None = None,
 ) -> dict[str, Any]:
-    """What these arguments mean for `mail_envs.make_vec`; those that were not given are left out."""
+    """Keyword arguments for `mail_envs.make_vec`, without those that were not given."""
     keywords = parse_settings(settings)
     if player_function is not None:
         keywords["player_function"] = parse_player_function(player_function)
@@ -87,11 +87,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_player_function(text: str) -> Any:
-    """The player function that a text means. Literals are read, nothing is evaluated.
+    """Parse a player function. Literals are parsed; no code is evaluated.
 
-    `Stochastic([1, .5, .5], shared_coin=True)`, the call; `{"type": "Stochastic", "probability": 0.3}`,
-    as manifests and policy files say it; `my_players.py:ALTERNATE` or `my_players:ALTERNATE`, one of
-    your own by name. `HistoryDependent` and the like take their function as "module:name".
+    Accepts a call, `Stochastic([1, .5, .5], shared_coin=True)`; the JSON of manifests and policy files,
+    `{"type": "Stochastic", "probability": 0.3}`; and the name of one of your own, `my_players.py:ALTERNATE` or
+    `my_players:ALTERNATE`. `HistoryDependent` and the like take their function as "module:name".
     """
     from mail_envs.own_games import import_attribute
     from mail_envs.player_functions import PlayerFunction, from_config
@@ -113,9 +113,9 @@ def parse_player_function(text: str) -> Any:
 
 
 def player_function_config(text: str) -> dict[str, Any] | None:
-    """What a text says of a player function, `{"type": "Stochastic", ...}`; nothing is imported.
+    """The description `{"type": "Stochastic", ...}` of a player function; nothing is imported.
 
-    None when it names one of the user's own, `my_players.py:ALTERNATE`.
+    None if the text names one of the user's own, such as `my_players.py:ALTERNATE`.
     """
     _, colon, name = text.partition(":")
     if colon and name.isidentifier() and not text.lstrip().startswith("{"):

@@ -1,7 +1,7 @@
-"""The contract of other people's simulators, and how one copy of a simulator is played.
+"""The interface of external simulators, and the functions that play one copy of a simulator.
 
-A simulator's record in `buffers.world` is the episode so far: every joint action and who acted. With the
-episode's seed that is all there is to know, so copies, pickles and saved states are restored by playing it again.
+A simulator's record in `buffers.world` is the episode so far: all joint actions and who acted. Together with the
+episode's seed it determines the state, so copies, pickles and saved states are restored by replaying the episode.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from mail_envs.rounds import RUNNING, TERMINATED, TRUNCATED
 
 
 class SimulatorGame(MarkovGame):
-    """One copy of a simulator. A game's file implements these methods and the attributes of `MarkovGame`.
+    """One copy of a simulator. Subclasses implement these methods and set the attributes of `MarkovGame`.
 
-    Every other copy is made by the class with the same arguments, unless the game says otherwise: `factory`.
+    Further copies are made by calling the class with the same arguments, unless the game sets `factory`.
 
     Additional attributes:
-        reset_options: what `reset(options=...)` of the view was given, for `reset` to read, where `takes_options`.
+        reset_options: the `options` of the view's `reset`, if `takes_options`.
     """
 
     reset_options: dict[str, Any] | None = None
@@ -34,23 +34,23 @@ class SimulatorGame(MarkovGame):
         return game
 
     def __reduce_ex__(self, protocol):
-        """A copy or pickle is a new simulator from the factory; the view brings it to where this one is."""
+        """A copy or pickle is a new simulator from the factory; the view brings it to the present state."""
         return super().__reduce_ex__(protocol) if self.factory is None else (_make, (self.factory,))
 
     def reset(self, seed: int) -> None:
-        """Begin the episode of `seed`, in [0, 2**63)."""
+        """Begin the episode with `seed`, in [0, 2**63)."""
         raise NotImplementedError
 
     def step(
         self, actions: np.ndarray, acts: np.ndarray, rewards: np.ndarray, metrics: np.ndarray
     ) -> tuple[bool, bool]:
-        """Play a round; returns whether the episode has terminated, and whether it was truncated.
+        """Play a round; returns whether the episode was terminated, and whether it was truncated.
 
         Args:
-            actions: int (N,), or float (N, A). Entries count where `acts` is not 0.
+            actions: int (N,), or float (N, A). Entries where `acts` is 0 are to be ignored.
             acts: uint8 (N,), 0 for agents that take the null action, else the action set.
-            rewards: float32 (N,), zeros, to be written.
-            metrics: float32 (K,), to be written.
+            rewards: output, float32 (N,), initially zeros.
+            metrics: output, float32 (K,).
         """
         raise NotImplementedError
 
@@ -63,25 +63,25 @@ class SimulatorGame(MarkovGame):
     ) -> None:
         """Write observations (N, D), action_mask int8 (N, A), alive bool (N,) and state float32 (S,).
 
-        `alive` is all True at the beginning of an episode; `action_mask` may be left alone where
+        `alive` is all True at the beginning of an episode; `action_mask` need not be written if
         `has_action_mask` is False.
         """
         raise NotImplementedError
 
     def write_turns(self, turns: np.ndarray) -> None:
-        """Write uint8 (N,), 1 for agents whose turn it is; where `has_turns`."""
+        """Write uint8 (N,), 1 for agents whose turn it is. Called only if `has_turns`."""
         raise NotImplementedError
 
     def picture(self) -> np.ndarray:
-        """The simulator's own image, uint8 (H, W, 3)."""
-        raise NotImplementedError(f"{type(self).__name__} has no pictures")
+        """An image rendered by the simulator, uint8 (H, W, 3)."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be rendered")
 
     def infos(self) -> dict[str, dict[str, Any]]:
-        """What the simulator itself tells agents, by name, in this round; where `has_infos`."""
+        """The simulator's own infos of this round, by agent. Called only if `has_infos`."""
         return {}
 
     def batch(self, num_envs: int) -> Callable[[Buffers], Any] | None:
-        """Where the simulator has a batched interface: makes something like `Copies` from the buffers."""
+        """For simulators with a batched interface: a function from buffers to an object like `Copies`."""
         return None
 
 
@@ -92,9 +92,9 @@ def _make(factory: Callable[[], SimulatorGame]) -> SimulatorGame:
 
 
 def record_dtype(max_rounds: int, num_agents: int, num_components: int) -> np.dtype:
-    """A simulator's record: how the last round came out, and the episode so far.
+    """A simulator's record: the outcome of the last round, and the episode so far.
 
-    `num_components`: of continuous actions; 0: they are discrete.
+    `num_components`: number of continuous action components; 0: actions are discrete.
     """
     joint = (max_rounds, num_agents) + ((num_components,) if num_components else ())
     return np.dtype(
@@ -108,54 +108,54 @@ def record_dtype(max_rounds: int, num_agents: int, num_components: int) -> np.dt
 
 
 class Row:
-    """One copy's part of the buffers, as views; to slice them in every round takes microseconds."""
+    """One copy's part of the buffers, as views, which are made only once to save time."""
 
     def __init__(self, buffers: Buffers, e: int):
         self.buffers, self.e, b = buffers, e, buffers
         self.actions, self.acts = b.actions[e], b.acts[e]
         self.rewards, self.metrics = b.rewards[e], b.metrics[e]
-        self.seen = (b.observations[e], b.action_mask[e], b.alive[e], b.state[e])
+        self.outputs = (b.observations[e], b.action_mask[e], b.alive[e], b.state[e])
         self.alive, self.turns = b.alive[e], b.turns[e]
         self.outcome, self.seed = b.world["outcome"][e : e + 1], b.seeds[e : e + 1]
         self.record, self.clock = b.world[e : e + 1], b.clock[e : e + 1]
 
-    def beside(self) -> Row:
-        """Equal arrays elsewhere."""
+    def duplicate(self) -> Row:
+        """A row with the same contents in arrays of its own."""
         one = slice(self.e, self.e + 1)
         return Row(Buffers(**{k: np.copy(v[one]) for k, v in vars(self.buffers).items()}), 0)
 
-    def shows(self) -> tuple[bytes, ...]:
-        """Observations, who is alive, the state and whose turn it is. Masks depend on the player function, too."""
-        observations, _, alive, state = self.seen
+    def snapshot(self) -> tuple[bytes, ...]:
+        """Observations, alive, state and turns. Not the masks, because the player function restricts them."""
+        observations, _, alive, state = self.outputs
         return tuple(array.tobytes() for array in (observations, alive, state, self.turns))
 
 
 def play(game: SimulatorGame, row: Row) -> None:
-    """A round, from the buffers into the buffers."""
+    """Play a round; reads and writes the buffers."""
     terminated, truncated = game.step(row.actions, row.acts, row.rewards, row.metrics)
     row.outcome[0] = TERMINATED if terminated else TRUNCATED if truncated else RUNNING
-    look(game, row)
+    observe(game, row)
 
 
 def begin(game: SimulatorGame, row: Row) -> None:
-    """Begin the episode of the copy's seed."""
+    """Begin the episode with the copy's seed."""
     game.reset(int(row.seed[0]))
     row.alive[:] = True
-    look(game, row)
+    observe(game, row)
 
 
-def look(game: SimulatorGame, row: Row) -> None:
-    game.observe(*row.seen)
+def observe(game: SimulatorGame, row: Row) -> None:
+    game.observe(*row.outputs)
     if game.has_turns:
         game.write_turns(row.turns)
 
 
 def replay(game: SimulatorGame, row: Row) -> bool:
-    """Play the copy's episode again up to its present round; the buffers stay as they are.
+    """Replay the copy's episode up to the present round, without changing the buffers.
 
-    Returns whether the simulator has come to what the buffers show.
+    Returns whether the simulator arrives at the observations in the buffers.
     """
-    again, record = row.beside(), row.record[0]
+    again, record = row.duplicate(), row.record[0]
     again.seed[0], again.outcome[0] = row.clock["seed"][0], RUNNING
     begin(game, again)
     for t in range(int(row.clock["rounds"][0])):
@@ -164,4 +164,4 @@ def replay(game: SimulatorGame, row: Row) -> bool:
         again.actions[...], again.acts[...] = record["actions"][t], record["acts"][t]
         again.rewards[...] = 0
         play(game, again)
-    return bool(row.clock["idle"][0]) or again.shows() == row.shows()
+    return bool(row.clock["idle"][0]) or again.snapshot() == row.snapshot()

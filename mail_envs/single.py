@@ -1,4 +1,4 @@
-"""What the two views of one environment, AEC and parallel, have in common."""
+"""Code shared by the AEC and the parallel view."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mask_in_observation(vector: VectorGame, action_mask: str) -> bool:
 
 
 def shared_info(vector: VectorGame) -> dict[str, Any]:
-    """What `infos` tell every agent, in every round with the same keys."""
+    """The infos that are the same for all agents; the keys are the same in every round."""
     b = vector.buffers
     return {
         "round": int(b.clock["rounds"][0]),

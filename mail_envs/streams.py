@@ -1,8 +1,8 @@
-"""Seeds of independent streams: no two seeds and no two purposes share an episode or a random number.
+"""Seeds of independent streams: runs with different seeds, and different purposes, share no episode.
 
-`reset(seed=s)` of E copies plays the episodes of seeds s to s + E - 1. Used as they are, the seeds 0 and 1
-of two runs would therefore share all episodes but one. A run asks for the first seed of a stream instead,
-named by its own seed and by what the stream is for.
+`reset(seed=s)` of E copies plays the episodes with seeds s to s + E - 1, so two runs that used 0 and 1 directly would
+share all episodes but one. A run uses the first seed of a stream instead, which is derived from the run's seed
+and the purpose of the stream.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ from typing import Literal, get_args
 import numpy as np
 
 Purpose = Literal["games", "networks", "updates", "demonstrations", "evaluation", "references"]
-"""games: episodes that a learner trains on. networks: initial weights. updates: sampled actions and
-minibatches. demonstrations: recorded episodes. evaluation: episodes (and actions in them) that measure a policy.
-references: episodes of random play and of the expert, to which returns are normalized."""
+"""games: episodes for training. networks: initial weights. updates: sampled actions and minibatches.
+demonstrations: recorded episodes. evaluation: episodes and actions in evaluations of a policy. references: episodes
+of random play and of the expert, by which returns are normalized."""
 
 
 def stream_seed(seed: int, purpose: Purpose) -> int:
-    """First seed of a stream, in [0, 2**62); numpy's `SeedSequence` keeps streams apart.
+    """The first seed of a stream, in [0, 2**62), from numpy's `SeedSequence`; the following seeds add 1 each.
 
-    Streams are counted up by one from here. With streams of a million seeds each, two of a thousand runs
-    overlap with probability 1e-6. ValueError when `seed` is negative or `purpose` unknown.
+    Among a thousand streams of a million seeds each, any two overlap with probability 1e-6. ValueError if `seed`
+    is negative or `purpose` unknown.
     """
     purposes = get_args(Purpose)
     if purpose not in purposes:
         raise ValueError(f"purpose={purpose!r} is not one of {', '.join(purposes)}")
     if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
         raise ValueError(f"seed={seed!r} is not an integer in [0, 2**63)")
-    words = np.random.SeedSequence((int(seed), purposes.index(purpose))).generate_state(
-        1, np.uint64
-    )
-    return int(words[0] >> np.uint64(2))
+    sequence = np.random.SeedSequence((int(seed), purposes.index(purpose)))
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(2))

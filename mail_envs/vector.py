@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs import saving
-from mail_envs.actions import refuse_invalid, take
+from mail_envs.actions import copy_actions, raise_invalid_action
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
 from mail_envs.devices import make_device
@@ -26,22 +26,24 @@ DEVICE_CHECK_EVERY = 1024  # steps between reads of the error flags on a CUDA de
 class VectorGame:
     """E copies of a game under a player function, with Gymnasium's five return values as arrays.
 
-    All arrays that `reset` and `step` return are the game's own buffers (or torch views of them): the
-    next step overwrites them, copy what you keep. Shapes: E environments, N agents, D the longest
-    observation (`observation_dims` has each agent's own length), A the most actions (`action_dims` has
-    each agent's own number, `null_actions` the number of φ where it is an action), S state.
+    The arrays that `reset` and `step` return are the game's own buffers (or torch views of them): the
+    next step overwrites them, so copy what you keep. Shapes: E environments, N agents, D the length of the
+    longest observation (`observation_dims` has each agent's length), A the largest number of actions
+    (`action_dims` has each agent's number, `null_actions` the index of φ where it is an action), S the
+    length of the state.
 
-    An environment that ends is reset within the same step; what it ended with is in `info`.
+    An environment whose episode ends is reset within the same step; its last observation, state and
+    returns are in `info`.
     Environment e of `reset(seed=s)` plays the episode of seed s + e, and every later episode gets a seed
-    that follows from the last one's: `info["seed"]` is enough to play any episode again.
+    derived from the last one's: `info["seed"]` is enough to replay any episode.
     `limit_is_end` says whether the time limit is part of the task (`MarkovGame`).
 
     Args:
         game: the game.
-        player_function: who acts when.
+        player_function: draws who acts in each round.
         num_envs: E.
-        max_rounds: time limit; None: the game's own.
-        null_action: "null": agents that do not participate are left out; their actions are ignored.
+        max_rounds: time limit; None: the game's default.
+        null_action: "null": the actions of agents that do not participate are ignored.
             "as_action": φ is one more discrete action, the last one, allowed exactly when the agent
             does not participate.
         fixed_horizon: a game that ends idles in an absorbing state (observations and state all zero,
@@ -49,11 +51,11 @@ class VectorGame:
         device: "cpu" or "cuda". array: "numpy" or "torch"; on CUDA always torch.
         num_threads: CPU threads; they pay off from about ten thousand environments.
         autoreset: False leaves ended environments as they are.
-        num_workers: of a simulator: processes that share the copies; 0: this one; None: this one for a
-            single copy, else as many as there are processors.
+        num_workers: for simulators, the number of worker processes; 0: run in this process; None: 0 for a
+            single copy, else one worker per CPU core.
         worker_timeout: seconds after which a worker that does not answer is restarted.
-        replayable: do without a simulator's own batched interface where that cannot play an episode
-            again from its seed (EnvPool); demonstrations and learners insist on it.
+        replayable: avoid a simulator's batched interface if it cannot replay an episode from its seed
+            (EnvPool); demonstrations and learners require this.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class VectorGame:
         self._set_spaces()
         self._array, self._started, self._steps = array, False, 0
         self._options: dict[str, Any] | None = None
-        self._how = {
+        self._open_options = {
             "device": device,
             "num_threads": num_threads,
             "autoreset": autoreset,
@@ -100,7 +102,7 @@ class VectorGame:
             "worker_timeout": worker_timeout,
             "replayable": replayable,
         }
-        self._open(**self._how)
+        self._open(**self._open_options)
 
     def _open(
         self,
@@ -111,12 +113,12 @@ class VectorGame:
         worker_timeout: float,
         replayable: bool,
     ) -> None:
-        """Make the arrays and all that holds on to them: `saving.OPENED`, which copies make anew."""
+        """Make the arrays and everything that refers to them (`saving.OPENED`); copies make their own."""
         game = self.game
         if isinstance(game, KernelGame):
             if num_workers:
                 raise ValueError(
-                    f"num_workers={num_workers!r} is for simulators; {type(game).__name__} is compiled: "
+                    f"num_workers={num_workers!r} is for simulators; {type(game).__name__} is a compiled game: "
                     "use num_threads"
                 )
             if "max_rounds" in (game.params.dtype.names or ()):
@@ -129,7 +131,7 @@ class VectorGame:
         else:
             if device != "cpu" or num_threads != 1:
                 raise ValueError(
-                    f"{type(game).__name__} is a simulator: it runs on the processor, in workers "
+                    f"{type(game).__name__} is a simulator: it runs on the CPU, in worker processes "
                     f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
                 )
             nobody_absent = isinstance(self.player_function, (Synchronous, OwnOrder))
@@ -177,21 +179,24 @@ class VectorGame:
         )
 
     def _settings(self, autoreset: bool) -> np.ndarray:
-        """The view's settings as launches read them, `rounds.settings_dtype` (1,)."""
+        """The view's settings as the compiled functions read them, `rounds.settings_dtype` (1,)."""
         components = 0 if self.discrete else self.num_actions
         settings = np.zeros(1, settings_dtype(self.num_agents, components))
         settings["max_rounds"] = self.max_rounds
         settings["autoreset"], settings["fixed_horizon"] = autoreset, self.fixed_horizon
         settings["num_actions"] = self.action_dims
         if not self.discrete:
-            settings["low"], settings["high"] = -np.inf, np.inf  # where an agent has no component
+            settings["low"], settings["high"] = (
+                -np.inf,
+                np.inf,
+            )  # components that an agent does not have
             for i, (agent, a) in enumerate(zip(self.agents, self.action_dims, strict=True)):
                 space: Any = self.game.action_spaces[agent]
                 settings["low"][0, i, :a], settings["high"][0, i, :a] = space.low, space.high
         return settings
 
     def _open_simulators(self, autoreset: bool, *workers: Any) -> None:
-        """E copies of a simulator: the game itself, or in worker processes, or batched by itself."""
+        """Make E copies of a simulator: in this process, in worker processes, or batched by the simulator."""
         from mail_envs.copies import SimulatorLaunches, open_copies
         from mail_envs.simulator import record_dtype
 
@@ -263,9 +268,10 @@ class VectorGame:
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every environment; environment e gets seed + e.
 
-        Without a seed: fresh ones the first time, afterwards those that follow from the last episodes'.
-        `options` go to other people's environments that take some, for all episodes until the next call.
-        Our own games take none: a warning says so. TypeError: they cannot be sent to a worker process.
+        Without a seed, the first call draws seeds from the operating system and later calls derive them from
+        the last episodes' seeds. `options` are passed to external environments that take some, for all
+        episodes until the next call; games that take none ignore them with a warning. TypeError: the options
+        cannot be sent to a worker process.
         """
         if self.game.takes_options:
             self.launches.take_options(options)
@@ -300,9 +306,9 @@ class VectorGame:
         return self._out[0], dict(self._info)
 
     def own_infos(self, env: int = 0) -> dict[str, dict[str, Any]]:
-        """What somebody else's environment `env` itself tells its agents in this round; {} for our own games.
+        """The infos that the simulator of environment `env` itself gives its agents in this round, else {}.
 
-        RuntimeError: it is in a worker process, and says something that cannot be sent from there.
+        RuntimeError: the simulator runs in a worker process, and its infos cannot be sent from there.
         """
         return self.launches.infos(env) if self.game.has_infos else {}
 
@@ -310,8 +316,8 @@ class VectorGame:
         """Play one round in every environment.
 
         Args:
-            actions: int (E, N), or float (E, N, A). Entries of agents that do not participate do not
-                count. An action that the mask forbids becomes the null action and is counted.
+            actions: int (E, N), or float (E, N, A). Entries of agents that do not participate are
+                ignored. A masked action becomes the null action and is counted in `illegal_actions`.
 
         Returns:
             observations float32 (E, N, D), rewards float32 (E, N), terminated bool (E,), truncated bool
@@ -327,28 +333,28 @@ class VectorGame:
 
         Raises:
             RuntimeError: before the first reset.
-            TypeError, ValueError: wrong kind, shape, or an action outside its space; nothing is played.
+            TypeError, ValueError: wrong dtype or shape, or an action outside its space; no round is played.
         """
         if not self._started:
             raise RuntimeError("step() was called before reset()")
-        take(self, actions)
+        copy_actions(self, actions)
         self.advance()
         observations, rewards, terminated, truncated = self._out
         return observations, rewards, terminated, truncated, dict(self._info)
 
     def advance(self) -> None:
-        """`step` with the actions that already lie in `buffers.actions`, and nothing returned."""
+        """Like `step`, with the actions that are already in `buffers.actions`; returns nothing."""
         self.participation.before_step()
         self.launches.step()
         errors = self._errors if self._on_cpu else self._device_errors()
         if errors[INVALID_ACTION]:
-            refuse_invalid(self)
+            raise_invalid_action(self)
         self.participation.draw()
         if errors[INVALID_PROBABILITY]:
             self._raise_invalid_probability()
 
     def _device_errors(self) -> tuple[bool, bool]:
-        """The device's error flags, read rarely: reading them waits for the device."""
+        """The device's error flags, read only now and then, because reading them synchronizes with the device."""
         self._steps += 1
         if self._steps % DEVICE_CHECK_EVERY:
             return False, False

@@ -1,4 +1,4 @@
-"""What runs in a worker process: copies of a simulator that obey their owner (`mail_envs.processes`)."""
+"""The code of a worker process, which plays copies of a simulator for its owner (`mail_envs.processes`)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mail_envs.own_games import import_source
 from mail_envs.simulator import Row, SimulatorGame, begin, play, replay
 
 COMMANDS = {"step": play, "reset": begin, "replay": replay}
-READY = 0  # number of the message with which a worker begins; commands count from 1
+READY = 0  # number of a worker's first message; commands are numbered from 1
 
 
 def work(pipe: int, life: int, memory: int) -> None:
-    """A worker's main function. Its arguments are file descriptors: its pipe, its owner's life, the buffers."""
+    """A worker's main function. Arguments are file descriptors: commands, the pipe that closes with the owner, buffers."""
     _end_with(life)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(pipe)
@@ -43,19 +43,19 @@ def work(pipe: int, life: int, memory: int) -> None:
             number, command, which, options = pickle.loads(connection.recv_bytes())
             if command == "close":
                 break
-            connection.send_bytes(pickle.dumps((number, *copies.obey(command, which, options))))
-    except (EOFError, OSError):  # the owner is gone
+            connection.send_bytes(pickle.dumps((number, *copies.run(command, which, options))))
+    except (EOFError, OSError):  # the owner has ended
         os.killpg(0, signal.SIGKILL)
     copies.close()
 
 
 def _end_with(life: int) -> None:
-    """Kill this process group when nobody holds the other end of the pipe `life` any more."""
-    if hasattr(fcntl, "F_SETSIG"):  # Linux: the kernel does it, even while the simulator hangs
+    """Kill this process group when the other end of the pipe `life` is closed."""
+    if hasattr(fcntl, "F_SETSIG"):  # Linux: the kernel does it, even if the simulator hangs
         fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
-        if select.select([life], [], [], 0)[0]:  # gone already
+        if select.select([life], [], [], 0)[0]:  # closed already
             os.killpg(0, signal.SIGKILL)
         return
 
@@ -67,7 +67,7 @@ def _end_with(life: int) -> None:
 
 
 class _Copies:
-    """A worker's copies, between the pipe and the shared buffers."""
+    """A worker's copies, which play in the shared buffers."""
 
     def __init__(self, setup: bytes, rows: bytes, memory: int):
         places, files, factory = pickle.loads(setup)
@@ -78,12 +78,10 @@ class _Copies:
         self.rows = {e: Row(buffers, e) for e in pickle.loads(rows)}
         self.games: dict[int, SimulatorGame] = {e: self.make() for e in self.rows}
 
-    def obey(
-        self, command: str, which: list[int], options: bytes
-    ) -> tuple[list[tuple[int, str]], Any]:
-        """Carry out a command: the copies that raised with their tracebacks, and what it returned.
+    def run(self, command: str, which: list[int], options: bytes) -> tuple[list, Any]:
+        """Run a command. Returns the failed copies with their tracebacks, and the answer.
 
-        That is a picture, infos, or the copies that answered False.
+        The answer is a picture, infos, or the copies for which the command returned False.
         """
         if command == "picture":
             return [], self._picture(which[0])
@@ -116,16 +114,16 @@ class _Copies:
             return traceback.format_exc()
 
     def _infos(self, e: int) -> bytes | str:
-        """Copy e's infos, packed; or why they cannot be sent."""
+        """Copy e's infos, pickled; or an error message if they cannot be sent."""
         infos = self._game(e).infos()
         try:
             return cloudpickle.dumps(infos)
         except Exception:
             parts = ((a, k, v) for a, info in infos.items() for k, v in info.items())
-            agent, key, value = next(part for part in parts if not _can_be_packed(part[2]))
+            agent, key, value = next(part for part in parts if not _can_be_pickled(part[2]))
             return (
                 f"the infos of {agent} in copy {e} hold {key}={value!r}, which cannot be sent from a worker "
-                "process: num_workers=0 plays in this process"
+                "process: use num_workers=0"
             )
 
     def _drop(self, e: int) -> None:
@@ -139,7 +137,7 @@ class _Copies:
             self._drop(e)
 
 
-def _can_be_packed(value: Any) -> bool:
+def _can_be_pickled(value: Any) -> bool:
     try:
         cloudpickle.dumps(value)
     except Exception:
@@ -148,11 +146,7 @@ def _can_be_packed(value: Any) -> bool:
 
 
 def _map(places: dict[str, tuple], memory: int) -> Buffers:
-    """The shared buffers of a `SharedMemory`, in another process."""
+    """Map the buffers of a `SharedMemory` in this process."""
     whole = mmap.mmap(memory, os.fstat(memory).st_size)
-    return Buffers(
-        **{
-            name: np.ndarray(shape, dtype, whole, offset)
-            for name, (offset, shape, dtype) in places.items()
-        }
-    )
+    arrays = {k: np.ndarray(shape, dtype, whole, at) for k, (at, shape, dtype) in places.items()}
+    return Buffers(**arrays)

@@ -12,7 +12,7 @@ from sample_games import LastStanding, finish
 from sample_players import COMPILED
 
 import mail_envs
-from mail_envs.actions import _take_tensor
+from mail_envs.actions import _copy_tensor
 from mail_envs.conformance.subject import random_actions
 from mail_envs.vector import VectorGame
 
@@ -166,7 +166,7 @@ def test_numbers_that_would_become_legal_ones_in_32_bits_are_refused(value):
 def test_such_numbers_are_legal_nowhere_on_a_device_either(value):
     torch = pytest.importorskip("torch")
     target = torch.zeros((1, 2), dtype=torch.int32)
-    _take_tensor(target, torch.tensor([[3, value]]), discrete=True)
+    _copy_tensor(target, torch.tensor([[3, value]]), discrete=True)
     assert target[0, 0] == 3 and not 0 <= target[0, 1] < 2**20
 
 
@@ -326,8 +326,8 @@ def test_a_game_without_kernels_names_what_it_lacks():
     [
         (["--episodes", "0"], "episodes=0 must be at least 1"),
         (["--size", "0"], "size=0 must be at least 1"),
-        (["--fps", "0"], "--fps 0.0: more than 0 rounds per second"),
-        (["--fps", "nan"], "--fps nan: more than 0 rounds per second"),
+        (["--fps", "0"], "--fps 0.0: must be more than 0 rounds per second"),
+        (["--fps", "nan"], "--fps nan: must be more than 0 rounds per second"),
         (["--policy", "my_policy.py:make"], "my_policy.py: there is no such file"),
         (["--policy", "nowhere"], "'nowhere' is neither 'random', 'scripted', 'expert'"),
         (["--seed", "-1"], "seed=-1"),

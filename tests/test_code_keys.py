@@ -17,7 +17,7 @@ import pytest
 from numba import njit
 from numba.extending import overload
 
-from mail_envs.code_keys import code_key, disk_cached, everything, python
+from mail_envs.code_keys import code_key, disk_cached, python, reachable
 from mail_envs.games.particle import coop_nav
 from mail_envs.games.starcraft import game as starcraft
 from mail_envs.kernels import device_function, game_launches, launch
@@ -304,7 +304,7 @@ def globals_read(code: CodeType) -> set[str]:
 
 def test_every_constant_that_a_battle_reads_is_in_its_key(monkeypatch):
     before, changed = code_key(STARCRAFT), set()
-    functions = [python(reads.function) for reads in everything(STARCRAFT)]
+    functions = [python(d.function) for d in reachable(STARCRAFT)]
     for source in functions:
         for name in globals_read(source.__code__) & source.__globals__.keys():
             value: Any = source.__globals__[name]
@@ -326,7 +326,7 @@ def test_every_launch_goes_by_the_key(options, monkeypatch):
     assert game_launches(kernels, "key_test", **options) is before
     for name, value in {"ROUNDING": 1, "ZERO": np.float32(1.0)}.items():
         with monkeypatch.context() as patch:
-            read = [python(r.function) for r in everything(kernels.values())]
+            read = [python(d.function) for d in reachable(kernels.values())]
             holders = [f.__globals__ for f in read if name in globals_read(f.__code__)]
             for holder in holders:
                 patch.setitem(holder, name, value)

@@ -457,7 +457,11 @@ def test_check_passes_with_other_players_and_continuous_actions():
     keywords = {
         "player_function": mail_envs.Stochastic(0.3), "continuous_actions": True, "num_agents": 4
     }  # fmt: skip
-    for name in ("AEC view = vector view", "agents that wait", "participation frequencies"):
+    for name in (
+        "AEC view = vector view",
+        "agents that do not participate",
+        "participation frequencies",
+    ):
         CHECKS[name](Subject("coop_nav", keywords))
 
 
@@ -547,7 +551,7 @@ def test_a_sound_game_in_a_file_passes(write_game, capsys):
     [
         ("names", {"agents": '["tom", "kim"]'}, "agents and spaces", "prey_0"),
         ("box", {"high": "2"}, "observations lie in their spaces", "widen the space"),
-        ("waits", {"acts": "True"}, "agents that wait", "acts[i]"),
+        ("waits", {"acts": "True"}, "agents that do not participate", "acts[i]"),
         (
             "leaks",
             {"reset": "pass", "observed": "state.seen"},

@@ -11,7 +11,7 @@ import mail_envs
 from mail_envs.commands import pages
 
 FOLDER = Path(__file__).parents[1] / "docs" / "environments"
-IDS = [spec.id for spec in pages.ours()]
+IDS = [spec.id for spec in pages.suite_specs()]
 HINT = "write it anew: python -m mail_envs pages --no-pictures"
 
 

@@ -473,7 +473,7 @@ def test_different_player_functions_are_not_equal():
         ({"type": "Alternating"}, "'Alternating' is not one of Synchronous, OwnOrder"),
         ({}, "None is not one of"),
         ({"type": ["Stochastic"]}, "is not one of"),
-        ({"type": "HistoryDependent", "function": "sample_players:SELDOM"}, "nothing is imported"),
+        ({"type": "HistoryDependent", "function": "sample_players:SELDOM"}, "is not imported"),
         ({"type": "HistoryDependent"}, "HistoryDependent: .*missing"),
         ({"type": "Stochastic", "probability": 3}, r"\[0, 1\]"),
         ({"type": "TurnOrder", "groups": [[0.5]]}, "needs lists of agents"),
@@ -486,7 +486,7 @@ def test_a_description_of_something_unknown_is_refused(config, error):
 
 def test_functions_without_a_module_say_that_they_cannot_be_found_again():
     config = mail_envs.HistoryDependent(lambda history, rounds: None).to_config()
-    with pytest.raises(ValueError, match="pass player_function= yourself"):
+    with pytest.raises(ValueError, match="pass player_function="):
         from_config(config)
 
 

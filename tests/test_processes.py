@@ -266,7 +266,7 @@ def test_after_ctrl_c_in_a_round_a_reset_goes_on(faulty):
 def test_a_picture_comes_from_its_worker(faulty):
     vec = faulty()
     vec.reset(seed=0)
-    with pytest.raises(RuntimeError, match=r"(?s)copy 4 has no picture.*nothing to see yet"):
+    with pytest.raises(RuntimeError, match=r"(?s)copy 4 cannot be rendered.*nothing to see yet"):
         vec.launches.picture(4)
     vec.step(actions(vec))
     vec.step(actions(vec, e4=ENDS))

@@ -72,7 +72,7 @@ WRONG_TYPES = [
     ({"id": ["coop_nav"]}, "id cannot be"),
     ({"arguments": [1]}, r"arguments cannot be \[1\]"),
     ({"arguments": "num_agents=3"}, "arguments cannot be 'num_agents=3'"),
-    ({"arguments": {"num_agents": 2**70}}, "a number of 71 bits; if it is meant, give it by --set"),
+    ({"arguments": {"num_agents": 2**70}}, "a number of 71 bits; if that is intended, use --set"),
     ({"arguments": {"num_agents": -(10**9)}}, "a number of 30 bits"),
     ({"arguments": {"num_agents": "3"}}, "'num_agents' cannot be '3', it is int"),
     ({"arguments": {"num_agents": 2.5}}, "'num_agents' cannot be 2.5, it is int"),
@@ -119,7 +119,7 @@ def test_entries_of_wrong_types_are_named_with_the_file(said, error):
         ({"set": [3]}, "set must be a list of NAME=VALUE"),
         ({"set": ["num_agents"]}, "write NAME=VALUE"),
         ({"set": ["num_agents=" + "[" * 100_000]}, "'num_agents' cannot be"),
-        ({"player_function": 5}, "player_function must be a text"),
+        ({"player_function": 5}, "player_function must be a string"),
         ({"player_function": "Stochastic("}, "write a call"),
         ({"player_function": "(" * 100_000}, "write a call"),
         ({"player_function": '{"type": ' * 100_000}, "write a call"),
@@ -216,7 +216,7 @@ def test_a_player_function_of_the_users_own_is_named_again():
 
 def test_texts_that_name_code_are_given_by_set():
     said = {"id": "coop_nav", "arguments": {"penalty": "mine:hard"}}
-    with pytest.raises(ValueError, match="give it by --set"):
+    with pytest.raises(ValueError, match="use --set"):
         game_of(said, SOURCE)
     assert game_of(said, SOURCE, Named.typed(settings=["penalty=hard"]))[1] == {"penalty": "hard"}
 
@@ -259,9 +259,9 @@ def test_a_class_of_the_users_own_is_noted_by_name_and_arguments(tmp_path):
     }
     with pytest.raises(ValueError, match=r"Every\(k=3\), but --player-function .*Every\(k=2\)"):
         game_of(said, SOURCE, Named.typed(player_function=f"{path}:SECOND"))
-    with pytest.raises(TypeError, match=r"must keep its argument as self\.rounds"):
+    with pytest.raises(TypeError, match=r"must store its argument as self\.rounds"):
         parse_player_function(f"{path}:FORGETFUL").to_config()
-    with pytest.raises(TypeError, match=r"k=\{1, 2\} cannot be written into files"):
+    with pytest.raises(TypeError, match=r"k=\{1, 2\} cannot be saved as JSON"):
         parse_player_function(f"{path}:UNWRITABLE").to_config()
 
 

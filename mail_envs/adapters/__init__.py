@@ -1,6 +1,6 @@
-"""Other people's simulators behind the contract of `mail_envs.simulator`, one file each.
+"""External simulators with the interface of `mail_envs.simulator`, one file each.
 
-A simulator is imported when a game is made, never before.
+A simulator is imported only when a game is made.
 """
 
 from mail_envs.registry import register
@@ -8,6 +8,7 @@ from mail_envs.registry import register
 _CHEETAH = "a two-legged cheetah runs"
 _ANT = "a four-legged ant walks"
 
+# fmt: off
 for _id, _scenario, _conf, _summary in (
     ("halfcheetah_6x1", "HalfCheetah", "6x1", f"{_CHEETAH}; six agents with a joint each"),
     ("halfcheetah_2x3", "HalfCheetah", "2x3", f"{_CHEETAH}; an agent for each leg"),
@@ -21,18 +22,10 @@ for _id, _scenario, _conf, _summary in (
     ("reacher_2x1", "Reacher", "2x1", "an arm reaches for a target; two agents with a joint each"),
     ("pusher_3p", "Pusher", "3p", "an arm pushes a cylinder; agents for shoulder, elbow and wrist"),
     ("swimmer_2x1", "Swimmer", "2x1", "a worm swims; two agents with a joint each"),
-    (
-        "many_segment_swimmer_10x2",
-        "ManySegmentSwimmer",
-        "10x2",
-        "a worm of twenty joints swims; ten agents with two joints each",
-    ),
-    (
-        "many_segment_swimmer_6x1",
-        "ManySegmentSwimmer",
-        "6x1",
-        "a worm of six joints swims; six agents with a joint each",
-    ),
+    ("many_segment_swimmer_10x2", "ManySegmentSwimmer", "10x2",
+     "a worm of twenty joints swims; ten agents with two joints each"),
+    ("many_segment_swimmer_6x1", "ManySegmentSwimmer", "6x1",
+     "a worm of six joints swims; six agents with a joint each"),
     ("many_segment_ant_2x1", "ManySegmentAnt", "2x1", "two ants in a row walk; an agent for each"),
     ("many_segment_ant_3x1", "ManySegmentAnt", "3x1", "three ants in a row; an agent for each"),
     ("many_segment_ant_2x3", "ManySegmentAnt", "2x3", "six ants in a row; two agents with three"),
@@ -45,6 +38,7 @@ for _id, _scenario, _conf, _summary in (
         summary=_summary,
         backends={"mamujoco_v1": "mail_envs.adapters.mamujoco:MaMujocoV1"},
     )
+# fmt: on
 
 register(
     "mamujoco_coupled_halfcheetah_1p1",

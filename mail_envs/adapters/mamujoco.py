@@ -1,4 +1,4 @@
-"""Multi-Agent MuJoCo: a robot of Gymnasium's whose joints are shared out among agents.
+"""Multi-Agent MuJoCo: a Gymnasium robot whose joints are divided among agents.
 
 ```python
 env = mail_envs.make("mamujoco_halfcheetah_6x1", player_function=mail_envs.Stochastic(0.5))
@@ -24,47 +24,46 @@ vec = mail_envs.make_vec("mamujoco_halfcheetah_6x1", 64, observations="mat")
 | `many_segment_ant_3x1` | 3 × 4 | 161 | 61 / 63 / 63 | -550 ± 391 |
 | `many_segment_ant_2x3` | 2 × 12 | 311 | 161 / 167 / 167 | -2,551 ± 978 |
 
-Lengths are those of the role's longest observation. Returns are means and deviations over 100 episodes (ant: 200;
-getting up and many segments: 20) in which all agents act in every round. `scenario` and `conf` are named as in
-gymnasium-robotics' `mamujoco_v1` (`"HalfCheetah"`, `"6x1"`);
-robots of many segments can be shared out in other ways, too.
+Lengths are those of the longest observation of a role. Returns are means ± standard deviations over 100 episodes
+(ant: 200; humanoid standup and many segments: 20) in which all agents act in every round. `scenario` and `conf` are
+named as in gymnasium-robotics' `mamujoco_v1` (`"HalfCheetah"`, `"6x1"`); robots with many segments can also be
+divided in other ways.
 
 **Actions**: torques, a `Box` with the motors' bounds (±1; pusher ±2, humanoids ±0.4). **φ** of a joint is zero
 torque.
 
 **Observation** (`observations="mamujoco_v1"`): angles and velocities of the agent's own joints (ant: and contact
-forces; humanoids: and inertia, velocity and forces of bodies; reacher: and the way from the target to the fingertip),
-angles of the joints up to `agent_obsk` = 1 edges away, and what everybody sees: the torso's height, pose and
-velocity, or targets and things. Zeros follow up to the longest observation. **State**: what Gymnasium's single agent
-observes.
+forces; humanoids: and inertia, velocity and forces of bodies; reacher: and the vector from the target to the
+fingertip), angles of the joints up to `agent_obsk` = 1 edges away, and global quantities: the torso's height, pose and
+velocity, or the positions of targets and objects. Shorter observations are padded with zeros. **State**: the
+observation of Gymnasium's single agent.
 
-`observations="mat"` is the form of MAT's and HAPPO's code: `agent_obsk` = 0, zeros up to the longest, the agent's
-number one-hot, then every vector standardized by its own mean and deviation (`halfcheetah_6x1`: 7 + 6 = 13). The
-state is then what their critics are given, a row of 17 + 6 = 23 for each agent, standardized alike. Their own half
-cheetah orders agents bfoot, bshin, bthigh, ffoot, fshin, fthigh, but passes actions on in the order bthigh, bshin,
-bfoot, fthigh, ..., so that four of six agents see one joint and move another. Here every agent moves the joint
-that it sees, in the latter order.
+`observations="mat"` is the format of the code of MAT and HAPPO: `agent_obsk` = 0, zero padding, a one-hot agent index,
+and every vector standardized by its own mean and standard deviation (`halfcheetah_6x1`: 7 + 6 = 13). The state is
+then the input of their critics, a row of 17 + 6 = 23 per agent, standardized in the same way. Their half cheetah
+orders agents bfoot, bshin, bthigh, ffoot, fshin, fthigh, but applies actions in the order bthigh, bshin, bfoot,
+fthigh, ..., so four of six agents observe one joint and move another. Here every agent moves the joint that it
+observes, in the latter order.
 
-**Reward**: Gymnasium's (version 5), the same for every agent that acts. **End**: when ant, hopper, walker or humanoid
-fall, as Gymnasium defines it; after `max_rounds` = 1000 rounds (reacher 50, pusher 100). **Metric**: `x_position` of
+**Reward**: that of Gymnasium (version 5), for every agent that acts. **End**: when ant, hopper, walker or humanoid fall,
+as Gymnasium defines it; after `max_rounds` = 1000 rounds (reacher 50, pusher 100). **Metric**: `x_position` of
 robots that run.
 
 **Against `mamujoco_v1`**, which `backend="mamujoco_v1"` runs: observations, rewards and states are equal, as float32.
-Agents with different numbers of motors are not called `agent_k`, but `upper_0`, `lower_0`, and `shoulder_0`, `elbow_0`,
-`wrist_0`; theirs are the only observations without zeros behind them. The order of two of the pusher's
-joints, which changes from run to run there, is fixed. Kept are two oddities: Walker2d's agents see velocities that the
-state clips at ±10, and of all segments of the many-segment ants but the last, agents see other joints than
-they move.
+Agents with different numbers of motors are named `upper_0`, `lower_0`, and `shoulder_0`, `elbow_0`, `wrist_0` instead of
+`agent_k`; only their observations are not padded. The order of two joints of the pusher, which varies between runs
+in the original, is fixed. Two oddities are kept: Walker2d's agents observe velocities that the state clips at ±10,
+and agents of the many-segment ants, except in the last segment, observe other joints than they move.
 
 **Seeds**: equal seeds and actions give equal episodes, in this process and in workers. Several copies of half
 cheetah, ant, hopper, swimmer, pusher and humanoids run in EnvPool's threads, if EnvPool is installed (`pip install
-'mail-envs[envpool]'`) and neither `num_workers` nor `settings` is given. EnvPool draws beginnings of its own:
-`reset(seed=...)` determines the run that follows, but copies do not play the episodes of single environments, a
-later episode cannot be had again from its `info["seed"]` alone, and running environments can be neither copied nor
-set to a saved state. `num_workers=0` (this process) and worker processes can do all of that.
+'mail-envs[envpool]'`) and neither `num_workers` nor `settings` is given. EnvPool draws its own initial states:
+`reset(seed=...)` determines the run that follows, but copies do not play the same episodes as single environments,
+later episodes cannot be replayed from their `info["seed"]`, and environments cannot be copied or set to a saved state
+during an episode. With `num_workers=0` (this process) or worker processes, all of this is possible.
 
-`mamujoco_coupled_halfcheetah_1p1` needs MuJoCo 3.5.0 or older. Pictures need OpenGL: EGL, OSMesa
-or a screen, tried in this order; `MUJOCO_GL=egl`, `osmesa` or `glfw` asks for one of them.
+`mamujoco_coupled_halfcheetah_1p1` needs MuJoCo 3.5.0 or older. Rendering needs OpenGL: EGL, OSMesa
+or a display, tried in this order; `MUJOCO_GL=egl`, `osmesa` or `glfw` selects one of them.
 """
 
 from __future__ import annotations
@@ -76,7 +75,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mail_envs.adapters.mamujoco_gather import PARTS_OF_STATE, DataSource, Eyes, Motors, StateSource
+from mail_envs.adapters.mamujoco_gather import (
+    PARTS_OF_STATE,
+    DataSource,
+    Motors,
+    ObservationWriter,
+    StateSource,
+)
 from mail_envs.adapters.mamujoco_robots import open_original, open_robot, speed_up, take_picture
 from mail_envs.adapters.mamujoco_tables import body, observation_table
 from mail_envs.simulator import SimulatorGame
@@ -92,11 +97,11 @@ RUNNERS = ("HalfCheetah", "Ant", "Hopper", "Walker2d", "Humanoid", "Swimmer")
 
 
 class MaMujoco(SimulatorGame):
-    """A robot of Gymnasium's, shared out among agents.
+    """A Gymnasium robot, divided among agents.
 
     Args:
         scenario, conf: as in `mamujoco_v1`.
-        agent_obsk: how many edges away agents see joints; None: 1, or 0 for `observations="mat"`.
+        agent_obsk: distance in edges up to which agents observe joints; None: 1, or 0 for `observations="mat"`.
         observations: "mamujoco_v1" or "mat".
         settings: arguments for the Gymnasium environment, such as `reset_noise_scale`.
     """
@@ -118,21 +123,21 @@ class MaMujoco(SimulatorGame):
         self.robot = body(scenario, conf)
         agents = range(len(self.robot.parts))
         self.tables = [observation_table(self.robot, i, agent_obsk) for i in agents]
-        self.motors, self.eyes = Motors(self.robot), self.make_eyes(1)
+        self.motors, self.writer = Motors(self.robot), self.make_writer(1)
         sizes = [len(part) for part in self.robot.parts]
-        describe(self, scenario, self.env, sizes, self.eyes.dims, self.eyes.state_width)
+        describe(self, scenario, self.env, sizes, self.writer.dims, self.writer.state_width)
         self.metadata["convention"] = f"observations {observations}, agent_obsk {agent_obsk}"
         self.torques = np.zeros(len(self.motors.slots))
-        self.states = np.zeros((1, self.eyes.num_states))
+        self.states = np.zeros((1, self.writer.num_states))
         self.place = self.env.data.qpos
 
-    def make_eyes(self, num_envs: int) -> Eyes:
+    def make_writer(self, num_envs: int) -> ObservationWriter:
         fields = {field for table in self.tables for field, _ in table}
         if self.scenario in PARTS_OF_STATE:
             source: Any = StateSource(self.scenario, self.env, num_envs)
         else:
             source = DataSource(self.scenario, self.env, fields)
-        return Eyes(self.robot, self.tables, source, self.env, self.mat)
+        return ObservationWriter(self.robot, self.tables, source, self.env, self.mat)
 
     def reset(self, seed):
         self.states = self.env.reset(seed=seed)[0][None]
@@ -147,7 +152,7 @@ class MaMujoco(SimulatorGame):
         return bool(terminated), False
 
     def observe(self, observations, action_mask, alive, state):
-        self.eyes.see(self.states, observations, state)
+        self.writer.write(self.states, observations, state)
 
     def picture(self):
         return take_picture(self.env)
@@ -163,12 +168,12 @@ class MaMujoco(SimulatorGame):
         from mail_envs.adapters.mamujoco_envpool import EnvPoolCopies
 
         self.replayable = False
-        parts = (self.robot.gymnasium, self.make_eyes(num_envs), self.motors)
+        parts = (self.robot.gymnasium, self.make_writer(num_envs), self.motors)
         return lambda buffers: EnvPoolCopies(*parts, buffers, bool(self.metric_names))
 
 
 class MaMujocoV1(SimulatorGame):
-    """The same robot as gymnasium-robotics shares it out.
+    """The original environment of gymnasium-robotics.
 
     Args:
         scenario, conf, agent_obsk, settings: as for `MaMujoco`.

@@ -7,26 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from mail_envs.adapters.mamujoco_gather import Eyes, Motors
+from mail_envs.adapters.mamujoco_gather import Motors, ObservationWriter
 from mail_envs.adapters.mamujoco_robots import open_screen
 from mail_envs.buffers import Buffers
 from mail_envs.rounds import RUNNING, TERMINATED
 
-NO_LIMIT = 2**31 - 1  # rounds; the view has the time limit
-SEEDS = 2**31  # EnvPool's are 32 bits
+NO_LIMIT = 2**31 - 1  # rounds; the time limit is applied by the view
+SEEDS = 2**31  # EnvPool accepts 32-bit seeds
 
 
 class EnvPoolCopies:
     """E robots with the methods of `copies.Copies`.
 
-    EnvPool takes seeds when it is made. It is made anew when `reset` begins all episodes, with those
-    seeds; the episodes that follow are drawn from each robot's own random stream.
+    EnvPool accepts seeds only at construction, so a reset of all episodes makes a new pool with the new seeds;
+    later episodes are drawn from each robot's own random stream.
     """
 
-    def __init__(self, id: str, eyes: Eyes, motors: Motors, buffers: Buffers, metrics: bool):
-        self.id, self.eyes, self.motors, self.buffers = id, eyes, motors, buffers
+    def __init__(
+        self, id: str, writer: ObservationWriter, motors: Motors, buffers: Buffers, metrics: bool
+    ):
+        self.id, self.writer, self.motors, self.buffers = id, writer, motors, buffers
         self.num_envs, self.metrics = len(buffers.which), metrics
-        self.states = np.zeros((self.num_envs, eyes.num_states))
+        self.states = np.zeros((self.num_envs, writer.num_states))
         self.torques = np.zeros((self.num_envs, len(motors.slots)))
         self._scratch = np.zeros_like(buffers.observations), np.zeros_like(buffers.state)
         self.pool: Any = None
@@ -48,7 +50,7 @@ class EnvPoolCopies:
         b.world["outcome"][ids] = np.where(terminated, TERMINATED, RUNNING)
         if self.metrics:
             b.metrics[ids, 0] = info["x_position"]
-        self._see(which)
+        self._write_observations(which)
 
     def reset(self, which: np.ndarray) -> None:
         b = self.buffers
@@ -59,10 +61,10 @@ class EnvPoolCopies:
             states, info = self.pool.reset(which.nonzero()[0])
         self.states[info["env_id"]] = states
         b.alive[which] = True
-        self._see(which)
+        self._write_observations(which)
 
     def picture(self, e: int) -> np.ndarray:
-        """Copy e's robot, uint8 (480, 480, 3). RenderingError without OpenGL."""
+        """An image of copy e, uint8 (480, 480, 3). RenderingError without OpenGL."""
         if self._screen is None:
             self._screen = open_screen()
         self._screen.make_current()
@@ -84,10 +86,10 @@ class EnvPoolCopies:
             render_mode="rgb_array",
         )
 
-    def _see(self, which: np.ndarray) -> None:
+    def _write_observations(self, which: np.ndarray) -> None:
         b = self.buffers
         if which.all():
-            self.eyes.see(self.states, b.observations, b.state)
+            self.writer.write(self.states, b.observations, b.state)
         else:
-            self.eyes.see(self.states, *self._scratch)
+            self.writer.write(self.states, *self._scratch)
             b.observations[which], b.state[which] = (array[which] for array in self._scratch)

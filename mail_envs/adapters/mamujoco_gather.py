@@ -1,4 +1,4 @@
-"""From a robot's data to the observations of its agents, and from their actions to its motors, by index."""
+"""Maps a robot's data to its agents' observations, and their actions to its motors, by index."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from mail_envs.adapters.mamujoco_tables import Body, Entry
 # Robots whose observations are parts of the state. Of the others, Walker2d's state is clipped where its
 # observations are not, and Reacher's lacks a zero.
 PARTS_OF_STATE = (
-    "HalfCheetah",
-    "Ant",
-    "Hopper",
-    "Humanoid",
-    "HumanoidStandup",
-    "Swimmer",
-    "Pusher",
-)
+    "HalfCheetah", "Ant", "Hopper", "Humanoid", "HumanoidStandup", "Swimmer", "Pusher",
+)  # fmt: skip
 FIELDS = ("qpos", "qvel", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
-LEFT_OUT = {"cinert": 10, "cvel": 6, "qfrc_actuator": 6, "cfrc_ext": 6}  # of the state: the world's
+LEFT_OUT = {
+    "cinert": 10,
+    "cvel": 6,
+    "qfrc_actuator": 6,
+    "cfrc_ext": 6,
+}  # entries of the world body, which the state omits
 Positions = dict[Entry, int]
 
 
 class StateSource:
-    """The states themselves, float64 (E, S), with a zero behind them."""
+    """Reads from the states, float64 (E, S), followed by a zero for padding."""
 
     def __init__(self, scenario: str, env: Any, num_envs: int):
         self.array = np.zeros((num_envs, env.observation_space.shape[0] + 1))
@@ -37,7 +36,7 @@ class StateSource:
 
 
 def state_positions(scenario: str, env: Any) -> Positions:
-    """Where in the state MuJoCo's numbers are."""
+    """The positions of MuJoCo's data in the state."""
     if scenario == "Pusher":
         layout = [("qpos", 0, 7), ("qvel", 0, 7), ("extra", 0, 9)]
     else:
@@ -49,7 +48,7 @@ def state_positions(scenario: str, env: Any) -> Positions:
 
 
 class DataSource:
-    """MuJoCo's own arrays, one after the other, float64 (1, F), with a zero behind them."""
+    """Reads from MuJoCo's arrays, concatenated, float64 (1, F), followed by a zero for padding."""
 
     def __init__(self, scenario: str, env: Any, fields: set[str]):
         self.extra = {"Reacher": reacher_extra, "Pusher": pusher_extra}.get(scenario)
@@ -80,13 +79,13 @@ def pusher_extra(env: Any) -> np.ndarray:
     return np.concatenate([env.get_body_com(name) for name in ("tips_arm", "object", "goal")])
 
 
-class Eyes:
+class ObservationWriter:
     """Writes observations and states.
 
     Attributes:
         dims: length of each agent's observation.
         width: of the longest.
-        state_width: length of the state that agents are given.
+        state_width: length of the state.
     """
 
     def __init__(
@@ -117,10 +116,10 @@ class Eyes:
         self._rows = with_one_hot(num_envs, n, longest)
         self._state_rows = with_one_hot(num_envs, n, self.num_states)
 
-    def see(self, states: np.ndarray, observations: np.ndarray, state: np.ndarray) -> None:
-        """From states float64 (E, S) to observations float32 (E, N, D) and state float32 (E, S).
+    def write(self, states: np.ndarray, observations: np.ndarray, state: np.ndarray) -> None:
+        """Write observations float32 (E, N, D) and state float32 (E, S) from the states float64 (E, S).
 
-        For a single robot observations may be (N, D) and state (S,), too.
+        For a single robot, observations may also be (N, D) and state (S,).
         """
         self.source.read(states).take(self._flat, 1, self._seen, "clip")
         if self.bound is not None:
@@ -135,14 +134,14 @@ class Eyes:
 
 
 def with_one_hot(num_envs: int, num_agents: int, width: int) -> np.ndarray:
-    """Zeros (E, N, width + N), with the agents' numbers one-hot in the end."""
+    """Zeros (E, N, width + N), with the one-hot indices of agents in the last N columns."""
     rows = np.zeros((num_envs, num_agents, width + num_agents))
     rows[:, :, width:] = np.eye(num_agents)
     return rows
 
 
 def standardized(rows: np.ndarray) -> np.ndarray:
-    """Every row less its mean, over its deviation."""
+    """Every row minus its mean, divided by its standard deviation."""
     centered = rows - rows.mean(-1, keepdims=True)
     return centered / rows.std(-1, keepdims=True)
 
@@ -161,7 +160,7 @@ class Motors:
         self.in_order = self.slots.tolist() == list(range(len(robot.parts) * width))
 
     def drive(self, actions: np.ndarray, acts: np.ndarray, torques: np.ndarray) -> None:
-        """From actions float32 (..., N, A) and acts uint8 (..., N) to torques float64 (..., M)."""
+        """Write torques float64 (..., M) from actions float32 (..., N, A) and acts uint8 (..., N)."""
         flat = actions.reshape(*acts.shape[:-1], -1)
         torques[...] = flat if self.in_order else flat.take(self.slots, -1)
         if np.count_nonzero(acts) < acts.size:

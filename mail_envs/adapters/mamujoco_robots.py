@@ -1,4 +1,4 @@
-"""Makes the robots of Multi-Agent MuJoCo, and takes their pictures."""
+"""Makes the robots of Multi-Agent MuJoCo and renders them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mail_envs.drawing import RenderingError
 
 INSTALL = "pip install 'mail-envs[mamujoco]'"
 COUPLED = "CoupledHalfCheetah"
-NEWEST_FOR_COUPLED = (3, 5, 0)  # of MuJoCo; afterwards the tendon's Jacobian is sparse
+NEWEST_FOR_COUPLED = (3, 5, 0)  # in later versions of MuJoCo, the tendon's Jacobian is sparse
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def open_robot(scenario: str, conf: str, settings: dict[str, Any]) -> Any:
     """The Gymnasium environment of a robot, without wrappers and time limit."""
     if scenario == COUPLED:
         refuse_new_mujoco()
-        raise ValueError(f"{COUPLED} is played by backend='mamujoco_v1' only")
+        raise ValueError(f"{COUPLED} is available only with backend='mamujoco_v1'")
     id = body(scenario, conf).gymnasium
     need("mujoco")
     with quiet(), contextlib.ExitStack() as files:
@@ -45,7 +45,7 @@ def open_robot(scenario: str, conf: str, settings: dict[str, Any]) -> Any:
 
 
 def speed_up(env: Any) -> Any:
-    """Make a Gymnasium environment faster, with identical results: a fifth of a step is saved."""
+    """Make a Gymnasium environment about 20 % faster, with identical results."""
     import mujoco
 
     model, data, torques = env.model, env.data, env.data.ctrl
@@ -74,7 +74,7 @@ def open_original(scenario: str, conf: str, agent_obsk: int, settings: dict[str,
     if scenario == COUPLED:
         refuse_new_mujoco()
     else:
-        body(scenario, conf)  # says what there is
+        body(scenario, conf)  # raises if there is no such robot
     robot = None
     if scenario.startswith("ManySegment"):  # the original writes into its own folder
         robot, settings = open_robot(scenario, conf, settings), {}
@@ -88,7 +88,7 @@ def open_original(scenario: str, conf: str, agent_obsk: int, settings: dict[str,
 
 
 def robotics(module: str) -> Any:
-    """A module of gymnasium-robotics, which tells every importer about changes to its hands."""
+    """Import a module of gymnasium-robotics without its deprecation messages."""
     need("mujoco", "gymnasium_robotics")
     with contextlib.redirect_stderr(io.StringIO()):
         return importlib.import_module(f"gymnasium_robotics.envs.multiagent_mujoco.{module}")
@@ -101,7 +101,7 @@ def need(*packages: str) -> None:
 
 
 def refuse_new_mujoco() -> None:
-    """ImportError when MuJoCo is too new for gymnasium-robotics' two cheetahs."""
+    """Raise ImportError if MuJoCo is too new for the coupled cheetahs of gymnasium-robotics."""
     need("mujoco", "gymnasium_robotics")
     installed = importlib.metadata.version("mujoco")
     numbers = tuple(int(n) for n in re.findall(r"\d+", installed)[:3])
@@ -109,14 +109,14 @@ def refuse_new_mujoco() -> None:
         newest = ".".join(map(str, NEWEST_FOR_COUPLED))
         raise ImportError(
             f"{COUPLED} needs MuJoCo {newest} or older, {installed} is installed: gymnasium-robotics "
-            "reads the Jacobian of the tendon between the cheetahs as a dense matrix, and MuJoCo has "
-            f"made it sparse since; pip install 'mujoco<={newest}'"
+            "reads the Jacobian of the tendon between the cheetahs as a dense matrix, but it is sparse "
+            f"in later versions; pip install 'mujoco<={newest}'"
         )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """MuJoCo's warnings become log messages; by itself it prints them and writes MUJOCO_LOG.TXT."""
+    """Turn MuJoCo's warnings into log messages instead of output and a file MUJOCO_LOG.TXT."""
     import mujoco
 
     before = mujoco.get_mju_user_warning()
@@ -138,7 +138,7 @@ def write_segments(scenario: str, conf: str, folder: str) -> str:
 
 
 def take_picture(env: Any) -> np.ndarray:
-    """The robot, uint8 (480, 480, 3). RenderingError without OpenGL."""
+    """An image of the robot, uint8 (480, 480, 3). RenderingError without OpenGL."""
     choose_opengl()
     env.render_mode = "rgb_array"
     with rendering_errors():
@@ -146,7 +146,7 @@ def take_picture(env: Any) -> np.ndarray:
 
 
 def open_screen() -> Any:
-    """An OpenGL context off screen, which EnvPool needs but does not make. RenderingError without one."""
+    """Make an off-screen OpenGL context, which EnvPool needs. RenderingError without OpenGL."""
     name = choose_opengl()
     with rendering_errors():
         return importlib.import_module(f"mujoco.{name}").GLContext(480, 480)
@@ -155,18 +155,18 @@ def open_screen() -> Any:
 PROBE = """
 import importlib, sys, warnings
 module = importlib.import_module("mujoco." + sys.argv[1])
-warnings.simplefilter("error")  # GLFW only warns of a screen that is not there
+warnings.simplefilter("error")  # GLFW only warns if there is no display
 module.GLContext(64, 64).make_current()
 """
 _found: dict[str | None, tuple[str | None, str]] = {}  # by the MUJOCO_GL that was asked for
 
 
 def choose_opengl() -> str:
-    """Set MUJOCO_GL to a way of drawing that works, and return it; RenderingError when there is none.
+    """Set MUJOCO_GL to an OpenGL backend that works, and return it; RenderingError if there is none.
 
-    Gymnasium takes GLFW unless told otherwise, which ends the interpreter when it fails a second time
-    (with a DISPLAY that does not answer, say). So every candidate is tried in a process of its own, EGL
-    first, and what came out is remembered. A MUJOCO_GL of the user's is the only candidate.
+    Gymnasium uses GLFW by default, which aborts the interpreter when it fails twice, for example because
+    DISPLAY does not respond. Therefore every candidate is tried in a separate process, EGL first, and the
+    result is remembered. If the user has set MUJOCO_GL, only that is tried.
     """
     asked = os.environ.get("MUJOCO_GL")
     if asked not in _found:
@@ -181,7 +181,7 @@ def choose_opengl() -> str:
 
 
 def candidates() -> list[str]:
-    """Ways of drawing that may work here."""
+    """OpenGL backends that may work on this machine."""
     if sys.platform != "linux":
         return ["glfw"]
     screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -189,7 +189,7 @@ def candidates() -> list[str]:
 
 
 def _first_that_works(names: list[str]) -> tuple[str | None, str]:
-    """Its name, or None and what went wrong."""
+    """The first backend that works, or None and the errors."""
     problems = []
     for name in names:
         environment = {**os.environ, "MUJOCO_GL": name}
@@ -203,7 +203,7 @@ def _first_that_works(names: list[str]) -> tuple[str | None, str]:
     return None, "; ".join(problems)
 
 
-NO_OPENGL = "MuJoCo has no OpenGL to draw with"
+NO_OPENGL = "MuJoCo has no OpenGL to render with"
 OPENGL_HINT = "Install EGL (libegl1), or OSMesa (libosmesa6), which needs no graphics driver."
 
 

@@ -1,10 +1,10 @@
-"""Who moves and who sees what in Multi-Agent MuJoCo: bodies as graphs of joints, and tables of indices.
+"""Which joints agents move and observe in Multi-Agent MuJoCo: graphs of joints, and tables of indices.
 
 Joints, their neighbors and their order follow gymnasium-robotics' `mamujoco_v1` (Apache 2.0,
-`envs/multiagent_mujoco/obsk.py`). That builds lists in every step; here indices are found once.
+`envs/multiagent_mujoco/obsk.py`). The original builds lists in every step; here indices are computed once.
 
-An entry of an observation is a pair: a field of MuJoCo's data, flat, or "extra" for what a body computes
-itself, and the index into it.
+An entry of an observation is a pair: a field of MuJoCo's data (flattened), or "extra" for quantities that are
+computed for a body, and an index into it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ BODY_FIELDS = {"cinert": 10, "cvel": 6, "cfrc_ext": 6}  # numbers per body of Mu
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A joint, or something that everybody sees.
+    """A joint, or a quantity that all agents observe.
 
     Attributes:
-        label: agents see joints in alphabetical order.
-        actuator: which motor moves it; None: nobody moves it.
+        label: joints are observed in alphabetical order.
+        actuator: index of its motor; None: it has none.
         sees: its entries by category; qfrc_actuator has the indices of qvel.
-        bodies: of MuJoCo's model, whose fields are seen with it.
+        bodies: bodies of MuJoCo's model whose fields are observed with it.
     """
 
     label: str
@@ -36,14 +36,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Body:
-    """A robot whose joints are shared out among agents.
+    """A robot whose joints are divided among agents.
 
     Attributes:
         gymnasium: id of the environment.
         parts: joints of each agent.
-        edges: groups of joints that are each other's neighbors.
-        globals: what every agent sees.
-        categories: what an agent sees of its own joints; of its neighbors it sees `qpos`.
+        edges: groups of joints that are neighbors of each other.
+        globals: nodes that every agent observes.
+        categories: the quantities observed of an agent's own joints; of neighbors, `qpos` is observed.
         clip: largest absolute value of a field.
     """
 
@@ -66,12 +66,12 @@ def joint(label: str, index: int, actuator: int | None, bodies: tuple[int, ...] 
 
 
 def seen(label: str, qpos: Iterable[int] = (), qvel: Iterable[int] = ()) -> Node:
-    """Something that everybody sees."""
+    """A node that all agents observe."""
     return Node(label, sees={"qpos": entries("qpos", *qpos), "qvel": entries("qvel", *qvel)})
 
 
 def observation_table(body: Body, agent: int, agent_obsk: int) -> list[Entry]:
-    """What `agent` sees: its joints, those up to `agent_obsk` edges away, and what everybody sees."""
+    """The observation of `agent`: its joints, joints up to `agent_obsk` edges away, and global nodes."""
     table: list[Entry] = []
     told: set[tuple[str, int]] = set()
     for k, ring in enumerate(rings(body.parts[agent], body.edges, agent_obsk)):
@@ -85,7 +85,7 @@ def observation_table(body: Body, agent: int, agent_obsk: int) -> list[Entry]:
 
 
 def rings(own: tuple[Node, ...], edges, agent_obsk: int) -> list[list[Node]]:
-    """Own joints, their neighbors, the neighbors' neighbors, ... in alphabetical order each."""
+    """An agent's joints, their neighbors, the neighbors' neighbors, ..., each in alphabetical order."""
     ring, found = list(own), set(own)
     result = [ring]
     for _ in range(agent_obsk):
@@ -97,7 +97,7 @@ def rings(own: tuple[Node, ...], edges, agent_obsk: int) -> list[list[Node]]:
 
 
 def node_entries(node: Node, category: str, told: set[tuple[str, int]]) -> tuple[Entry, ...]:
-    """A node's entries of a category; of a model's body that two nodes share, the first tells."""
+    """A node's entries of a category; the entries of a body that two nodes share belong to the first one."""
     if category not in BODY_FIELDS:
         return node.sees.get(category, ())
     size = BODY_FIELDS[category]
@@ -107,7 +107,7 @@ def node_entries(node: Node, category: str, told: set[tuple[str, int]]) -> tuple
 
 
 def body(scenario: str, conf: str) -> Body:
-    """The robot `scenario`, shared out as `conf` says; ValueError when there is no such thing."""
+    """The robot `scenario`, divided as `conf` says; ValueError if there is no such robot or division."""
     make = BODIES.get(scenario)
     if make is None:
         raise ValueError(f"scenario={scenario!r} is not one of {', '.join(BODIES)}")
@@ -116,7 +116,7 @@ def body(scenario: str, conf: str) -> Body:
 
 def choose(scenario: str, conf: str, parts: dict[str, tuple[tuple[Node, ...], ...]]):
     if conf not in parts:
-        raise ValueError(f"conf={conf!r}: {scenario} is shared out as {', '.join(parts)}")
+        raise ValueError(f"conf={conf!r}: {scenario} can be divided as {', '.join(parts)}")
     return parts[conf]
 
 
@@ -230,7 +230,7 @@ def humanoid_standup(conf: str) -> Body:
 
 
 def reacher(conf: str) -> Body:
-    """`extra`: sine and cosine of both angles, and from the target to the fingertip (3)."""
+    """`extra`: sine and cosine of both angles, and the vector from the target to the fingertip (3)."""
     nodes = []
     for k in range(2):
         sees = {"qpos": entries("extra", 2 * k, 2 * k + 1), "qvel": entries("qvel", k)}
@@ -246,10 +246,9 @@ def reacher(conf: str) -> Body:
 
 
 def pusher(conf: str) -> Body:
-    """`extra`: where the arm's tip, the object and the goal are (3 each)."""
-    names = [
-        "r_wrist_roll_joint"
-    ] * 2  # sic: the shoulder's two joints are labeled like the wrist's
+    """`extra`: positions of the arm's tip, the object and the goal (3 each)."""
+    # As in the original, two joints of the shoulder have the label of a wrist joint.
+    names = ["r_wrist_roll_joint"] * 2
     names += ["r_upper_arm_roll_joint", "r_elbow_flex_joint", "r_forearm_roll_joint"]
     names += ["r_wrist_flex_joint", "r_wrist_roll_joint"]
     joints = [joint(n, k, k) for k, n in enumerate(names)]
@@ -292,11 +291,11 @@ def many_segment_swimmer(conf: str) -> Body:
 
 
 def many_segment_ant(conf: str) -> Body:
-    """Two peculiarities of the original are kept, so that its figures stay comparable.
+    """The ants, with two oddities of the original that keep results comparable.
 
-    Only the last segment's joints have their own indices; those of a segment before read what lies 4 k
-    places from the end less 4, counted from the front (with two segments: the torso's place). And only
-    the segment behind sees the hips of the one before, not the other way round.
+    Only joints of the last segment have correct indices. Indices of earlier segments are not negative, so they count
+    from the front (with two segments, they point to the position of the torso). And a segment observes the hips of
+    the one in front, but not vice versa.
     """
     agents, each = segments("ManySegmentAnt", conf)
     n = agents * each
@@ -313,7 +312,7 @@ def many_segment_ant(conf: str) -> Body:
         edges += [(ankle1, hip1), (ankle2, hip2), (hip1, hip2)]
         if before:
             edges.append((*before, hip1, hip2))
-        before = (replace(hip1), replace(hip2))  # not the joints themselves
+        before = (replace(hip1), replace(hip2))  # copies, not the joints themselves
     return Body(
         "Ant-v5",
         tuple(sum(legs[each * i : each * (i + 1)], ()) for i in range(agents)),
@@ -328,9 +327,7 @@ def segments(scenario: str, conf: str) -> tuple[int, int]:
     """`10x2`: ten agents with two segments each."""
     agents, _, each = conf.partition("x")
     if not (agents.isdecimal() and each.isdecimal() and int(agents) * int(each) > 1):
-        raise ValueError(
-            f"conf={conf!r}: {scenario} is shared out as AGENTSxSEGMENTS, such as 10x2"
-        )
+        raise ValueError(f"conf={conf!r}: {scenario} is divided as AGENTSxSEGMENTS, such as 10x2")
     return int(agents), int(each)
 
 

@@ -1,8 +1,8 @@
-"""The nine particle environments as the package mpe2 plays them: `make("mpe_simple_tag", backend="mpe2")`.
+"""The nine particle environments of the package mpe2: `make("mpe_simple_tag", backend="mpe2")`.
 
-Names, spaces, state, time limit and φ are those of our own `mpe_*` games with `preset="mpe2"` and
-`null_dynamics="coast"`: an absent agent pushes nothing and says nothing. Random streams differ, so equal seeds begin
-different episodes. Metrics and other presets are our own games'.
+Names, spaces, state, time limit and φ are those of the native `mpe_*` games with `preset="mpe2"` and
+`null_dynamics="coast"`: agents that do not participate exert no force and say nothing. Random streams differ, so equal
+seeds give different episodes. There are no metrics and no other presets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mail_envs.simulator import SimulatorGame
 
 SEEDS = 2**31
 MAX_ROUNDS = 25
-NEVER = 2**62  # the time limit is the view's
+NEVER = 2**62  # the time limit is applied by the view
 
 
 class Mpe2Game(SimulatorGame):
@@ -26,9 +26,9 @@ class Mpe2Game(SimulatorGame):
 
     Args:
         module: such as "simple_tag_v3".
-        preset, null_dynamics: only those that mpe2 has.
-        return_agents: whose return an episode's is; empty: everybody's.
-        **arguments: mpe2's own.
+        preset, null_dynamics: only "mpe2" and "coast" are accepted.
+        return_agents: agents over which episode returns are averaged; empty: all.
+        **arguments: arguments of the mpe2 environment.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Mpe2Game(SimulatorGame):
             ("null_dynamics", null_dynamics, "coast"),
         ):
             if value != only:
-                raise ValueError(f"{name}={value!r}: backend='mpe2' has only {only!r}")
+                raise ValueError(f"{name}={value!r}: backend='mpe2' supports only {only!r}")
         self.env = _load(module).raw_env(render_mode="rgb_array", max_cycles=NEVER, **arguments)
         self.agents = list(self.env.possible_agents)
         self.observation_spaces = dict(self.env.observation_spaces)
@@ -75,11 +75,11 @@ class Mpe2Game(SimulatorGame):
     def _own_action(self, action: Any, acts: int, size: int) -> Any:
         if self.continuous:
             return action[:size].copy() if acts else np.zeros(size, np.float32)
-        return int(action) if acts else 0  # no push; the word 0 is not said, see `_silenced`
+        return int(action) if acts else 0  # no force; word 0 is not said, see `_silenced`
 
     @contextlib.contextmanager
     def _silenced(self, acts: np.ndarray) -> Iterator[None]:
-        """Absent agents cannot speak during a round."""
+        """Silence agents that do not participate, for one round."""
         speakers = [b for b, a in zip(self._bodies, acts, strict=True) if not (a or b.silent)]
         for body in speakers:
             body.silent = True
@@ -94,7 +94,7 @@ class Mpe2Game(SimulatorGame):
         for row, agent in zip(observations, self.agents, strict=True):
             own = self.env.observe(agent)
             row[: own.size] = own
-            state[end : end + own.size] = own  # as `env.state()` has it
+            state[end : end + own.size] = own  # as in `env.state()`
             end += own.size
 
     def picture(self):

@@ -1,12 +1,13 @@
-"""What agents of other people's environments do while they do not participate: the null action φ.
+"""The null action φ of agents in external environments.
 
-The rule, for every agent:
+It is, for every agent, the first of these that exists:
 
-1. what `noop` says: one action for all agents, or a dict from agents to actions, in the environment's own
-   terms (a number, or an array for MultiDiscrete, MultiBinary and Box);
+1. `noop`: one action for all agents, or a dict from agents to actions, in the environment's own format (a
+   number, or an array for MultiDiscrete, MultiBinary and Box);
 2. zeros, if the action space is a Box that contains them;
-3. the action that `KNOWN` has for the environment;
-4. otherwise nothing is known: player functions under which agents may be absent are refused.
+3. the entry of `KNOWN` for the environment.
+
+Without any, player functions under which agents may be absent raise an error.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 from gymnasium import spaces
 
 # Discrete actions that do nothing, by the module of the environment's class. Verified in the sources of
-# PettingZoo 1.27.0 and mpe2 1.1.1. Of mpe2 only the scenarios in which nobody speaks: to speakers, 0 is a
-# word. `make("mpe_simple_reference", backend="mpe2")` and its like keep absent speakers silent.
+# PettingZoo 1.27.0 and mpe2 1.1.1. Only scenarios of mpe2 without communication are listed, because 0 is a word for
+# speakers. `make("mpe_simple_reference", backend="mpe2")` and similar ids keep absent speakers silent.
 KNOWN = {
     "pettingzoo.butterfly.cooperative_pong.cooperative_pong": 0,  # paddle.py: `if action == 0: return`
     "pettingzoo.butterfly.knights_archers_zombies.knights_archers_zombies": 5,  # Actions.ACTION_NONE
@@ -36,12 +37,12 @@ KNOWN = {
 def null_actions(
     module: str, native: dict[str, gymnasium.Space], noop: Any = None
 ) -> tuple[dict[str, Any], str | None]:
-    """Null actions in the environment's own terms, and what to say when some are unknown.
+    """Null actions in the environment's own format, and an error message if some are unknown.
 
     Args:
-        module: that of the environment's class.
+        module: the module of the environment's class.
         native: the environment's own action spaces.
-        noop: see the rule.
+        noop: null actions given by the user.
     """
     if isinstance(noop, dict):
         strangers = [a for a in noop if a not in native]
@@ -61,7 +62,7 @@ def null_actions(
 
 
 def _known(module: str, space: gymnasium.Space) -> Any:
-    """The rule's second and third case; None when neither applies."""
+    """The second and third case above; None if neither applies."""
     if isinstance(space, spaces.Box):
         zeros = np.zeros(space.shape, space.dtype)
         return zeros if space.contains(zeros) else None
@@ -71,7 +72,7 @@ def _known(module: str, space: gymnasium.Space) -> Any:
 
 
 def _checked(agent: str, space: Any, action: Any) -> Any:
-    """`noop` for one agent as an element of its space; ValueError when it is none."""
+    """`noop` of one agent as an element of its space; ValueError if it is not in it."""
     try:
         given = np.broadcast_to(action, space.shape)
         own = given.astype(space.dtype)[()]
@@ -86,6 +87,6 @@ def _checked(agent: str, space: Any, action: Any) -> Any:
 def _problem(missing: list[str], native: dict[str, gymnasium.Space]) -> str:
     shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     return (
-        f"{shown} may be absent from a round, and it is not known which action of {native[missing[0]]} "
-        "does nothing: name it, as in noop=0 or noop={" + f"{missing[0]!r}: 0" + "}"
+        f"{shown} may be absent from a round, but no null action in {native[missing[0]]} "
+        "is known: specify it, for example noop=0 or noop={" + f"{missing[0]!r}: 0" + "}"
     )

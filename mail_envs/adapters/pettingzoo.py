@@ -7,51 +7,51 @@ env = mail_envs.from_pettingzoo(my_env, noop=0)  # an environment, or a function
 ```
 
 **Ids** are those of PettingZoo's registry (`classic/chess-v6`), or name a module with `parallel_env` or `env`
-(`mpe2/simple_spread_v3`). `env_args` go to the environment. It is made with `render_mode="rgb_array"` where it has that:
-cooperative_pong and pistonball draw nothing without it, not even what agents observe.
+(`mpe2/simple_spread_v3`). `env_args` are passed to the environment. It is made with `render_mode="rgb_array"` if it
+supports that: without it, cooperative_pong and pistonball draw nothing, not even the agents' observations.
 
 **Rounds.** A parallel environment's step is a round; so is the cycle of an AEC environment whose metadata say
-`is_parallelizable`. Any player function goes on these. Other AEC environments (chess, connect four) have an
-order of their own, which no player function replaces: one turn is a round, `participation` says whose it is, and
-agents are paid in the turns of others, too.
+`is_parallelizable`. These can be used with any player function. Other AEC environments (chess, connect four) have
+their own order of turns, which player functions cannot replace: each turn is a round, `participation` says whose turn
+it is, and agents also get rewards in the turns of others.
 
 **Observations.** A Box keeps its shape; its dtype stays uint8 if all agents observe bytes, and is float32
 otherwise. Other spaces are flattened as `gymnasium.spaces.flatten` does it. A mask in `observation["action_mask"]` or
-`info["action_mask"]` becomes the game's action mask and leaves the observation. Agents that are out of the game
-observe zeros. **State**: the environment's own `state()`, flattened, where it works, otherwise all agents'
-observations, one after the other. `global_state=False` leaves it empty, which saves much where it is an image.
+`info["action_mask"]` becomes the game's action mask and leaves the observation. Agents that have left the game
+observe zeros. **State**: the environment's own `state()`, flattened, if it works, otherwise the observations of all
+agents, concatenated. `global_state=False` leaves it empty, which saves memory if it is an image.
 
 **Actions.** Discrete; MultiDiscrete and MultiBinary as one discrete action for all combinations; a Box of any
-shape as a vector. All agents must have the same kind, not the same number.
+shape as a vector. All agents must have the same kind of actions, but not equally many.
 
-**φ**, what an agent that does not participate does: what `noop` says (a number, an array, or a dict from agents to
-either); else zeros, if the action space is a Box that contains them; else the action that does nothing, for
-the environments in `mail_envs.adapters.null_actions.KNOWN`; else player functions under which agents may be absent
-are refused until `noop` is given. An action that the mask forbids becomes φ, too, and is counted in
-`illegal_actions`; where φ is unknown the environment receives the action itself and does what its own rules say:
-the classic games end, and who moved loses a point.
+**φ**, the action of an agent that does not participate: `noop` if it is given (a number, an array, or a dict from agents
+to either); else zeros, if the action space is a Box that contains them; else the known no-op of the environments in
+`mail_envs.adapters.null_actions.KNOWN`; else player functions under which agents may be absent raise an error that asks
+for `noop`. A masked action also becomes φ, and is counted in `illegal_actions`; if φ is unknown, the environment
+receives the action itself and applies its own rules: the classic games end, and the player that moved loses a
+point.
 
 **End.** The episode ends with the last agent: truncated if the environment truncated an agent then, otherwise
-terminated. Agents that leave earlier are no longer `alive`; those truncated alone count as terminated. Agents that
-join later are refused. The time limit is the environment's `max_cycles` where it has one (turns: times the number of
+terminated. Agents that leave earlier are no longer `alive`; if they are truncated, they count as terminated. Agents
+must not join later. The time limit is the environment's `max_cycles` where it has one (turns: times the number of
 agents), at most 20,000, otherwise 1,000 rounds. A longer one than the environment's needs
 `env_args={"max_cycles": ...}`, too. `limit_is_end=True` declares the time limit, including the environment's own, part of
 the task: learners then use the value 0 after a truncation.
 
-**Seeds and options.** The episode of seed s begins with `env.reset(seed=s % 2**31)`, which every random generator
-accepts. `reset(options=...)` of all three views passes its options on, also to worker processes; they hold for all
-episodes until the next call of `reset`.
+**Seeds and options.** The episode with seed s begins with `env.reset(seed=s % 2**31)`, which every random generator
+accepts. `reset(options=...)` of all three views passes options to the environment, also in worker processes; they are
+used for all episodes until the next call of `reset`.
 
-**Infos.** What the environment tells an agent is in `infos[agent]` of the AEC and parallel views. Where names are
-equal, ours win: `round`, `participation`, `participates`, `illegal_actions`, `worker_restarted`, `action_mask`.
-A vector's `info` holds arrays only; `vec.own_infos(e)` has what copy e tells, also from a worker process if it can be
-pickled. Of rounds in which nobody participates, which the AEC view plays out at once, only the last one's are seen.
+**Infos.** The environment's infos are in `infos[agent]` of the AEC and parallel views. The keys `round`, `participation`,
+`participates`, `illegal_actions`, `worker_restarted` and `action_mask` are replaced by those of the view. A vector's
+`info` holds only arrays; `vec.own_infos(e)` returns the infos of copy e, also from a worker process if they can be
+pickled. Of rounds in which nobody participates, which the AEC view plays at once, only the last infos are visible.
 
-**Errors.** Whatever PettingZoo does not allow is a ValueError that names agent and value: a reward that is not one
-number (an array with one will do), observations of another shape or not in the space's kind, results for agents
-that do not exist, none for agents that are still there. Box bounds are not checked; many environments exceed theirs.
+**Errors.** Results that PettingZoo does not allow raise a ValueError that names agent and value: a reward that is not
+a single number (or an array with one), observations of a wrong shape or type, results for agents that do not exist, or
+missing results of agents in the game. Bounds of a Box are not checked, because many environments violate them.
 
-At construction the environment is reset once, to see whether it has masks and a state.
+At construction the environment is reset once, to determine whether it has masks and a state.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ DEFAULT_ROUNDS, MOST_ROUNDS = 1_000, 20_000
 
 
 class PettingZooGame(SimulatorGame):
-    """One PettingZoo environment; options and infos pass through.
+    """One PettingZoo environment, including its options and infos.
 
     Args:
         env: an id, a function that makes an environment, or an environment.
         env_args: arguments for the environment, with an id or a function.
         noop: the null action: one for all agents, or a dict from agents to actions.
-        global_state: whether to have one.
+        global_state: False: the state is empty.
         limit_is_end: whether the time limit is part of the task.
     """
 
@@ -109,7 +109,7 @@ class PettingZooGame(SimulatorGame):
         self._alive = set(self._ids)
 
     def _set_agents(self, noop: Any) -> None:
-        """Names, spaces, masks, null actions and the time limit."""
+        """Set names, spaces, masks, null actions and the time limit."""
         play = self._play
         self._ids = list(getattr(play.env, "possible_agents", None) or play.env.agents)
         self.agents = [str(a) for a in self._ids]
@@ -134,7 +134,7 @@ class PettingZooGame(SimulatorGame):
         self.max_rounds = time_limit(play.env, len(self._ids) if self.has_turns else 1)
 
     def _module(self) -> str:
-        """That of the environment's class; "" when wrappers have changed what actions mean."""
+        """The module of the environment's class; "" if wrappers have changed the action spaces."""
         env = self._play.env
         bare = env.unwrapped
         same = all(bare.action_space(a) == env.action_space(a) for a in self._ids)
@@ -191,18 +191,18 @@ class PettingZooGame(SimulatorGame):
         )
 
     def _native_action(self, agent: Any, actions: np.ndarray, acts: np.ndarray) -> Any:
-        """What the environment receives from an agent."""
+        """The action that is passed to the environment for an agent."""
         i = self._index[agent]
         if acts[i] == 0 and self.agents[i] in self._native_null:
             return self._native_null[self.agents[i]]
         action, space = actions[i], self._actions[i].space
         if isinstance(space, gymnasium.spaces.Discrete) and action >= space.n:
-            # φ as an action on one's own turn: an illegal move, the first move where all are legal.
+            # φ as an action in an agent's own turn: an illegal move, or the first move if all are legal.
             action = int(np.argmin(self._mask(i)))
         return self._actions[i].native_action(action)
 
     def _end_of_round(self, terminated: dict, truncated: dict) -> tuple[bool, bool]:
-        """Who is left, and whether the episode has terminated or was truncated."""
+        """Update the living agents; returns whether the episode was terminated, and whether it was truncated."""
         present = set(self._play.env.agents)
         left = {
             a
@@ -245,7 +245,7 @@ class PettingZooGame(SimulatorGame):
             ) from error
 
     def _mask(self, i: int) -> np.ndarray:
-        """Agent i's mask int8 (n,): all ones without one, or when the agent has left."""
+        """Agent i's mask int8 (n,): all ones if there is none, or if the agent has left."""
         agent, choice = self._ids[i], self._actions[i]
         mask = None
         if agent in self._alive:
@@ -304,7 +304,7 @@ def is_parallelizable(env: Any) -> bool:
 
 
 def time_limit(env: Any, per_cycle: int) -> int:
-    """The environment's own, in rounds, of which a cycle has `per_cycle`."""
+    """The environment's own time limit in rounds; a cycle has `per_cycle` rounds."""
     for holder in (env.unwrapped, getattr(env.unwrapped, "env", None)):
         limit = getattr(holder, "max_cycles", None)
         if isinstance(limit, (int, np.integer)) and limit > 0:

@@ -1,4 +1,4 @@
-"""From an id, a function or an environment to a PettingZoo environment."""
+"""Opens PettingZoo environments, given by an id, a function, or an environment."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pettingzoo.env_registry.exceptions import FailedToImport, PettingZooRegistr
 
 
 def open_environment(env: Any, arguments: dict[str, Any]) -> Any:
-    """An environment: made from its id, by a function, or the one that was passed.
+    """Make an environment from its id or by a function, or return the environment that was passed.
 
-    Ids: of PettingZoo's registry, `butterfly/pistonball-v6` (parallel where there is one), or of a
-    module that defines `parallel_env` or `env`, `mpe2/simple_spread_v3`. They are made with
-    `render_mode="rgb_array"` where they have it.
+    Ids: of PettingZoo's registry, such as `butterfly/pistonball-v6` (the parallel version if there is one), or
+    of a module that defines `parallel_env` or `env`, such as `mpe2/simple_spread_v3`. Environments are made
+    with `render_mode="rgb_array"` if they support it.
 
     Raises:
-        ValueError: an unknown id, with the nearest ones.
-        ImportError: a package is missing, with the command that installs it.
-        TypeError: not an environment, or arguments for one that exists already.
+        ValueError: the id is unknown; the message suggests similar ones.
+        ImportError: a package is missing; the message has the command that installs it.
+        TypeError: not an environment, or arguments for an environment that exists already.
     """
     if isinstance(env, str):
         made = _from_id(env, arguments)
@@ -63,7 +63,7 @@ def _from_id(id: str, arguments: dict[str, Any]) -> Any:
 
 
 def _create(id: str, creator: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Make the environment, with pictures where it has them."""
+    """Make the environment, with rendering if it supports that."""
     try:
         try:
             return creator(**{"render_mode": "rgb_array", **arguments})
@@ -87,7 +87,7 @@ def _install(id: str) -> str:
 
 
 def _module_creator(id: str) -> Callable[..., Any] | None:
-    """`parallel_env` or `env` of the module `package.name_vN`; None when there is no such module."""
+    """`parallel_env` or `env` of the module `package.name_vN`; None if there is no such module."""
     name = re.sub(r"-v(\d+)$", r"_v\1", id.strip()).replace("/", ".")
     if not re.fullmatch(r"\w+(\.\w+)+", name):
         return None

@@ -1,7 +1,7 @@
-"""PettingZoo's two kinds of environments, played round by round, and held to PettingZoo's contract.
+"""Plays PettingZoo's two kinds of environments round by round, and checks what they return.
 
-Whatever an environment returns that PettingZoo does not allow is a ValueError that names the environment, the agent
-and the value. Two things are tolerated: observations and infos of names that are no agents, and missing infos.
+Results that PettingZoo does not allow raise a ValueError that names the environment, the agent and the value. Only two
+faults are tolerated: observations and infos of unknown agents, and missing infos.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pettingzoo.utils.conversions import aec_to_parallel
 
 
 class Rounds:
-    """A parallel environment, or an AEC environment that is one underneath. Everybody acts.
+    """A parallel environment, or an AEC environment that can be converted to one. All agents act.
 
     Attributes:
         env: the environment. name: its name, for errors.
@@ -43,7 +43,7 @@ class Rounds:
         return rewards, terminated, truncated
 
     def _values(self, method: str, result: Any, expected: str) -> Any:
-        """The dicts that a method returns."""
+        """The dicts that a method returned."""
         count = expected.count(",") + 1
         if not isinstance(result, tuple) or len(result) != count:
             length = f" of {len(result)}" if isinstance(result, tuple) else ""
@@ -60,7 +60,7 @@ class Rounds:
 
 
 class Turns:
-    """An AEC environment with an order of its own: a turn is a round. Attributes: those of `Rounds`."""
+    """An AEC environment with its own order of turns: each turn is a round. Attributes as in `Rounds`."""
 
     def __init__(self, env: Any):
         self.env: Any = env
@@ -90,7 +90,7 @@ class Turns:
         self.infos = {a: infos.get(a, {}) for a in env.agents}
 
     def _step_dead_agents(self) -> None:
-        """Step agents that have ended with None, as PettingZoo requires."""
+        """Step terminated and truncated agents with None, as PettingZoo requires."""
         env = self.env
         while env.agents and (
             env.terminations[env.agent_selection] or env.truncations[env.agent_selection]
@@ -99,17 +99,17 @@ class Turns:
 
 
 def environment_name(env: Any) -> str:
-    """The name in the environment's metadata, else its class's."""
+    """The name in the environment's metadata, else that of its class."""
     return str(env.metadata.get("name") or type(env.unwrapped).__name__)
 
 
 def given(options: dict[str, Any] | None) -> dict[str, Any]:
-    """Keywords of `reset`; without options none, as some environments do not know the word."""
+    """Keywords for `reset`; none without options, because some environments lack the parameter."""
     return {} if options is None else {"options": options}
 
 
 def read_infos(name: str, infos: dict | None) -> dict[Any, dict]:
-    """Infos by agent; None stands for empty ones. ValueError when an info is no dict."""
+    """Infos by agent, with {} for None. ValueError if an info is not a dict."""
     for agent, info in (infos or {}).items():
         if info is not None and not isinstance(info, dict):
             raise ValueError(
@@ -121,9 +121,9 @@ def read_infos(name: str, infos: dict | None) -> dict[Any, dict]:
 def read_numbers(
     name: str, what: str, values: dict, agents: Container[Any], needed: Iterable[Any] = ()
 ) -> dict[Any, float]:
-    """Rewards, terminations or truncations (`what`: in the singular) of `agents` as numbers.
+    """Rewards, terminations or truncations of `agents` as numbers; `what` names one of them in errors.
 
-    ValueError: `needed` agents have none, unknown ones have one, or it is not one number.
+    ValueError: a value of a `needed` agent is missing, an agent is unknown, or a value is not a single number.
     """
     for agent in needed:
         if agent not in values:
@@ -144,7 +144,7 @@ def read_numbers(
 
 
 def one_number(value: Any) -> float | None:
-    """A number, or the only element of an array of numbers; None when it is neither."""
+    """A number, or the only element of an array of numbers; None if it is neither."""
     if type(value) in (float, int, bool):
         return value
     try:
@@ -155,7 +155,7 @@ def one_number(value: Any) -> float | None:
 
 
 def read_state(env: Any) -> np.ndarray | None:
-    """`env.state()` as a flat array; None when the environment has none. TypeError: it is not numbers."""
+    """`env.state()` as a flat array; None if the environment has none. TypeError: it is not numeric."""
     try:
         state = np.asarray(env.state()).ravel()
     except NotImplementedError:

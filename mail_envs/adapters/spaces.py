@@ -1,4 +1,4 @@
-"""Other people's spaces in terms of ours: observations as rows of numbers, actions as a number or a vector."""
+"""Converts spaces of external environments: observations to rows of numbers, actions to numbers or vectors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ MOST_JOINT_ACTIONS = 10_000  # of a MultiDiscrete or MultiBinary space, taken to
 
 
 class Observations:
-    """How one agent's observations become a row of numbers.
+    """Converts the observations of one agent to rows of numbers.
 
-    A Box keeps its shape. Everything else is flattened as `gymnasium.spaces.flatten` does it. Of a dict
-    with an "action_mask", the mask is the mask and the rest is the observation.
+    A Box keeps its shape. All other spaces are flattened by `gymnasium.spaces.flatten`. The entry "action_mask"
+    of a dict is not part of the observation.
 
     Args:
         agent: for errors.
         space: the simulator's own space.
-        images: keep uint8; otherwise everything becomes float32.
+        images: keep uint8; otherwise convert to float32.
     """
 
     def __init__(self, agent: str, space: gymnasium.Space, images: bool):
@@ -33,7 +33,7 @@ class Observations:
         self.length = math.prod(self.box.shape)
 
     def write(self, observation: Any, row: np.ndarray) -> None:
-        """Write an observation into `row` (D,). KeyError, TypeError, ValueError: it is not of the space."""
+        """Write an observation into `row` (D,). KeyError, TypeError, ValueError: it does not fit the space."""
         if self.masked and "action_mask" not in observation:
             raise ValueError("it has no action_mask")
         if self._inner:
@@ -50,9 +50,9 @@ class Observations:
 
 
 def check_form(space: Any, value: Any) -> None:
-    """ValueError when the shape, the kind or the parts of `value` are not those of the space.
+    """Raise ValueError if the shape, dtype or structure of `value` does not fit the space.
 
-    Bounds and precision of a Box are not checked: many environments exceed theirs.
+    Bounds and precision of a Box are not checked, because many environments violate them.
     """
     if isinstance(space, spaces.Box):
         array = np.asarray(value)
@@ -76,7 +76,7 @@ def check_form(space: Any, value: Any) -> None:
 
 
 def without_mask(space: Any) -> tuple[gymnasium.Space, bool]:
-    """The observation's own space, and whether a mask came with it."""
+    """The observation space without the action mask, and whether there is a mask."""
     if not isinstance(space, spaces.Dict) or "action_mask" not in space.spaces:
         return space, False
     rest = {k: v for k, v in space.spaces.items() if k != "action_mask"}
@@ -84,7 +84,7 @@ def without_mask(space: Any) -> tuple[gymnasium.Space, bool]:
 
 
 def is_image(space: gymnasium.Space) -> bool:
-    """Whether observations, less their masks, are arrays of bytes."""
+    """Whether observations, without masks, are arrays of bytes."""
     own = without_mask(space)[0]
     return isinstance(own, spaces.Box) and own.dtype == np.uint8
 
@@ -98,13 +98,13 @@ def _row_space(agent: str, space: Any, images: bool) -> spaces.Box:
         raise ValueError(f"observations of {agent} have no fixed length: {space}")
     if box.dtype == np.float32 or (images and box.dtype == np.uint8):
         return box
-    with np.errstate(over="ignore"):  # float64 bounds that float32 calls infinite
+    with np.errstate(over="ignore"):  # float64 bounds that are infinite in float32
         low, high = box.low.astype(np.float32), box.high.astype(np.float32)
     return spaces.Box(low, high, dtype=np.float32)
 
 
 class Choice:
-    """Discrete actions. MultiDiscrete and MultiBinary ones are numbered: all combinations, last one fastest.
+    """Discrete actions. Combinations of MultiDiscrete and MultiBinary actions are numbered, the last one fastest.
 
     Attributes: `space`, Discrete(n).
     """
@@ -126,7 +126,7 @@ class Choice:
         self.space = spaces.Discrete(n)
 
     def native_action(self, action: int) -> Any:
-        """The simulator's own action of this number."""
+        """The simulator's own action for this number."""
         native = self.native
         if isinstance(native, spaces.Discrete):
             return native.dtype.type(native.start + action)
@@ -134,7 +134,7 @@ class Choice:
         return (parts + getattr(native, "start", 0)).astype(native.dtype)
 
     def read_mask(self, mask: Any) -> np.ndarray:
-        """A mask as the simulator gives it, as int8 (n,)."""
+        """Convert the simulator's mask to int8 (n,)."""
         if isinstance(mask, (tuple, list)) and isinstance(self.native, spaces.MultiDiscrete):
             mask = reduce(np.multiply.outer, mask)
         flat = np.reshape(mask, -1)
@@ -155,18 +155,17 @@ class Numbers:
         self.space = spaces.Box(low, high, dtype=np.float32)
 
     def native_action(self, action: np.ndarray) -> np.ndarray:
-        """The simulator's own action, a new array."""
+        """The simulator's own action, as a new array."""
         native = self.native
         own = action[: self.length].reshape(native.shape)
         if native.dtype.kind in "iu":
             own = np.rint(own)
-        return np.clip(
-            own.astype(native.dtype), native.low, native.high
-        )  # float32 bounds were rounded
+        own = own.astype(native.dtype)
+        return np.clip(own, native.low, native.high)  # because the float32 bounds are rounded
 
 
 def make_actions(native: dict[str, Any]) -> dict[str, Choice] | dict[str, Numbers]:
-    """How each agent's actions are counted or measured; ValueError when ours cannot express them."""
+    """The converters of all agents' actions; ValueError if their spaces are not supported."""
     counted = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     odd = [a for a, s in native.items() if not isinstance(s, (*counted, spaces.Box))]
     if odd:

@@ -6,19 +6,19 @@ vec = mail_envs.make_vec("smacv2_terran_5_vs_5", 8, backend="starcraft2", varian
 ```
 
 The battles of the packages `smac` and `smacv2` (github.com/oxwhirl), with the agents, spaces, masks, states, metrics and
-options of our own `smac_*` and `smacv2_*` games with `faithful=True`: from equal units both compute equal numbers.
+options of the native `smac_*` and `smacv2_*` games with `faithful=True`: for equal units both compute equal numbers.
 `docs/starcraft2.md` says how to install the packages and the game.
 
-**φ**: no order is sent, so that the unit goes on with its last one; with `null_orders="stop"` it is told to stop. In
-the state and in `obs_last_action` an agent that did not participate has no last action.
+**φ**: no order is sent, so the unit continues its last one; with `null_orders="stop"` it is ordered to stop. In the
+state and in `obs_last_action`, an agent that did not participate has no last action.
 
-**The limit** truncates, where the original says terminated; it is part of the task (`limit_is_end`). **Seeds**: StarCraft takes a seed only when it is started,
-and keeps drawing from it. The first episode's seed starts the game; later episodes go on from there, so that an episode
-can be had again neither from its seed nor from a saved state (`replayable` is False). SMACv2's teams, places and orders
-of looking do follow from each episode's seed.
+**Time limit**: it truncates, while the original terminates; it is part of the task (`limit_is_end`). **Seeds**: StarCraft
+accepts a seed only when it is started. It is started with the first episode's seed, and later episodes continue its
+random stream, so an episode cannot be replayed from its seed or a saved state (`replayable` is False). Only SMACv2's
+teams, start positions and sight orders are determined by each episode's seed.
 
-**If the game dies** during an episode, `step` raises `GameLost`, and the next reset starts another game. A worker
-process (`num_workers=1` or more) does so by itself: the episode ends with `info["worker_restarted"]`.
+**If the game crashes** during an episode, `step` raises `GameLost`, and the next reset starts a new game. Worker
+processes (`num_workers=1` or more) do this automatically: the episode ends with `info["worker_restarted"]`.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class StarCraft2(SimulatorGame):
     """One battle of SMAC or SMACv2, played by StarCraft II.
 
     Args:
-        battle, variant, null_orders: as for our own `StarCraft`.
-        start_noise: only 0: the maps decide where units start.
-        scale_seed: only 0: the first battle of a copy decides about the scale of SMACv2's rewards.
-        settings: arguments of the original's that our own game has not: `starcraft2_original.SETTINGS`.
-        **options: of `games.starcraft.options.Options`; `faithful=False` is our own game's.
+        battle, variant, null_orders: as for the native `StarCraft`.
+        start_noise: only 0 is supported: the maps define start positions.
+        scale_seed: only 0 is supported: the first battle of a copy determines the scale of SMACv2's rewards.
+        settings: arguments of the original that the native game lacks: `starcraft2_original.SETTINGS`.
+        **options: of `games.starcraft.options.Options`; `faithful=False` is not supported.
 
     Raises:
-        ImportError: without the packages, or with a protobuf that they cannot use. RuntimeError, from `reset`: without
-            the game or its maps. GameLost, from `step`: the game has died.
+        ImportError: the packages are missing, or protobuf is too new. RuntimeError, from `reset`: the game or its
+            maps are missing. GameLost, from `step`: the game has crashed.
     """
 
     limit_is_end = StarCraft.limit_is_end
@@ -68,7 +68,7 @@ class StarCraft2(SimulatorGame):
         settings: dict[str, Any] | None = None,
         **options: Any,
     ):
-        _refuse_our_own(start_noise, scale_seed, options.pop("faithful", None))
+        _check_supported(start_noise, scale_seed, options.pop("faithful", None))
         ours = StarCraft(battle, variant, null_orders, faithful=True, **options)
         self.scenario, self.options = ours.scenario, ours.options
         self.agents, self.max_rounds = ours.agents, ours.max_rounds
@@ -90,9 +90,9 @@ class StarCraft2(SimulatorGame):
         self.chance = Chance(0)
 
     def _order_of(self, original):
-        """The original's orders, but none for agents that are to keep their last one.
+        """The original's orders, but none for agents that keep their last one.
 
-        The original skips agents without an order, and has no action that means this: its no-op is for the dead.
+        The original skips agents without an order, but has no action for this: its no-op is for dead agents.
         """
 
         def order(agent: int, action: int):
@@ -108,7 +108,7 @@ class StarCraft2(SimulatorGame):
             self._begin(seed)
 
     def _begin(self, seed: int) -> None:
-        """A battle, in a new game if none is running."""
+        """Begin a battle, in a new game if none is running."""
         core = self.core
         if not self.running:
             core._episode_count = 0  # the original then launches a game
@@ -129,10 +129,10 @@ class StarCraft2(SimulatorGame):
         self.team_return = 0.0
 
     def _keep_scale(self) -> None:
-        """Scale rewards by the first battle's enemies, as the original does.
+        """Scale rewards by the enemies of the first battle, as the original does.
 
-        It adds their health whenever it looks at them during its first reset: again in every loop that it waits for
-        the last unit, and after every attempt that SMACv2 gives up.
+        The original may add their health several times in its first reset: in every loop in which it waits for the
+        last unit, and after every failed attempt of SMACv2.
         """
         if self.max_reward is None:
             units = self.core.enemies.values()
@@ -150,11 +150,11 @@ class StarCraft2(SimulatorGame):
         self.team_return += reward
         rewards[:] = reward
         metrics[:] = *(float(info[name]) for name in self.metric_names[:3]), self.team_return
-        # The original calls its limit an end. Here the view truncates there, or later if it was told so.
+        # The original terminates at its time limit. Here the view truncates, possibly at another limit.
         return bool(over) and not info.get("episode_limit", False), False
 
     def _orders(self, actions: np.ndarray, acts: np.ndarray) -> tuple[list[int], np.ndarray]:
-        """An action for every agent, and whose last action is none: bool (N,)."""
+        """An action for every agent, and the agents without a last action: bool (N,)."""
         alive = self._alive()
         forget = alive & (acts == 0)
         self.silent = forget & (self.absent_order == NO_OP)
@@ -165,7 +165,7 @@ class StarCraft2(SimulatorGame):
         return np.array([self.core.agents[i].health > 0 for i in range(len(self.agents))])
 
     def observe(self, observations, action_mask, alive, state):
-        with self.chance:  # to look is to tag enemies, in SMACv2: once per round
+        with self.chance:  # SMACv2 draws sightings when it observes: only once per round
             seen = self.env.get_obs()
         observations[:] = seen
         action_mask[:, : self.num_actions] = self.env.get_avail_actions()
@@ -186,17 +186,17 @@ class StarCraft2(SimulatorGame):
         return np.ascontiguousarray(image, np.uint8)
 
     def close(self):
-        """End the game's process. A reset starts another one."""
+        """End the game's process. The next reset starts a new one."""
         self.running = False
-        self.core.renderer = None  # its `close` would end pygame for everybody in this process
+        self.core.renderer = None  # its `close` would quit pygame for the whole process
         self.core.close()
 
 
 class Chance:
-    """The global generators of Python and NumPy, as one episode finds them wherever the original may draw.
+    """Context manager: seeds the global generators of Python and NumPy while the original draws from them.
 
-    SMACv2 shuffles teams and the order of looks with the one, and shares sightings with the other. What others draw
-    from them is not disturbed.
+    SMACv2 shuffles teams and sight orders with one, and draws sightings with the other. Afterwards their previous
+    states are restored, so other code is not affected.
     """
 
     def __init__(self, seed: int):
@@ -216,7 +216,7 @@ class Chance:
         self.state = theirs
 
 
-def _refuse_our_own(start_noise: float, scale_seed: int, faithful: bool | None) -> None:
+def _check_supported(start_noise: float, scale_seed: int, faithful: bool | None) -> None:
     if start_noise != 0:
         raise ValueError(
             f"start_noise={start_noise!r}: with backend='starcraft2' the maps say where units start; "
@@ -234,7 +234,7 @@ def _refuse_our_own(start_noise: float, scale_seed: int, faithful: bool | None) 
 
 
 def _signature() -> inspect.Signature:
-    """The arguments of our own class, `settings` among them."""
+    """The arguments of the native class, and `settings`."""
     ours = inspect.signature(StarCraft).parameters
     own = inspect.signature(StarCraft2.__init__).parameters
     places = [p for p in own.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]

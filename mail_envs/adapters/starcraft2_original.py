@@ -1,7 +1,7 @@
-"""The packages smac and smacv2: constructed with our options, and kept from what goes wrong in long runs.
+"""Constructs the environments of the packages smac and smacv2, and handles their failures.
 
-Guarded are: packages that are missing, or whose messages the installed protobuf refuses; other people's versions with
-other observations; StarCraft II or its maps missing; two packages whose maps have the same names; a game that dies.
+These are: missing packages, or an incompatible protobuf; modified versions with other observations; StarCraft II or its
+maps missing; maps with the same names in both packages; and crashes of the game.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mail_envs.games.starcraft.layout import num_actions, observation_size, stat
 from mail_envs.games.starcraft.maps import SMACV2_EXCEPTIONS, SMACV2_TYPES, Scenario
 from mail_envs.games.starcraft.options import V2_ONLY, Options
 
-# Arguments of the originals that our own game has no counterpart of.
+# Arguments of the originals that the native game lacks.
 SETTINGS = (
     "step_mul", "difficulty", "game_version", "seed", "replay_dir", "replay_prefix", "window_size_x",
     "window_size_y", "debug",
@@ -30,14 +30,14 @@ GUIDE = "docs/starcraft2.md has all steps"
 
 
 class GameLost(RuntimeError):
-    """StarCraft II has died, or does not answer."""
+    """StarCraft II has crashed, or does not answer."""
 
 
 def open_original(of: Scenario, options: Options, settings: dict[str, Any]) -> Any:
     """`StarCraft2Env` of smac, or `StarCraftCapabilityEnvWrapper` of smacv2, guarded; no game is started yet.
 
     Raises:
-        ImportError: see `load`. TypeError: a setting is none of `SETTINGS`. RuntimeError: the installed package has
+        ImportError: see `load`. TypeError: a setting is not in `SETTINGS`. RuntimeError: the installed package has
             other observations.
     """
     strangers = [name for name in settings if name not in SETTINGS]
@@ -45,7 +45,9 @@ def open_original(of: Scenario, options: Options, settings: dict[str, Any]) -> A
         raise TypeError(f"settings has no {strangers[0]!r}; it takes {', '.join(SETTINGS)}")
     kind = load(of.version)
     arguments = {**original_options(of, options), **settings, "map_name": of.name}
-    arguments["continuing_episode"] = True  # to be told which ends are the limit's
+    arguments["continuing_episode"] = (
+        True  # so that infos say whether the time limit ended the episode
+    )
     if of.version == 2:
         arguments["capability_config"] = capability_config(of)
     env = kind(**arguments)
@@ -57,7 +59,7 @@ def open_original(of: Scenario, options: Options, settings: dict[str, Any]) -> A
 
 
 def load(version: int) -> Any:
-    """The class of smac (1) or smacv2 (2). ImportError that says what to install."""
+    """The class of smac (1) or smacv2 (2). ImportError if it is not installed, with instructions."""
     package = PACKAGES[version]
     source = f"git+https://github.com/oxwhirl/{package}.git"
     try:
@@ -77,17 +79,16 @@ def load(version: int) -> Any:
             "'protobuf==3.20.3', in an environment of its own if other packages object; or set "
             f"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python, which is slower\n{GUIDE}"
         ) from error
-    # pysc2 finds maps by name among all that were imported, and refuses names that occur twice. Both packages have
-    # the SMAC maps: each is to find its own.
+    # pysc2 looks maps up by name and rejects duplicate names. Both packages define the SMAC maps: each uses its own.
     module.maps = SimpleNamespace(get=lambda name: getattr(maps, name)())  # pyright: ignore
     return wrapper.StarCraftCapabilityEnvWrapper if version == 2 else module.StarCraft2Env
 
 
 def original_options(of: Scenario, options: Options) -> dict[str, Any]:
-    """Our options by the original's names."""
+    """Options by the names of the original."""
     values = dataclasses.asdict(options)
     for name in ("faithful", "max_rounds", "obs_instead_of_state"):
-        del values[name]  # the last is made of observations: SMACv2 cannot be constructed with it
+        del values[name]  # the last is computed here, because it breaks the constructor of SMACv2
     if of.version == 1:
         return {name: value for name, value in values.items() if name not in V2_ONLY}
     values["action_mask"] = values.pop("mask_targets")
@@ -95,7 +96,7 @@ def original_options(of: Scenario, options: Options) -> dict[str, Any]:
 
 
 def capability_config(of: Scenario) -> dict[str, Any]:
-    """Teams and places of the published SMACv2 scenarios; a new dict, the original writes into it."""
+    """Teams and start positions of the published SMACv2 scenarios; a new dict, because the original modifies it."""
     race = of.name.removeprefix("10gen_")
     types = SMACV2_TYPES[race]
     return {
@@ -118,9 +119,9 @@ def capability_config(of: Scenario) -> dict[str, Any]:
 
 
 def _check_sizes(core: Any, of: Scenario, options: Options) -> None:
-    """Modified copies of SMAC are in use under the same name."""
+    """Raise RuntimeError for modified versions of SMAC, which exist under the same name."""
     apart = dataclasses.replace(options, obs_instead_of_state=False)
-    # SMAC announces one number less than it gives.
+    # SMAC reports a size that is too small by one.
     more = of.version == 1 and options.obs_timestep_number
     found = (core.n_agents, core.n_actions, core.get_obs_size() + more, core.get_state_size())
     expected = (
@@ -135,7 +136,7 @@ def _check_sizes(core: Any, of: Scenario, options: Options) -> None:
 
 
 def _guarded_launch(core: Any, launch: Any, package: str) -> Any:
-    """`_launch` that leaves no older game behind, and says what to install when there is none."""
+    """`_launch` that first ends an older game, and explains what to install if it fails."""
 
     def guarded() -> None:
         if core._sc2_proc is not None:
@@ -159,7 +160,7 @@ def _sc2path() -> str:
 
 
 def _give_up() -> None:
-    """In place of `full_restart`, which goes on with units of a game that is no more."""
+    """Replacement of `full_restart`, which would continue with units of the crashed game."""
     raise GameLost(
         "StarCraft II has died or does not answer; a reset starts another game. In a worker process, as with "
         "num_workers=1, that happens by itself and costs the episode"
@@ -167,9 +168,9 @@ def _give_up() -> None:
 
 
 def reseed(distributions: dict[str, Any], seed: int) -> None:
-    """Give SMACv2's distributions, and those that they are made of, generators that follow from `seed`.
+    """Seed the generators of SMACv2's distributions, including nested ones.
 
-    Upstream takes their seeds from the operating system.
+    The original seeds them from the operating system.
     """
     source = np.random.SeedSequence(seed)
     todo = list(distributions.values())
@@ -182,7 +183,7 @@ def reseed(distributions: dict[str, Any], seed: int) -> None:
 
 
 def import_colors() -> None:
-    """Import what the original's renderer needs of pysc2, whose shuffle of colors Python 3.11 does not understand."""
+    """Import what the original's renderer needs from pysc2, which calls `random.shuffle` in a way that Python 3.11 rejects."""
     shuffle = random.shuffle
 
     def old_shuffle(values, uniform=None):

@@ -1,4 +1,4 @@
-"""The commands of `python -m mail_envs`, one file each, and what they share."""
+"""The commands of `python -m mail_envs`, one file each, and code that they share."""
 
 from mail_envs.commands.errors import CommandError
 

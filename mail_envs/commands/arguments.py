@@ -19,9 +19,9 @@ class GameArguments:
     settings: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
     player_function: str | None = None
-    """Who acts when, e.g. `Stochastic(0.3)`, `Synchronous()`, `TurnOrder([[0, 1], [2]])`."""
+    """Player function, e.g. `Stochastic(0.3)`, `Synchronous()`, `TurnOrder([[0, 1], [2]])`."""
     max_rounds: int | None = None
-    """Time limit in rounds; default: the game's own."""
+    """Time limit in rounds; default: that of the game."""
 
     def make(self, num_envs: int = 1, **keywords: Any) -> Any:
         """The `VectorGame` that these arguments describe."""

@@ -28,11 +28,11 @@ from mail_envs.commands.rates import aec_turns, measure
 
 SIZES = (1, 64, 1024, 8192)
 SIMULATOR_SIZES = (1, 64)
-# Numbers of environments whose memory is measured, of games that are ours: the largest that fits.
+# Numbers of environments for which the memory of native games is measured: the largest that fits.
 MANY, FEWER = 65_536, 4_096
 MEMORY_LIMIT = 2**30  # bytes
 
-# Run in processes of their own, with a warm cache: what a user waits for at start-up.
+# Start-up times, measured in separate processes with a warm cache.
 IMPORT = """
 import time
 begin = time.perf_counter()
@@ -46,7 +46,7 @@ begin = time.perf_counter()
 mail_envs.make(sys.argv[1]).reset(seed=0)
 print(time.perf_counter() - begin)
 """
-# CPU time of compiling, which runs in one thread, with an empty cache.
+# CPU time of compilation, which uses one thread, with an empty cache.
 COMPILE = """
 import os, sys, tempfile, time
 import numpy as np
@@ -63,7 +63,7 @@ import os, resource, sys
 import numpy as np
 import mail_envs
 
-def used():  # bytes now; where that is not known, at most so far
+def used():  # bytes in use; if that is unknown, the maximum so far
     try:
         return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -91,12 +91,12 @@ def bench(
     start: bool = True,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Measure steps a second, start-up times and memory; one thread, rates per CPU-second.
+    """Measure steps per CPU-second on one thread, start-up times and memory.
 
     Args:
         ids: games or families (such as `mpe`) to measure.
-        against: other libraries to measure, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
-            measured on the game's scenario, right after the game.
+        against: other libraries to compare with, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
+            measured on the same scenario, right after the game.
         seconds: CPU time per rate.
         start: also measure start-up, compilation and memory.
         json_output: print JSON instead of tables.
@@ -145,7 +145,7 @@ class Rival:
 
 
 def rivals(ids: tuple[str, ...], peers: list[str]) -> dict[str, list[Rival]]:
-    """The scenarios of peers that each game is compared with."""
+    """The scenarios of peers with which each game is compared."""
     import mail_envs
 
     found = {
@@ -175,7 +175,7 @@ Job = tuple[str, str, Callable[[], Any]]  # who, what, measurement
 
 
 def game_jobs(id: str, seconds: float, start: bool) -> Iterator[Job]:
-    """All measurements of one of our games."""
+    """All measurements of one game of this suite."""
     for size in sizes_of(id):
         yield id, f"vector {size}", lambda size=size: vector_steps(id, size, seconds)
     yield id, "aec", lambda: agent_turns(id, seconds)
@@ -188,7 +188,7 @@ def game_jobs(id: str, seconds: float, start: bool) -> Iterator[Job]:
 
 
 def sizes_of(id: str) -> tuple[int, ...]:
-    """Numbers of copies that are measured: fewer of a simulator."""
+    """Numbers of environments to measure; fewer for simulators."""
     import mail_envs
     from mail_envs.markov_game import KernelGame
 
@@ -210,7 +210,7 @@ def _rate(rate: Any) -> dict[str, float] | None:
 
 
 def memory(id: str) -> dict[str, float]:
-    """Bytes of as many environments as are measured of this game."""
+    """Memory in bytes of `num_envs` environments."""
     import mail_envs
 
     arrays = vars(mail_envs.make_vec(id, 1).buffers).values()
@@ -219,10 +219,10 @@ def memory(id: str) -> dict[str, float]:
 
 
 def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
-    """Environment steps a second of `make_vec(id, num_envs)`, everything included.
+    """Environment steps per second of `make_vec(id, num_envs)`, everything included.
 
-    Actions are random. Where a mask says which are allowed they are drawn from those, step by step and in
-    the measured time; elsewhere beforehand.
+    Actions are random. In games with action masks, legal actions are drawn in every step, within the measured
+    time; in all others they are drawn beforehand.
     """
     import mail_envs
 
@@ -239,7 +239,7 @@ def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
 
 
 def masked_steps(vector: Any) -> Callable[[int], Any]:
-    """Step number k, with random allowed actions."""
+    """A function that plays step k with random legal actions."""
     draw, calls = compiled_draw(), itertools.count()
     actions, mask = np.zeros_like(vector.buffers.actions), vector.buffers.action_mask
 
@@ -252,9 +252,9 @@ def masked_steps(vector: Any) -> Callable[[int], Any]:
 
 @functools.cache
 def compiled_draw() -> Callable[..., None]:
-    """A function (mask, number of the first draw, actions) that fills in random allowed actions.
+    """A function (mask, index of the first draw, actions) that fills in random legal actions.
 
-    It is a loop without arrays of its own: NumPy would take as long as some of the games.
+    It is a compiled loop, because NumPy would take as long as some of the games.
     """
     from numba import njit
 
@@ -283,7 +283,7 @@ def compiled_draw() -> Callable[..., None]:
 
 
 def agent_turns(id: str, seconds: float) -> dict[str, float]:
-    """Agent turns a second of `make(id)`, with random allowed actions."""
+    """Agent turns per second of `make(id)`, with random legal actions."""
     import mail_envs
 
     env = mail_envs.make(id)
@@ -299,11 +299,11 @@ def agent_turns(id: str, seconds: float) -> dict[str, float]:
 
 
 def drawn_steps(vector: Any) -> Callable[[int], Any]:
-    """Step number k, with one of sixteen random arrays of actions."""
+    """A function that plays step k with one of sixteen random arrays of actions."""
     rng = np.random.default_rng(0)
     shape = (16, *vector.buffers.actions.shape)
     if vector.discrete:
-        # int32 is what the game stores: no conversion is measured.
+        # int32 is the buffers' dtype, so no conversion is measured.
         actions = rng.integers(0, vector.action_dims, shape).astype(np.int32)
     else:
         actions = np.zeros(shape, np.float32)
@@ -314,7 +314,7 @@ def drawn_steps(vector: Any) -> Callable[[int], Any]:
 
 
 def run_python(code: str, *arguments: str) -> float:
-    """The number that `code` prints in a Python process of its own."""
+    """Run `code` in a separate Python process; returns the number that it prints."""
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -328,7 +328,7 @@ def best_of(trials: int, code: str, *arguments: str) -> float:
 
 
 def run_jobs(jobs: list[Job], silent: bool) -> dict[str, dict[str, Any]]:
-    """Run the measurements one after the other under a progress bar: who -> what -> result."""
+    """Run the measurements with a progress bar; returns results by name and measurement."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -346,7 +346,7 @@ def run_jobs(jobs: list[Job], silent: bool) -> dict[str, dict[str, Any]]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The hardware and software that the results depend on."""
     import importlib.metadata
 
     packages = ("numpy", "numba", "pettingzoo")
@@ -395,15 +395,15 @@ def print_tables(
     console.print(f"\n[dim]{machine['processor']}, Python {machine['python']}[/]")
 
 
-def ratio(ours: dict[str, Any], theirs: dict[str, Any], what: str) -> str:
-    """How many times faster we are; where a peer has not as many copies, its best rate counts."""
-    rate = theirs.get(what)
+def ratio(game: dict[str, Any], peer: dict[str, Any], what: str) -> str:
+    """The speed-up over a peer; if it was not measured with as many copies, over its best rate."""
+    rate = peer.get(what)
     if rate is None and what != "aec":
-        rates = [r for other, r in theirs.items() if r is not None and other != "aec"]
+        rates = [r for other, r in peer.items() if r is not None and other != "aec"]
         rate = max(rates, key=lambda r: r["cpu"], default=None)
-    if rate is None or what not in ours:
+    if rate is None or what not in game:
         return "–"
-    times = ours[what]["cpu"] / rate["cpu"]
+    times = game[what]["cpu"] / rate["cpu"]
     return f"{times:,.0f}×" if times >= 10 else f"{times:.2f}×"
 
 

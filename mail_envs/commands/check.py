@@ -1,4 +1,4 @@
-"""`python -m mail_envs check FILE|ID`: test a game against the `MarkovGame` contract."""
+"""`python -m mail_envs check FILE|ID`: run the conformance tests on a game."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def check(
 
     Args:
         games: ids, or Python files that define a game. A file either calls `mail_envs.register`, or
-            the one game class in it is registered under its name in snake case. With several games
-            in a file, `my_games.py:id` is one of them.
+            defines one game class, which is registered under its name in snake case. If a file defines
+            several games, `my_games.py:id` selects one.
         settings: arguments of the games, e.g. `--set num_agents=5`.
-        player_function: who acts when, e.g. `Stochastic(0.3)`.
+        player_function: player function, e.g. `Stochastic(0.3)`.
     """
     from rich.console import Console
 

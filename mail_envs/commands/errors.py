@@ -1,6 +1,6 @@
-"""User errors print one line and have one exit status, the same in all commands.
+"""User errors print one line and have the same exit status in all commands.
 
-With MAIL_ENVS_TRACEBACK=1 the traceback follows; other errors always show it.
+With MAIL_ENVS_TRACEBACK=1 they also show the traceback, as all other errors do.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class CommandError(ValueError):
 
 
 def exit_status(command: Callable[[], int | None]) -> int:
-    """Run a command; its own status, 2 after a user error, 130 after Ctrl-C."""
+    """Run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
     try:
         return int(command() or 0)
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        # Imported only now: numba takes a while.
+        # Imported here because importing numba is slow.
         from mail_envs.compile_errors import compile_error
         from mail_envs.drawing import RenderingError
 

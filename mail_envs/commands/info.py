@@ -19,7 +19,7 @@ REQUIRED = "required"
 
 
 def info(game: GameArguments) -> None:
-    """Show everything about one game.
+    """Show the documentation, spaces, player function and arguments of a game.
 
     Args:
         game: the game.
@@ -55,7 +55,7 @@ def game_page(spec: EnvSpec) -> str:
 
 
 def argument_rows(spec: EnvSpec, given: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Name, type and default of the game's own arguments, as this id, or the user, gives them."""
+    """Name, type and default of the game's arguments; defaults are those of this id or given by the user."""
     for name, parameter in inspect.signature(spec.load()).parameters.items():
         kind = parameter.annotation
         shown = "" if kind is inspect.Parameter.empty else getattr(kind, "__name__", str(kind))
@@ -78,7 +78,7 @@ def _facts(vector: Any) -> Table:
         "player function": repr(vector.player_function),
         "time limit": limit_text(vector.max_rounds, vector.limit_is_end),
         "global state": str(vector.state_space.shape),
-        "action masks": "yes" if vector.game.has_action_mask else "everything is always allowed",
+        "action masks": "yes" if vector.game.has_action_mask else "all actions are always allowed",
         "metrics": ", ".join(vector.game.metric_names) or "none",
         **{str(k).replace("_", " "): str(v) for k, v in vector.metadata.items()},
     }

@@ -27,4 +27,4 @@ def list_games(family: str | None = None) -> None:
             table.add_row(f"[bold cyan]{spec.id}[/]", spec.family, spec.summary)
     console = Console()
     console.print(table)
-    console.print("\n[dim]python -m mail_envs info ID[/] describes one of them.")
+    console.print("\n[dim]python -m mail_envs info ID[/] describes a game.")

@@ -1,6 +1,6 @@
-"""Rates of other libraries' Multi-Agent MuJoCo.
+"""Speed of Multi-Agent MuJoCo in other libraries.
 
-Random actions are drawn beforehand. `scenario` is one of our ids, such as `mamujoco_halfcheetah_6x1`.
+Random actions are drawn beforehand. `scenario` is an id of this suite, such as `mamujoco_halfcheetah_6x1`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mail_envs.commands.rates import Rate, measure
 
 
 def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:
-    """EnvPool in as many threads as there are processors, its observations sliced like ours."""
+    """EnvPool with one thread per CPU core; its observations are sliced as in this suite."""
     from mail_envs.adapters.mamujoco_gather import PARTS_OF_STATE
 
     game = mail_envs.make_game(scenario)[0]
@@ -23,14 +23,14 @@ def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:
         return None
     import envpool as package
 
-    index, slots = game.eyes.index, game.motors.slots
+    index, slots = game.writer.index, game.motors.slots
     threads = min(num_envs, os.cpu_count() or 1)
     pool = package.make(
         game.robot.gymnasium, env_type="gymnasium", num_envs=num_envs, num_threads=threads
     )
     pool.reset()
     actions = random_actions(game, num_envs)
-    states = np.zeros((num_envs, game.eyes.num_states + 1))
+    states = np.zeros((num_envs, game.writer.num_states + 1))
 
     def run(calls: int) -> int:
         for k in range(calls):
@@ -42,7 +42,7 @@ def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:
 
 
 def mamujoco_v1(scenario: str, num_envs: int, seconds: float) -> Rate | None:
-    """gymnasium-robotics' parallel environment; it has one copy only."""
+    """gymnasium-robotics' parallel environment; it has no vectorized version."""
     if num_envs != 1:
         return None
     from mail_envs.adapters.mamujoco_robots import quiet, robotics
@@ -68,7 +68,7 @@ def mamujoco_v1(scenario: str, num_envs: int, seconds: float) -> Rate | None:
 
 
 def random_actions(game: Any, num_envs: int) -> np.ndarray:
-    """Float32 (16, E, N, A)."""
+    """Random actions, float32 (16, E, N, A)."""
     spaces = list(game.action_spaces.values())
     width = max(space.shape[0] for space in spaces)
     low, high = spaces[0].low[0], spaces[0].high[0]

@@ -1,4 +1,4 @@
-"""`python -m mail_envs pages`: a page per id for docs/environments, with a film, and an index."""
+"""`python -m mail_envs pages`: a page per id for docs/environments, with an animation, and an index."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 INDEX = "README.md"
 PIXELS, FRAMES, FRAMES_PER_SECOND = 320, 25, 6.0
-ROUNDS = 100  # a picture shows no more
-BYTES = 145_000  # of a picture, at most
+ROUNDS = 100  # limit for an animation
+BYTES = 145_000  # limit for an animation
 SEED = 1
 
 
@@ -28,19 +28,19 @@ def pages(
     out: Path = Path("docs/environments"),
     pictures: bool = True,
 ) -> None:
-    """Write a page for each id and the index of all pages.
+    """Write a page for each id, and the index.
 
-    A game whose simulator is not installed keeps the page it has.
+    The page of a game whose simulator is not installed is left as it is.
 
     Args:
         ids: ids to write pages for; default: all.
         out: folder of the pages.
-        pictures: draw the pictures again; else pages keep the existing ones.
+        pictures: render the animations again; otherwise the existing ones are kept.
     """
     import mail_envs
 
     out.mkdir(parents=True, exist_ok=True)
-    specs = [mail_envs.spec(id) for id in ids] or ours()
+    specs = [mail_envs.spec(id) for id in ids] or suite_specs()
     skipped, drawn = {}, set()
     for spec in specs:
         problem = made(spec.id).problem
@@ -58,15 +58,15 @@ def pages(
         print(f"skipped {id}: {problem}")
 
 
-def ours() -> list[EnvSpec]:
-    """The suite's own ids."""
+def suite_specs() -> list[EnvSpec]:
+    """All ids but those that users registered."""
     import mail_envs
 
     return [spec for spec in mail_envs.specs().values() if spec.family != "user"]
 
 
 class Made(NamedTuple):
-    """A game and its id's player function, or why it cannot be made here."""
+    """A game and its default player function, or the reason why it cannot be made."""
 
     game: Any = None
     player_function: Any = None
@@ -81,7 +81,7 @@ def made(id: str) -> Made:
         game, player_function = mail_envs.make_game(id)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return Made(problem=" ".join(str(error).split()))
-    game.close()  # its attributes are all that a page needs
+    game.close()  # a page needs only its attributes
     return Made(game, player_function)
 
 
@@ -116,7 +116,7 @@ def facts_table(game: Any, player_function: Any) -> str:
         "player function": f"`{player_function!r}`",
         "time limit": limit_text(game.max_rounds, game.limit_is_end),
         "global state": describe(game.state_space),
-        "action masks": "yes" if game.has_action_mask else "everything is always allowed",
+        "action masks": "yes" if game.has_action_mask else "all actions are always allowed",
         "metrics": ", ".join(f"`{name}`" for name in game.metric_names) or "none",
         **{str(k).replace("_", " "): str(v) for k, v in game.metadata.items()},
     }
@@ -124,7 +124,7 @@ def facts_table(game: Any, player_function: Any) -> str:
 
 
 def arguments_table(spec: EnvSpec) -> str:
-    """The game's own arguments with the defaults that this id gives them."""
+    """The game's arguments with the defaults of this id."""
     rows = [
         (f"`{name}`", kind, default if default == REQUIRED else f"`{default}`")
         for name, kind, default in argument_rows(spec, {})
@@ -143,7 +143,7 @@ def index(folder: Path) -> str:
         "`python -m mail_envs pages` writes these pages from the games' docstrings.",
     ]
     families: dict[str, list[EnvSpec]] = {}
-    for spec in ours():
+    for spec in suite_specs():
         families.setdefault(spec.family, []).append(spec)
     header = ("id", "agents", "observation", "actions", "who acts", "summary")
     for family, specs in families.items():
@@ -153,7 +153,7 @@ def index(folder: Path) -> str:
 
 
 def index_row(spec: EnvSpec, folder: Path) -> tuple[str, ...]:
-    """A line of the index; where the game cannot be made, the line that is there."""
+    """A row of the index; if the game cannot be made, the existing one."""
     link = f"[`{spec.id}`]({spec.id}.md)"
     game, player_function, problem = made(spec.id)
     if problem:
@@ -162,29 +162,25 @@ def index_row(spec: EnvSpec, folder: Path) -> tuple[str, ...]:
         cells = line[1].split(" | ") if line else [""] * 4
         return (link, *(cell.strip() for cell in cells), spec.summary)
     first = list(roles(game.agents))
-    seen, acting = (
+    cells = [
         ", ".join(dict.fromkeys(describe(spaces[agent]) for agent in first))
         for spaces in (game.observation_spaces, game.action_spaces)
-    )
-    acts = f"`{player_function!r}`"
-    return (link, str(len(game.agents)), seen, acting, acts, spec.summary)
+    ]
+    return (link, str(len(game.agents)), *cells, f"`{player_function!r}`", spec.summary)
 
 
 def roles(agents: Sequence[str]) -> dict[str, str]:
-    """The first agent of every role -> how the role's agents are called together."""
+    """For the first agent of every role, the names of all agents with this role."""
     groups: dict[str, list[str]] = {}
     for agent in agents:
         groups.setdefault(agent.rpartition("_")[0] or agent, []).append(agent)
-    return {
-        names[0]: ", ".join(f"`{n}`" for n in names)
-        if len(names) < 4
-        else f"`{names[0]}` … `{names[-1]}`"
-        for names in groups.values()
-    }
+    few = {names[0]: ", ".join(f"`{n}`" for n in names) for names in groups.values()}
+    many = {n[0]: f"`{n[0]}` … `{n[-1]}`" for n in groups.values() if len(n) > 3}
+    return few | many
 
 
 def describe(space: Any) -> str:
-    """A Gymnasium space in a few words: `Discrete(5)`, `Box(-1, 1, (6,))`."""
+    """A short description of a Gymnasium space: `Discrete(5)`, `Box(-1, 1, (6,))`."""
     if not hasattr(space, "low"):
         return f"`{space}`"
     low, high = (np.unique(bound) for bound in (space.low, space.high))
@@ -200,28 +196,28 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
-# -- the pictures ---------------------------------------------------------------------------------
+# -- the animations ---------------------------------------------------------------------------------
 
 
 def picture_of(spec: EnvSpec) -> str:
-    """The id whose picture this id shows: the last that looks the same, whoever acts in it."""
-    same = [one.id for one in ours() if looks(one) == looks(spec)]
+    """The id whose animation is shown for this id: the last one with the same `picture_key`."""
+    same = [one.id for one in suite_specs() if picture_key(one) == picture_key(spec)]
     return same[-1] if same else spec.id
 
 
-def looks(spec: EnvSpec) -> tuple:
-    """What a picture shows: the game and its arguments, except those without visible effect."""
-    seen = dict(spec.arguments)
-    seen.pop("difficulty", None)
-    if seen.get("battle", "").startswith("smacv2"):  # a film for each race
-        seen["battle"] = seen["battle"].split("_")[1]
-    if "Segment" not in seen.get("scenario", ""):  # else `conf` says how many there are
-        seen.pop("conf", None)
-    return spec.entry_point, sorted(seen.items())
+def picture_key(spec: EnvSpec) -> tuple:
+    """The game and those of its arguments that have a visible effect."""
+    visible = dict(spec.arguments)
+    visible.pop("difficulty", None)
+    if visible.get("battle", "").startswith("smacv2"):  # one animation per race
+        visible["battle"] = visible["battle"].split("_")[1]
+    if "Segment" not in visible.get("scenario", ""):  # where `conf` has the number of segments
+        visible.pop("conf", None)
+    return spec.entry_point, sorted(visible.items())
 
 
 def draw(path: Path) -> str:
-    """Film the id that the file is named after, played by its best policy; returns what went wrong."""
+    """Render the id that the file is named after, played by its best policy; returns the problem, if any."""
     import mail_envs
     from demos.policies import best_policy, load_policy
     from mail_envs.commands.render import play_episode
@@ -230,7 +226,7 @@ def draw(path: Path) -> str:
 
     limit = made(path.stem).game.max_rounds
     vector = mail_envs.make_vec(path.stem, max_rounds=min(limit, ROUNDS), autoreset=False)
-    vector.max_rounds = limit  # the line above the picture
+    vector.max_rounds = limit  # shown in the status line
     policy = load_policy(best_policy(vector), vector)
     canvas = Canvas((PIXELS, PIXELS), title=vector.id)
     try:

@@ -1,9 +1,8 @@
-"""Rates of other libraries' environments.
+"""Speed of the environments of other libraries.
 
-Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 has all
-scenarios, in one copy; VMAS and JaxMARL are measured on simple_spread (cooperative navigation, N = 3). Those
-of Multi-Agent MuJoCo are in `mail_envs.commands.mamujoco_peers`, those of StarCraft, SMAX of JaxMARL among them,
-in `mail_envs.commands.starcraft_peers`.
+Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 is measured on all
+scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative navigation, N = 3). Multi-Agent MuJoCo is in
+`mail_envs.commands.mamujoco_peers`, StarCraft, including JaxMARL's SMAX, in `mail_envs.commands.starcraft_peers`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ SPREAD = "simple_spread"
 
 
 def mpe2_scenario(scenario: str):
-    """MPE2's module of a scenario, the only version that is installed."""
+    """MPE2's module of a scenario, which exists in one version."""
     version = 4 if scenario == "simple_speaker_listener" else 3
     return importlib.import_module(f"mpe2.{scenario}_v{version}")
 
 
 def mpe2_parallel(scenario: str, num_envs: int, seconds: float) -> Rate | None:
-    """MPE2's parallel environment; it has one copy only."""
+    """MPE2's parallel environment; it has no vectorized version."""
     if num_envs != 1:
         return None
     env = mpe2_scenario(scenario).parallel_env(max_cycles=ROUNDS)
@@ -71,7 +70,7 @@ def vmas(scenario: str, num_envs: int, seconds: float) -> Rate:
     def run(calls: int) -> int:
         for k in range(calls):
             done = env.step(list(drawn[k % 16]))[2]
-            if done.any():  # all copies are as old as each other
+            if done.any():  # all copies end at the same time
                 env.reset()
         return calls * num_envs
 
@@ -116,12 +115,14 @@ PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
     "envpool": mamujoco_peers.envpool,
 }
 MAMUJOCO_PEERS = ("gymnasium_robotics", "envpool")
-SOURCES = {"smaclite": "git+https://github.com/uoe-agents/smaclite"}  # of those that PyPI lacks
+SOURCES = {
+    "smaclite": "git+https://github.com/uoe-agents/smaclite"
+}  # of libraries that are not on PyPI
 STARCRAFT = ("smac", "smacv2")  # families
 
 
 def scenario_of(peer: str, id: str, family: str) -> str | None:
-    """The peer's scenario that a game of ours is compared with; None when it has none."""
+    """The peer's scenario with which a game is compared; None if there is none."""
     if family == "mamujoco" or peer in MAMUJOCO_PEERS:
         return id if family == "mamujoco" and peer in MAMUJOCO_PEERS else None
     if family in STARCRAFT or peer == "smaclite":
@@ -133,5 +134,5 @@ def scenario_of(peer: str, id: str, family: str) -> str | None:
 
 
 def installed() -> list[str]:
-    """Names of the peers that can be measured here."""
+    """Names of the installed peers."""
     return [name for name in PEERS if importlib.util.find_spec(name) is not None]

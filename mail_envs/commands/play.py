@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
 
 FRAMES_PER_SECOND = 30
-# Keys of the five-action games (none, left, right, down, up). Digits name actions in every game; a
-# game with other moves sets `key_actions`, a dict from pygame's key names to actions.
+# Keys of games with five actions (none, left, right, down, up). Digits select actions in every game; games with
+# other actions set `key_actions`, a dict from pygame's key names to actions.
 FIVE_ACTIONS = {"space": 0, "left": 1, "right": 2, "down": 3, "up": 4}
 FIVE_ACTIONS |= {"a": 1, "d": 2, "s": 3, "w": 4}
 
@@ -35,19 +35,18 @@ def play(
 ) -> None:
     """Play a game with discrete actions. The game waits when it is your agent's turn.
 
-    Arrows move (in games of five actions WASD, too); digits, and from action 10 on the letters from A,
-    choose an action by number; SPACE does nothing (in StarCraft: stop); TAB steers the next agent,
-    ESC ends.
+    Arrow keys move (WASD too, in games with five actions); digits, and letters from action 10 on, select an
+    action by number; SPACE is the no-op (in StarCraft: stop); TAB switches to the next agent; ESC quits.
 
     Args:
         game: the game.
-        agent: the agent to steer first; default: the first one.
-        others: who steers the others: expert, scripted, random, a run folder, a policy file, or
-            `my_policy.py:make`, a function of your own; default: the first of these three that there
-            is.
+        agent: the agent to control at first; default: the first one.
+        others: the policy of the others: expert, scripted, random, a run folder, a policy file, or
+            `my_policy.py:make`, a function of your own; default: the first of expert, scripted and random
+            that exists.
         seed: seed of the first episode; episode k has seed + k.
-        episodes: stop after so many episodes; 0: play until ESC.
-        speed: rounds per second, at most.
+        episodes: number of episodes; 0: play until ESC.
+        speed: maximum number of rounds per second.
         record: write the finished episodes as demonstrations into this folder.
     """
     from demos.policies import best_policy, load_policy
@@ -76,7 +75,7 @@ def play(
 
 
 class Session:
-    """A window, a game, and which agent the user controls."""
+    """A window, a game, and the agent that the user controls."""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class Session:
         self.recorder, self.pause = recorder, pause
         self.canvas.focus = steered
         self.keys = key_actions(vector)
-        self.pressed: deque[str] = deque()  # keys that wait to be used
+        self.pressed: deque[str] = deque()  # keys that have not been used yet
         self.left = False
         self._next_round = 0.0
         self._notice = ""
@@ -145,12 +144,12 @@ class Session:
         return True
 
     def choose(self, info: dict[str, Any]) -> int | None:
-        """Wait for the next round's time and, if the steered agent acts in it, for a move."""
+        """Wait for the next round and, if the controlled agent acts in it, for its action."""
         while not self.left:
             agent = self.steered
             acts = bool(info["participation"][0, agent]) and bool(info["alive"][0, agent])
             name = self.vector.agents[agent]
-            self.show(self._notice or (f"your move: {name}" if acts else f"{name} waits"))
+            self.show(self._notice or (f"your move: {name}" if acts else f"{name} does not act"))
             if self.left:
                 break
             if time.monotonic() < self._next_round:
@@ -169,7 +168,7 @@ class Session:
         return None
 
     def next_action(self) -> int | None:
-        """The oldest key press that means a move, or else a key that is held down."""
+        """The action of the oldest key press, or else of a key that is held down."""
         while self.pressed:
             key = self.pressed.popleft()
             if key in self.keys:
@@ -210,8 +209,10 @@ class Session:
 
 
 def key_actions(vector: Any) -> dict[str, int]:
-    """Maps keys to actions: digits, then letters, and the game's own keys."""
-    actions = vector.num_actions  # of the agent that has most; masks refuse what others lack
+    """A dict from keys to actions: digits, letters, and the game's own keys."""
+    actions = (
+        vector.num_actions
+    )  # the largest number of any agent; masks forbid actions that others lack
     keys = {key: k for k, key in enumerate((string.digits + string.ascii_lowercase)[:actions])}
     if vector.game.key_actions is not None:
         return {**keys, **vector.game.key_actions}
@@ -219,7 +220,7 @@ def key_actions(vector: Any) -> dict[str, int]:
 
 
 class Recorder:
-    """Collects the episodes that a person plays and appends each finished one to a set."""
+    """Records the episodes that the user plays; appends each finished one to a set."""
 
     def __init__(self, folder: Path, vector: Any, demonstrator: str) -> None:
         """Open `folder` for writing: a new set, or one recorded in the same game before."""
@@ -233,8 +234,8 @@ class Recorder:
                 for part in ("id", "arguments", "player_function"):
                     if known.get(part) != metadata[part]:
                         raise CommandError(
-                            f"--record {folder}: its episodes are of another game: {part} is "
-                            f"{known.get(part)!r} there, {metadata[part]!r} here"
+                            f"--record {folder}: contains episodes of another game, with {part} "
+                            f"{known.get(part)!r} instead of {metadata[part]!r}"
                         )
                 self.writer = DemonstrationWriter.extend(folder)
             else:
@@ -262,7 +263,7 @@ class Recorder:
         observations: np.ndarray,
         info: dict[str, Any],
     ) -> None:
-        """Add a round: what was done, and what was seen after it."""
+        """Add a round: actions and rewards, and the observations that follow."""
         self.rows["actions"].append(np.where(participation > 0, actions, 0).astype(np.int32))
         self.rows["participation"].append(participation)
         self.rows["rewards"].append(rewards.copy())
@@ -288,6 +289,6 @@ class Recorder:
         self.episodes += 1
 
     def close(self) -> None:
-        """Finish the set and say what it holds."""
+        """Close the set and print the number of new episodes."""
         self.writer.close()
         print(f"{self.folder}: {self.episodes} episodes added")

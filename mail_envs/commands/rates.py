@@ -1,4 +1,4 @@
-"""Measure steps per CPU-second and per second of wall time for any environment."""
+"""Measures steps per CPU-second and per second of wall time of any environment."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Rate:
 
 
 def measure(run: Callable[[int], int], seconds: float) -> Rate:
-    """Rate of `run(n)`, which makes n calls and returns the steps made: best of three trials.
+    """The rate of `run(n)`, which makes n calls and returns the number of steps: the best of three trials.
 
-    The best one is what the machine can do; on a shared machine the others measure the neighbors.
+    On a shared machine, other processes slow down the other trials.
     """
-    run(2)  # compiles; JAX may compile once more for what the first call returned
+    run(2)  # compiles; JAX may compile again for the types that the first call returned
     calls, spent = 1, 0.0
-    while spent < seconds / 20:  # find out how many calls fill a trial
+    while spent < seconds / 20:  # find the number of calls for one trial
         calls *= 2
         begin = time.process_time()
         run(calls)
@@ -47,17 +47,16 @@ def drawn_actions(env) -> dict[str, list]:
     drawn = {}
     for agent in env.possible_agents:
         space = env.action_space(agent)
-        discrete = hasattr(space, "n")
-        drawn[agent] = (
-            rng.integers(0, space.n, DRAWN).tolist()
-            if discrete
-            else list(rng.uniform(space.low, space.high, (DRAWN, *space.shape)).astype(np.float32))
-        )
+        if hasattr(space, "n"):
+            drawn[agent] = rng.integers(0, space.n, DRAWN).tolist()
+        else:
+            actions = rng.uniform(space.low, space.high, (DRAWN, *space.shape))
+            drawn[agent] = list(actions.astype(np.float32))
     return drawn
 
 
 def drawn_choices(env) -> Callable:
-    """A function (agent, turn, info) of random actions drawn beforehand."""
+    """A function (agent, turn, info) that returns random actions drawn beforehand."""
     actions = drawn_actions(env)
 
     def choose(agent, turn, info):
@@ -67,9 +66,9 @@ def drawn_choices(env) -> Callable:
 
 
 def aec_turns(env, seconds: float, choose: Callable | None = None) -> Rate:
-    """Agent turns of an AEC environment, `last` and `step` included.
+    """Agent turns per second of an AEC environment, including `last` and `step`.
 
-    `choose(agent, turn, info)` gives the actions; without it they are random ones drawn beforehand.
+    `choose(agent, turn, info)` returns the action; by default, random actions are drawn beforehand.
     """
     choose = choose or drawn_choices(env)
     env.reset(seed=0)

@@ -16,7 +16,7 @@ from mail_envs.counts import at_least
 if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
 
-LAST_FRAME_REPEATS = 6  # the end of an episode stays on the screen for a moment
+LAST_FRAME_REPEATS = 6  # to show the end of an episode for a moment
 
 
 def render(
@@ -34,7 +34,7 @@ def render(
         game: the game.
         out: the file to write, .gif or .png.
         policy: expert, scripted, random, a run folder, a policy file, or `my_policy.py:make`, a
-            function of your own; default: the first of these three that there is.
+            function of your own; default: the first of expert, scripted and random that exists.
         episodes: number of episodes in a GIF.
         seed: seed of the first episode; episode k has seed + k.
         fps: rounds per second.
@@ -49,7 +49,7 @@ def render(
     at_least(1, episodes=episodes, size=size)
     check_seed(check_seed(seed) + episodes - 1)
     if not 0 < fps < math.inf:
-        raise CommandError(f"--fps {fps}: more than 0 rounds per second are needed")
+        raise CommandError(f"--fps {fps}: must be more than 0 rounds per second")
     vector = game.make(autoreset=False)
     act = load_policy(policy or best_policy(vector), vector)
     canvas = Canvas((size, size), title=vector.id)
@@ -74,7 +74,7 @@ def render(
 def play_episode(
     vector: Any, policy: Any, seed: int, canvas: Canvas
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Play one episode without autoreset: T+1 frames uint8 (H, W, 3), and the returns (N,)."""
+    """Play one episode without autoreset; returns T+1 frames uint8 (H, W, 3) and the returns (N,)."""
     from mail_envs.rendering import draw_game
 
     rng = np.random.default_rng(seed)

@@ -1,9 +1,8 @@
-"""Rates of other libraries' StarCraft battles: SMAClite, and SMAX of JaxMARL.
+"""Speed of StarCraft battles in other libraries: SMAClite, and JaxMARL's SMAX.
 
-Which actions are available is only known during a battle, so random ones are drawn step by step; as for our games, the
-rates include that.
-`smaclite_battle` and `smax_battle` make what is measured; battles that a peer does not ship are put together from its
-units where it has them.
+Random legal actions are drawn in every step, because the masks change; as for the games of this suite, the rates
+include this. `smaclite_battle` and `smax_battle` make the environments; battles that a library does not include are
+composed of its units if possible.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import numpy as np
 
 from mail_envs.commands.rates import Rate, measure
 
-SMAX = "smax_"  # begins the names of SMAX's scenarios among those of JaxMARL
-MOST_COPIES = 1024  # of SMAX: with more, large battles take gigabytes and minutes a step
+SMAX = "smax_"  # prefix of SMAX scenarios among those of JaxMARL
+MOST_COPIES = 1024  # of SMAX: with more, large battles take gigabytes, and minutes per step
 
 SHIPPED_BY_SMACLITE = (
     "10m_vs_11m", "27m_vs_30m", "2c_vs_64zg", "2s3z", "2s_vs_1sc", "3s5z", "3s5z_vs_3s6z", "3s_vs_5z",
@@ -35,12 +34,12 @@ SHIPPED_BY_SMAX = (
     "3m", "8m", "25m", "5m_vs_6m", "10m_vs_11m", "27m_vs_30m", "2s3z", "3s5z", "3s5z_vs_3s6z", "3s_vs_5z",
     "6h_vs_8z",
 )  # fmt: skip
-# SMAX has no medivacs: marauders stand in for them.
+# SMAX has no medivacs; they are replaced by marauders.
 MARAUDERS_INSTEAD = "MMM2_without_medivacs"
 
 
 def scenario_of(peer: str, id: str) -> str | None:
-    """The peer's battle that a game of ours is compared with; None when it has none."""
+    """The peer's battle with which a game is compared; None if there is none."""
     from mail_envs.games.starcraft.maps import SCENARIOS
 
     name = SCENARIOS[id].name
@@ -54,9 +53,9 @@ def scenario_of(peer: str, id: str) -> str | None:
 
 @contextlib.contextmanager
 def without_greetings() -> Iterator[None]:
-    """Both peers print when they are imported or made; the output may be JSON.
+    """Suppress output of both libraries on import and construction, because this command may print JSON.
 
-    On its way JaxMARL sets both streams to those that Python began with, wherever they led.
+    JaxMARL resets both output streams to the original ones of the process.
     """
     unread = io.StringIO()
     with (
@@ -71,7 +70,7 @@ def without_greetings() -> Iterator[None]:
 
 
 def smaclite(scenario: str, num_envs: int, seconds: float) -> Rate | None:
-    """SMAClite; it has one copy only."""
+    """SMAClite; it has no vectorized version."""
     if num_envs != 1:
         return None
     env = smaclite_battle(scenario)
@@ -89,12 +88,12 @@ def smaclite(scenario: str, num_envs: int, seconds: float) -> Rate | None:
 
 
 def allowed_at_random(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Uniform over what is allowed: int (..., N) of a mask (..., N, A)."""
+    """Random legal actions, int (..., N), from a mask (..., N, A)."""
     return (rng.random(mask.shape) * mask).argmax(-1)
 
 
 def smaclite_battle(name: str) -> Any:
-    """SMAClite's environment of a SMAC map; collisions are avoided in C++ where its extension is installed."""
+    """SMAClite's environment of a SMAC map; collision avoidance runs in C++ if its extension is installed."""
     with without_greetings():
         from smaclite.env import SMACliteEnv
 
@@ -110,13 +109,12 @@ def smaclite_map(name: str) -> Any:
     if name in shipped:
         return shipped[name]
     if name == HYDRALISKS:
-        # Where the original has them; there is no wall around them.
         return hydralisks_against_zealots(shipped["3s_vs_5z"])
     return manned(shipped["10m_vs_11m"], name, *MARINES[name])
 
 
 def manned(info: Any, name: str, num_allies: int, num_enemies: int, ally: Any = None) -> Any:
-    """A map of one type of unit a side, with so many of them; `ally`: another type for the allies."""
+    """A map with one unit type per side and these numbers of units; `ally`: another type for the allies."""
     sides = [
         dataclasses.replace(group, units=[(kind or group.units[0][0], number)])
         for group, kind, number in zip(info.groups, (ally, None), (num_allies, num_enemies))
@@ -127,7 +125,7 @@ def manned(info: Any, name: str, num_allies: int, num_enemies: int, ally: Any = 
 
 
 def hydralisks_against_zealots(info: Any) -> Any:
-    """Where the original has them, but without its walls."""
+    """The battle 6h_vs_8z, with the original positions but without walls."""
     info = manned(info, HYDRALISKS, 6, 8, smaclite_hydralisk())
     points = ((14.5998, 9.49), (14.41, 16.7597))
     groups = [dataclasses.replace(g, x=x, y=y) for g, (x, y) in zip(info.groups, points)]
@@ -136,7 +134,7 @@ def hydralisks_against_zealots(info: Any) -> Any:
 
 @functools.cache
 def smaclite_hydralisk() -> Any:
-    """SMAClite has none: this one is from the table from which it has its units."""
+    """A hydralisk, which SMAClite lacks, with values from the source of its other units."""
     from smaclite.env.units.targeters.targeter import TargeterType
     from smaclite.env.units.unit_type import (
         TARGETER_CACHE,
@@ -159,7 +157,7 @@ def smaclite_hydralisk() -> Any:
 
 
 def smax(scenario: str, num_envs: int, seconds: float) -> Rate | None:
-    """SMAX against its heuristic enemies: vmap over battles, jit over one step with draw and autoreset."""
+    """SMAX against heuristic enemies: vmap over battles, jit over one step with random actions and autoreset."""
     if num_envs > MOST_COPIES:
         return None
     import jax
@@ -198,7 +196,7 @@ def smax_battle(name: str, **options: Any) -> Any:
 
 
 def smax_at_random(env: Any, key: Any, state: Any) -> dict[str, Any]:
-    """Uniform over what is available."""
+    """Random legal actions."""
     import jax
     import jax.numpy as jnp
 
@@ -211,7 +209,7 @@ def smax_at_random(env: Any, key: Any, state: Any) -> dict[str, Any]:
 
 
 def smax_start(env: Any, one: Any, keys: Any) -> tuple[Any, Any]:
-    """Keys and first states, of the types that `one` returns: other ones would be compiled for, too."""
+    """Keys and initial states, with the dtypes that `one` returns, to avoid a second compilation."""
     import jax
 
     states = jax.vmap(env.reset)(keys)[1]

@@ -1,7 +1,7 @@
 """Checks that every game must pass, for tests and for `python -m mail_envs check`.
 
-Each check takes a `Subject` (an id with arguments). It returns nothing, or raises `ConformanceError` with what is
-wrong and the usual fix, or `NotApplicable` with the reason.
+Each check takes a `Subject` (an id with arguments). It returns nothing, or raises `ConformanceError` with the problem
+and the usual fix, or `NotApplicable` with the reason.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "a seed repeats its episode": check_repeatability,
     "saved and restored": check_save_and_restore,
     "autoreset and final observations": check_autoreset,
-    "agents that wait": check_non_participants,
+    "agents that do not participate": check_non_participants,
     "participation frequencies": check_participation_frequencies,
     "action masks": check_masks,
     "clear errors": check_errors,
@@ -70,7 +70,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 }
 COMPILE_FIX = (
     "use only scalars, fields of the record and other @device_function functions in the three "
-    "functions; MAIL_ENVS_TRACEBACK=1 shows numba's whole message"
+    "functions; MAIL_ENVS_TRACEBACK=1 shows numba's full message"
 )
 
 
@@ -85,9 +85,9 @@ class Result:
 
 
 def run_checks(subject: Subject) -> Iterator[Result]:
-    """Run all checks in order; stop after the first when the game does not compile.
+    """Run all checks in order; stop if the game does not compile.
 
-    With MAIL_ENVS_TRACEBACK set, errors other than ConformanceError come with their whole traceback.
+    With MAIL_ENVS_TRACEBACK set, errors other than ConformanceError include the full traceback.
     """
     for name, check in CHECKS.items():
         try:

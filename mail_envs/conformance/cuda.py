@@ -22,7 +22,7 @@ def check_cuda(subject: Subject) -> None:
 
 
 def compile_to_ptx(subject: Subject) -> str:
-    """PTX text of the game's step launch, for compute capability 7.5."""
+    """PTX code of the game's compiled `step`, for compute capability 7.5."""
     if config.DISABLE_JIT:
         raise NotApplicable("NUMBA_DISABLE_JIT=1: nothing is compiled")
     try:
@@ -47,7 +47,7 @@ def compile_to_ptx(subject: Subject) -> str:
     if not isinstance(vector.launches, KernelLaunches):
         raise NotApplicable("a simulator runs in Python, not on CUDA")
     arrays = vector.launches.step.args
-    modules: Any = (dispatcher, cuda)  # numba declares neither of the two names as public
+    modules: Any = (dispatcher, cuda)  # not declared as public by numba
     dispatch, compiler = modules
     current, dispatch.get_current_device = dispatch.get_current_device, Device
     try:

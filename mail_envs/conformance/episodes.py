@@ -34,7 +34,7 @@ def check_independence(subject: Subject) -> None:
 def check_repeatability(subject: Subject) -> None:
     """A seed gives the same episode every time, also after other episodes."""
     vector = subject.vector(3)
-    fix = "initialize every field of the record in reset_env; draw only from the stream"
+    fix = "initialize every field of the record in reset_env; draw random numbers only from `rng`"
     firsts = []
     for _ in range(2):
         observations, info = vector.reset(seed=11)
@@ -62,17 +62,17 @@ def check_save_and_restore(subject: Subject) -> None:
         require(
             np.array_equal(vector.buffers.observations, other.buffers.observations),
             f"a restored game differs {t + 1} rounds later",
-            "keep everything that matters in the state record",
+            "keep the whole state in the state record",
         )
 
 
 def check_autoreset(subject: Subject) -> None:
-    """Final observations show the end, everything else the next episode; returns and lengths are right."""
+    """Final observations are those of the end, all others those of the next episode; returns and lengths are right."""
     vector = subject.vector(4)
     observations, info = vector.reset(seed=3)
     returns, lengths = np.zeros((4, vector.num_agents)), np.zeros(4, int)
     seeds, ends = info["seed"].copy(), 0
-    fix = "step_env returns whether the game has ended; the views do the rest"
+    fix = "step_env must return whether the game has ended; the views do the rest"
     for _ in range(vector.max_rounds + 30):
         actions = random_actions(vector, info)
         observations, rewards, terminated, truncated, info = vector.step(actions)
@@ -95,18 +95,16 @@ def check_autoreset(subject: Subject) -> None:
             )
             again = play_vector(subject, int(seeds[e])).final
             final = info["final_observation"][e]
+            pairs = zip(again, final, strict=True)
             require(
-                all(
-                    np.array_equal(a.ravel(), f[: a.size])
-                    for a, f in zip(again, final, strict=True)
-                ),
-                f"{what}: the final observation is not the last one of the same episode alone",
+                all(np.array_equal(a.ravel(), f[: a.size]) for a, f in pairs),
+                f"{what}: the final observation is not the last one of the same episode played alone",
                 fix,
             )
             fresh, _ = subject.vector(1).reset(seed=int(info["seed"][e]))
             require(
                 np.array_equal(fresh[0], observations[e]),
-                f"{what}: what follows is not the episode of info['seed']",
+                f"{what}: the next episode is not that of info['seed']",
                 fix,
             )
             returns[e], lengths[e], seeds[e] = 0, 0, info["seed"][e]

@@ -1,4 +1,4 @@
-"""Who acts, how often, and what becomes of those who wait."""
+"""Checks of participation: who acts, how often, and that others have no influence and no reward."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ STANDARD_ERRORS = 5.0  # participation frequencies may be off by this much
 def check_non_participants(subject: Subject) -> None:
     """An agent that does not participate gets no reward, and its action has no effect."""
     if subject.vector().game.has_turns:
-        raise NotApplicable("a game with an order of its own pays agents in turns of others, too")
-    fix = "use acts[i], not actions[i], to find out who acts"
+        raise NotApplicable(
+            "agents of a game with its own order of turns get rewards in the turns of others, too"
+        )
+    fix = "use acts[i], not actions[i], to determine who acts"
     for seed in SEEDS:
         vector, twin = subject.vector(8), subject.vector(8)
         _, info = vector.reset(seed=seed)
         twin.reset(seed=seed)
         for t in range(40):
             acts, actions = info["participation"] > 0, random_actions(vector, info)
-            noise = np.roll(actions, 1, axis=0)  # other legal actions for whoever waits
+            noise = np.roll(
+                actions, 1, axis=0
+            )  # other legal actions for agents that do not participate
             mixed = np.where(acts if vector.discrete else acts[..., None], actions, noise)
             _, rewards, *_, info = vector.step(actions)
             twin.step(mixed)
@@ -64,34 +68,34 @@ def check_participation_frequencies(subject: Subject) -> None:
             share, error = info["participation"][living, i].mean(), np.sqrt(p[i] * (1 - p[i]))
             require(
                 abs(share - p[i]) <= STANDARD_ERRORS * error / np.sqrt(max(living.sum(), 1)),
-                f"{agent} participates in {share:.3f} of the rounds number {t}, not in {p[i]:.3f}",
+                f"{agent} participates in round {t} with frequency {share:.3f}, not {p[i]:.3f}",
                 "participation is drawn by the view; a game must not write it",
             )
         *_, info = vector.step(actions)
 
 
 def check_masks(subject: Subject) -> None:
-    """Masks are 0 or 1, never empty; agents that wait may do anything; forbidden actions count."""
+    """Masks are 0 or 1, never empty; agents that do not participate have full masks."""
     if not subject.vector().discrete:
         raise NotApplicable("continuous actions have no mask")
     for vector, _, info in random_play(subject, num_envs=8, rounds=40):
         mask, waits = info["action_mask"], info["alive"] & (info["participation"] == 0)
         require(
             np.isin(mask, (0, 1)).all(),
-            "a mask holds numbers other than 0 and 1",
+            "a mask contains values other than 0 and 1",
             "write 0 or 1 into action_mask",
         )
         require(
             mask.any(axis=2).all(),
             "an agent has no allowed action",
-            "allow at least one action, a pass for example",
+            "allow at least one action, for example a no-op",
         )
         sizes = [int(vector.action_spaces[a].n) for a in vector.agents]
         for i, n in enumerate(sizes):
             require(
                 mask[waits[:, i], i, :n].all(),
-                "the mask of an agent that waits forbids actions",
-                "leave the masks of agents that wait to the view",
+                "the mask of an agent that does not participate forbids actions",
+                "leave the masks of agents that do not participate to the view",
             )
             require(
                 not mask[:, i, n:].any(),
@@ -107,7 +111,7 @@ def check_masks(subject: Subject) -> None:
         phi = info["action_mask"][:, agents, vector.null_actions] > 0
         require(
             np.array_equal(phi, ~acts),
-            "with null_action='as_action', φ is not allowed exactly when the agent waits",
+            "with null_action='as_action', φ must be allowed exactly when the agent does not participate",
             "leave every agent's last action to the view",
         )
         *_, info = vector.step(random_actions(vector, info))

@@ -1,4 +1,4 @@
-"""A game's page, agents, spaces and masks, and PettingZoo's own tests."""
+"""Checks of a game's documentation, agents and spaces, and PettingZoo's own tests."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def check_play(subject: Subject) -> None:
 
 
 def check_page(subject: Subject) -> None:
-    """The game's module has a docstring, which `info` can show."""
+    """The game's module has a docstring, which `info` shows."""
     module = sys.modules[mail_envs.spec(subject.id).load().__module__]
     require(
         len((module.__doc__ or "").split()) >= 20,
-        f"{module.__name__} has no page (its docstring is {module.__doc__!r})",
+        f"{module.__name__} has no documentation (its docstring is {module.__doc__!r})",
         "write the module's docstring: observation, action, reward, end of an episode",
     )
 
@@ -69,7 +69,7 @@ def check_agents_and_spaces(subject: Subject) -> None:
 
 
 def check_observations_in_spaces(subject: Subject) -> None:
-    """Observations and the global state lie in their spaces, finite, during whole episodes."""
+    """Observations and the global state are finite and in their spaces."""
     for vector, _, info in random_play(subject, num_envs=8, rounds=60):
         for i, agent in enumerate(vector.agents):
             space, d = vector.observation_spaces[agent], vector.observation_dims[i]
@@ -82,7 +82,7 @@ def check_observations_in_spaces(subject: Subject) -> None:
                 require(
                     not row[d:].any(),
                     f"observe_env writes beyond the {d} numbers that {agent} observes",
-                    "write only as many numbers as the agent's space has, zeros behind them",
+                    "write only as many numbers as the agent's space has, followed by zeros",
                 )
         for row in info["state"]:
             require(
@@ -125,7 +125,7 @@ def check_pettingzoo_seeds(subject: Subject) -> None:
     """PettingZoo's `seed_test` and `parallel_seed_test` pass."""
     from pettingzoo.test import parallel_seed_test, seed_test
 
-    fix = "draw random numbers only with mail_envs.random from the stream that is passed in"
+    fix = "draw random numbers only with mail_envs.random from `rng`"
     _pettingzoo("seed_test", lambda: seed_test(lambda: subject.view("aec"), 100), fix)
     _pettingzoo(
         "parallel_seed_test", lambda: parallel_seed_test(lambda: subject.view("parallel"), 100), fix

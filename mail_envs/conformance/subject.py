@@ -1,4 +1,4 @@
-"""What all checks use: errors that name the fix, the game under test, random play."""
+"""Shared by all checks: errors with a fix, the game under test, random play."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import mail_envs
 
 
 class ConformanceError(AssertionError):
-    """A game fails a check. `fix` is the usual remedy."""
+    """A game fails a check. `fix` says how this is usually fixed."""
 
     def __init__(self, message: str, fix: str) -> None:
         """`message`: what is wrong; `fix`: what to change."""
@@ -62,7 +62,7 @@ def random_actions(vector: Any, info: dict[str, Any]) -> np.ndarray:
 
 
 def own_action(vector: Any, i: int, action: Any) -> Any:
-    """Agent i's entry of the vector view's actions as its action in the other views: without padding."""
+    """Agent i's action of the vector view, without padding, for the other views."""
     return action if vector.discrete else action[: vector.action_dims[i]]
 
 
@@ -78,7 +78,7 @@ def random_play(subject: Subject, num_envs: int, rounds: int, **more: Any) -> It
 
 @dataclass
 class Round:
-    """What one round showed: observations, N times (D_i,), and participation (N,); rewards (N,)."""
+    """One round: observations, N times (D_i,), participation (N,), actions, rewards (N,)."""
 
     observations: list[np.ndarray]
     participation: np.ndarray
@@ -96,7 +96,7 @@ class Trajectory:
 
 
 def play_vector(subject: Subject, seed: int) -> Trajectory:
-    """An episode of random legal actions in the vector view: the reference for the others."""
+    """Play an episode with random legal actions in the vector view, the reference for the other views."""
     vector = subject.vector(1, autoreset=False)
     _, info = vector.reset(seed=seed)
     rounds = []
@@ -110,7 +110,7 @@ def play_vector(subject: Subject, seed: int) -> Trajectory:
 
 
 def _own_observations(vector: Any) -> list[np.ndarray]:
-    """What each agent of the first environment sees, without the padding."""
+    """Each agent's observation in the first environment, without padding."""
     shapes = [vector.observation_spaces[a].shape for a in vector.agents]
     rows = zip(vector.buffers.observations[0], vector.observation_dims, shapes, strict=True)
     return [row[:d].reshape(shape).copy() for row, d, shape in rows]

@@ -1,4 +1,4 @@
-"""Three views of one game: equal trajectories, and clear messages for user errors."""
+"""Checks that the three views give equal trajectories, and clear messages for user errors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def check_aec_view(subject: Subject) -> None:
         require(
             np.allclose(total, found, rtol=1e-5, atol=1e-4),
             f"the AEC view paid {found}, the vector view {total}",
-            "rewards of a round must not depend on what the game was asked before",
+            "rewards must depend only on the state record and the actions",
         )
 
 
@@ -79,13 +79,13 @@ def _same(found: Any, expected: Any, what: str) -> None:
     if not np.array_equal(found, expected):
         raise ConformanceError(
             f"two views of one episode differ ({what}): {found} against {expected}",
-            "a game may read nothing but its state record, the actions, `acts` and its stream; "
-            "clear every field in reset_env",
+            "a game may read only its state record, the actions, `acts` and `rng`; "
+            "initialize every field in reset_env",
         )
 
 
 def check_errors(subject: Subject) -> None:
-    """Stepping too early or too late and actions outside their space raise clear errors."""
+    """Steps before reset or after the end, and actions outside their space, raise clear errors."""
     fix = "do not override step or reset of the views"
     vector = subject.vector(2)
     actions = np.zeros_like(vector.buffers.actions)

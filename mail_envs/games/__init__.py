@@ -1,4 +1,4 @@
-"""The suite's own games, one file each (a folder where a game needs several), and their ids."""
+"""The native games, one file each (or a folder), and the registration of their ids."""
 
 from mail_envs.games.starcraft.maps import SCENARIOS
 from mail_envs.registry import register
@@ -27,57 +27,36 @@ _NAV = "mail_envs.games.particle.coop_nav:CoopNav"
 _REACHING = "mail_envs.games.particle.coop_reaching:CoopReaching"
 _PREY = "mail_envs.games.particle.predator_prey:PredatorPrey"
 
-_SHARE = "three agents share out three landmarks"
+_COVER = "three agents cover three landmarks"
 _GATHER = "three agents gather around one landmark"
 _CHASE = "three adversaries chase a faster prey"
 _ORDER = "rounds of three, two and one agent"
 
+# fmt: off
 for _id, _entry, _player, _summary in (
-    ("coop_nav", _NAV, None, f"{_SHARE}; all act in every round"),
-    ("deterministic_coop_nav", _NAV, _turn_order, f"{_SHARE}; {_ORDER}"),
-    ("stochastic_coop_nav", _NAV, _half, f"{_SHARE}; each acts with probability 0.5"),
+    ("coop_nav", _NAV, None, f"{_COVER}; all act in every round"),
+    ("deterministic_coop_nav", _NAV, _turn_order, f"{_COVER}; {_ORDER}"),
+    ("stochastic_coop_nav", _NAV, _half, f"{_COVER}; each acts with probability 0.5"),
     ("coop_reaching", _REACHING, None, f"{_GATHER}; all act in every round"),
     ("deterministic_coop_reaching", _REACHING, _turn_order, f"{_GATHER}; {_ORDER}"),
     ("predator_prey", _PREY, None, f"{_CHASE}; all act in every round"),
-    (
-        "stochastic_predator_prey",
-        _PREY,
-        _prey_always,
-        f"{_CHASE}, which always acts first; they act with probability 0.5",
-    ),
+    ("stochastic_predator_prey", _PREY, _prey_always,
+     f"{_CHASE}, which always acts first; they act with probability 0.5"),
 ):
     register(_id, _entry, player_function=_player, family="particle", summary=_summary)
 
 for _name, _file, _class, _summary in (
     ("", "simple", "Simple", "one agent goes to one landmark"),
-    ("_spread", "spread", "SimpleSpread", "agents share out landmarks; MPE2's rewards and rounds"),
-    (
-        "_reference",
-        "reference",
-        "SimpleReference",
-        "two agents tell each other in words where to go",
-    ),
-    (
-        "_speaker_listener",
-        "speaker_listener",
-        "SimpleSpeakerListener",
-        "a speaker that cannot move directs a listener that cannot speak",
-    ),
+    ("_spread", "spread", "SimpleSpread", "agents cover landmarks; MPE2's rewards and rounds"),
+    ("_reference", "reference", "SimpleReference", "two agents tell each other in words where to go"),
+    ("_speaker_listener", "speaker_listener", "SimpleSpeakerListener",
+     "a speaker that cannot move directs a listener that cannot speak"),
     ("_tag", "tag", "SimpleTag", "adversaries chase faster agents around obstacles"),
-    (
-        "_adversary",
-        "adversary",
-        "SimpleAdversary",
-        "good agents hide from an adversary which landmark is the goal",
-    ),
+    ("_adversary", "adversary", "SimpleAdversary",
+     "good agents hide from an adversary which landmark is the goal"),
     ("_push", "push", "SimplePush", "an adversary keeps an agent away from its goal"),
     ("_crypto", "crypto", "SimpleCrypto", "Alice tells Bob a secret, Eve listens"),
-    (
-        "_world_comm",
-        "world_comm",
-        "SimpleWorldComm",
-        "tag with food, forests and a leader that speaks",
-    ),
+    ("_world_comm", "world_comm", "SimpleWorldComm", "tag with food, forests and a leader that speaks"),
 ):
     register(
         f"mpe_simple{_name}",
@@ -86,6 +65,7 @@ for _name, _file, _class, _summary in (
         summary=_summary,
         backends={"mpe2": f"mail_envs.adapters.mpe2:simple{_name}"},
     )
+# fmt: on
 
 for _difficulty, _enemies in (
     ("easy", "two Greedy bots"),

@@ -91,7 +91,7 @@ def test_agents_see_as_far_as_they_are_told(id, agent_obsk):
 def test_observations_are_as_long_as_the_papers_table_says(id, state, dims):
     for agent_obsk, lengths in enumerate(dims):
         game, _ = mail_envs.make_game(id, agent_obsk=agent_obsk)
-        assert game.eyes.dims == lengths
+        assert game.writer.dims == lengths
         assert game.state_space.shape == (state,)
 
 
@@ -252,7 +252,7 @@ def test_a_missing_package_is_named(monkeypatch):
     ("arguments", "message"),
     [
         ({"scenario": "Cheetah"}, "scenario='Cheetah' is not one of HalfCheetah, Ant"),
-        ({"conf": "3x2"}, "HalfCheetah is shared out as 6x1, 2x3"),
+        ({"conf": "3x2"}, "HalfCheetah can be divided as 6x1, 2x3"),
         ({"scenario": "ManySegmentAnt", "conf": "2"}, "such as 10x2"),
         ({"agent_obsk": -1}, "agent_obsk=-1"),
         ({"observations": "happo"}, "observations='happo' is not one of 'mamujoco_v1', 'mat'"),

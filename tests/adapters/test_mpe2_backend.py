@@ -91,9 +91,11 @@ def test_an_early_end():
 
 def test_arguments_reach_mpe2():
     assert len(original("mpe_simple_tag", num_good=2, num_adversaries=4).agents) == 6
-    with pytest.raises(ValueError, match="preset='magail': backend='mpe2' has only 'mpe2'"):
+    with pytest.raises(ValueError, match="preset='magail': backend='mpe2' supports only 'mpe2'"):
         original("mpe_simple_tag", preset="magail")
-    with pytest.raises(ValueError, match="null_dynamics='hold': backend='mpe2' has only 'coast'"):
+    with pytest.raises(
+        ValueError, match="null_dynamics='hold': backend='mpe2' supports only 'coast'"
+    ):
         original("mpe_simple_tag", null_dynamics="hold")
 
 

@@ -297,11 +297,13 @@ def test_a_simulator_that_comes_to_something_else_is_no_copy(num_workers, caplog
     vec = VectorGame(Moody(), Synchronous(), 2, num_workers=num_workers)
     vec.reset(seed=0)
     vec.reset(seed=0)
-    with pytest.raises(RuntimeError, match="Moody cannot be copied or pickled once it plays: from"):
+    with pytest.raises(
+        RuntimeError, match=r"Moody cannot be copied or pickled after reset\(\): with"
+    ):
         copy.deepcopy(vec)
     with caplog.at_level(logging.WARNING):
         vec.set_state(vec.get_state())
-    assert "Moody: copies 0, 1 did not come back" in caplog.text
+    assert "Moody: copies 0, 1 did not reach" in caplog.text
     vec.close()
 
 
@@ -313,7 +315,9 @@ def test_a_simulator_whose_seeds_do_not_decide_is_not_copied_while_it_plays(way)
     fresh = WAYS[way](vec)
     fresh.reset(seed=1)
     vec.reset(seed=1)
-    with pytest.raises(RuntimeError, match=r"Twin cannot be copied .* Make another one and reset"):
+    with pytest.raises(
+        RuntimeError, match=r"Twin cannot be copied .* Make a new environment and reset"
+    ):
         WAYS[way](vec)
 
 
@@ -321,7 +325,7 @@ def test_a_simulator_whose_seeds_do_not_decide_is_not_copied_while_it_plays(way)
 def test_robots_in_envpool_are_not_copied_while_they_play(way):
     pytest.importorskip("envpool", reason="EnvPool is not installed")
     vec = mail_envs.make_vec("mamujoco_hopper_3x1", 2, seed=1)
-    with pytest.raises(RuntimeError, match="if EnvPool plays, make this one with replayable=True"):
+    with pytest.raises(RuntimeError, match="if it runs on EnvPool, make it with replayable=True"):
         WAYS[way](vec)
 
 

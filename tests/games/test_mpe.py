@@ -339,7 +339,11 @@ PLAYERS = {
 @pytest.mark.parametrize("id", IDS)
 def test_any_player_function_works_and_the_views_agree(id, player):
     subject = Subject(id, {"player_function": PLAYERS[player]})
-    for name in ("parallel view = vector view", "AEC view = vector view", "agents that wait"):
+    for name in (
+        "parallel view = vector view",
+        "AEC view = vector view",
+        "agents that do not participate",
+    ):
         CHECKS[name](subject)
 
 

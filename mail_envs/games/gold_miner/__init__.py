@@ -1,1 +1,1 @@
-"""Gold Miner: the rules, the availability mask, the bots and the maps, one file each; `game` joins them."""
+"""Gold Miner: rules, availability mask, bots and maps, one file each; `game` combines them."""

@@ -1,7 +1,7 @@
-"""What a bot would do in an ally's place: demonstrations, tournaments, help for players.
+"""The actions of bots in place of allies, for demonstrations, tournaments and hints for human players.
 
-Bots keep notes, such as the mine they walk to, in the game's record, for every player. So a bot's decision
-is a function of the record and of a random stream, and asking twice in a round gives no other plan.
+Bots store their plans, such as the mine they walk to, in the game's record, for every player. A bot's decision is
+therefore a function of the record and a random stream, and does not change if it is computed twice in a round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mail_envs.rounds import clock_dtype
 def advise(e, world, envs, params, draws, bot, participation, actions):
     """The bot's actions for the allies that act in environment `envs[e]`.
 
-    Where the game enforces the mask, an action that it forbids gives way to a random one that it allows.
+    If the game uses the mask, a masked action is replaced by a random legal one.
     """
     state = world[envs[e]]
     turns = params[0].turns - state.step
@@ -37,13 +37,15 @@ def advise(e, world, envs, params, draws, bot, participation, actions):
 
 
 class Advice:
-    """The decisions of one bot for the allies of a `VectorGame` on the processor."""
+    """The decisions of one bot for the allies of a `VectorGame` on the CPU."""
 
     def __init__(self, env: Any, bot: str):
         if bot not in bots.NAMES:
             raise ValueError(f"bot {bot!r} is not one of {', '.join(bots.NAMES)}")
         if not isinstance(env.buffers.world, np.ndarray):
-            raise ValueError(f"{bot} reads the game's records: make {env.id} with device='cpu'")
+            raise ValueError(
+                f"{bot} reads the game's records on the CPU: make {env.id} with device='cpu'"
+            )
         self.world, self.params = env.buffers.world, env.game.params
         self.bot = np.array([bots.NAMES.index(bot)])
         self.run = launch(advise, "world, envs, params, draws, bot, participation, actions", "cpu")
@@ -51,7 +53,7 @@ class Advice:
     def __call__(self, envs: np.ndarray, participation: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Actions int32 (K, N) in the environments `envs` (K,); zero for allies that do not act.
 
-        participation: uint8 (K, N). keys: uint64 (K,), one random stream for each.
+        participation: uint8 (K, N). keys: uint64 (K,), one random stream per environment.
         """
         draws = np.zeros(len(envs), clock_dtype(participation.shape[1]))
         draws["key"] = keys

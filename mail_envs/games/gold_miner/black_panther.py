@@ -1,9 +1,9 @@
-"""BlackPanther: the strategy of the winning team, a planner for gold per round.
+"""BlackPanther: the winning team's strategy, a planner that maximizes gold per round.
 
-It sweeps over time: when can every cell be reached, and with how much energy left, if one rests before steps
-that could cost too much? Then it pretends to dig every mine in reach, and goes for the most gold per round
-of walking and digging. It knows what swamps cost by now, but takes traps that are gone for traps. It is not
-bound by the availability mask: sometimes it takes a step that it cannot pay.
+It sweeps over time to find when every cell can be reached, and with how much energy, if it rests before steps that
+could cost too much. It then simulates digging at every reachable mine, and chooses the one with the most gold per
+round of walking and digging. It knows the present cost of swamps, but still avoids traps that have been removed.
+It ignores the availability mask and sometimes takes a step for which it lacks the energy.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ from mail_envs.games.gold_miner.rules import (
 )
 from mail_envs.kernels import device_function
 
-FOREST_MEAN = 13  # what it expects a forest to cost
-CLOSED = 50  # it does not plan through swamps at this price or more
-DIG_PLAN = 4  # what it believes a dig to cost
-THREE_RESTS, TWO_RESTS = 42, 24  # with so much less than it could use, it rests three times, twice
+FOREST_MEAN = 13  # expected cost of a forest
+CLOSED = 50  # swamps of at least this cost are not entered
+DIG_PLAN = 4  # assumed cost of a dig
+THREE_RESTS, TWO_RESTS = (
+    42,
+    24,
+)  # energy below the useful amount at which it rests three times, twice
 NEVER = 10_000
 
 
@@ -60,7 +63,7 @@ def black_panther(state, i, params, turns):
 
 @device_function
 def believed_price(state, params, cell):
-    """The most that it believes entering a cell to cost."""
+    """The assumed maximum cost of entering a cell."""
     if state.gold[cell] > 0:
         return GOLD_PRICE
     terrain = params.terrain[state.map, cell]
@@ -73,7 +76,7 @@ def believed_price(state, params, cell):
 
 @device_function
 def rest_gain(rests):
-    """Energy that it expects from so many rests in a row: 0, 12, 28, 50, 100."""
+    """The assumed energy gain of a number of consecutive rests: 0, 12, 28, 50, 100."""
     if rests == 0:
         return 0
     return 12 if rests == 1 else 28 if rests == 2 else 50 if rests == 3 else 100
@@ -81,9 +84,9 @@ def rest_gain(rests):
 
 @device_function
 def rests_wanted(energy, rested, needed, cap):
-    """Length of the streak of rests, `rested` of them done, before an action that needs more than `needed`.
+    """The number of consecutive rests, `rested` of them done, before an action that needs more than `needed`.
 
-    Energy up to `cap` is of use.
+    Energy above `cap` is of no use.
     """
     if rested == 0 and energy > needed:
         return 0
@@ -97,9 +100,9 @@ def rests_wanted(energy, rested, needed, cap):
 
 @device_function
 def sweep(state, params, start, energy, turns):
-    """Earliest arrival everywhere into `state.time`, with the most energy into `state.fuel`.
+    """Compute the earliest arrival at every cell (`state.time`), with the most energy (`state.fuel`).
 
-    The first move of the way there goes to `state.first`.
+    The first action of the path is written to `state.first`.
     """
     begin_sweep(state, start, energy)
     mines = state.num_mines
@@ -128,9 +131,9 @@ def by_rows(k):
 
 @device_function
 def spread(state, params, cell, t, careful):
-    """Offer the four neighbors of a cell that is reached at time t a way through it.
+    """Update the four neighbors of a cell that is reached at time t.
 
-    The careful rest as `rests_wanted` says, others only as often as they must.
+    If `careful`, players rest as `rests_wanted` says, otherwise only as often as necessary.
     """
     energy = int(state.fuel[cell])
     for action in range(DOWN + 1):
@@ -156,7 +159,7 @@ def spread(state, params, cell, t, careful):
 
 @device_function
 def most_gold_per_round(state, turns):
-    """The mine to dig next, from the arrivals of `sweep`; -1 when none is reached in time."""
+    """The mine to dig next, given the results of `sweep`; -1 if none is reached in time."""
     best, best_gold, best_rounds = -1, -NEVER, 1
     for k in range(state.num_mines):
         cell = state.mines[k]
@@ -170,9 +173,9 @@ def most_gold_per_round(state, turns):
 
 @device_function
 def dig_out(gold, energy, left):
-    """Gold that it expects from a mine within `left` rounds, and how many digs that takes.
+    """Expected gold of a mine within `left` rounds, and the number of digs for it.
 
-    Rests between digs take time, but do not count in the gold per round.
+    Rests between digs use up rounds, but are not counted in the gold per round.
     """
     nuggets = (gold + NUGGET - 1) // NUGGET
     digs = 0
@@ -193,9 +196,9 @@ def dig_out(gold, energy, left):
 
 @device_function
 def rivals_cap(state, i, params, here, turns):
-    """Energy that is of use on this mine if all who are expected here share it; FULL if none is.
+    """The useful amount of energy at this mine if it is shared with all expected rivals; FULL if there are none.
 
-    It expects others at the mine that they can reach first, at the richest of several.
+    Rivals are expected at the mine that they can reach first, or the richest of several.
     """
     rivals, steps = 0, 0
     for j in range(state.x.shape[0]):
@@ -212,7 +215,7 @@ def rivals_cap(state, i, params, here, turns):
 
 @device_function
 def rounds_to(state, params, start, here, turns):
-    """Rounds until somebody from `start` digs `here`, if that is the first mine they reach; else 0."""
+    """Rounds until a player from `start` digs `here`, if that is the first mine it reaches; else 0."""
     begin_sweep(state, start, max(turns // 2, 1))
     for t in range(turns):
         nearest, most = -1, 0

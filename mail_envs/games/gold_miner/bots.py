@@ -1,4 +1,4 @@
-"""The three bots by name, and the one function that plays any of them."""
+"""The three bots by name, and a function that plays any of them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from mail_envs.kernels import device_function
 
 NAMES = ("greedy", "deepmind", "black_panther")
 GREEDY, DEEPMIND, BLACK_PANTHER = range(3)
-ENEMIES = {  # by difficulty; of fewer or more than two, they take turns
+ENEMIES = {  # by difficulty; repeated if there are more than two enemies
     "easy": ("greedy", "greedy"),
     "medium": ("deepmind", "greedy"),
     "hard": ("black_panther", "deepmind"),
 }
-NOTHING_NOTED = 1 << 20
+NO_PLAN = 1 << 20
 
 
 @device_function
 def forget(state, i):
-    """Clear the notes that bots keep about player i."""
+    """Clear the plans of bots for player i."""
     state.target[i] = -1
-    state.rest_down_to[i] = NOTHING_NOTED
+    state.rest_down_to[i] = NO_PLAN
 
 
 @device_function
 def decide(state, i, bot, rng, params, turns, rounds_left):
-    """The action of player i if `bot` (a position in NAMES) plays it.
+    """The action of player i if it is played by `bot` (an index in NAMES).
 
-    turns: rounds that are left, this one included. rounds_left: the same, as the mask counts them.
+    turns: remaining rounds, including this one. rounds_left: the same, as the mask counts them.
     """
     if bot == GREEDY:
         return greedy(state, i, rng, rounds_left)

@@ -1,13 +1,12 @@
-"""DeepMind: the heuristic of one of the competition's best teams, with its mistakes.
+"""DeepMind: the heuristic of one of the competition's best teams, including its mistakes.
 
-Away from mines it goes for the most gold per round of walking; the way is the cheapest of the shortest ones,
-at prices that it believes in (it takes forests and swamps for harmless, and never learns that traps are
-gone). It rests in blocks of one to three rounds. On a mine it digs, unless its share has become small and
-another mine promises more. Its choice is played only if the availability mask has it; otherwise any
-available action is, by chance: so it survives its own optimism.
+Away from mines it walks to the mine with the most gold per round of walking, on the cheapest of the shortest paths,
+by its own estimates of costs (which are too low for forests and swamps, and ignore that traps are removed). It rests
+in blocks of one to three rounds. At a mine it digs, unless its share has become small and another mine promises
+more. If the availability mask forbids its choice, a random legal action is played instead, which keeps it alive.
 
-Every shortest way on a grid without walls leads towards the target in each step, so one pass over the
-rectangle between the two cells finds the cheapest.
+Every step of a shortest path on a grid without walls leads towards the target, so one pass over the rectangle between
+the two cells finds the cheapest one.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from mail_envs.games.gold_miner.rules import (
 )
 from mail_envs.kernels import device_function
 
-# What it believes a step to cost; also, too little, the energy it wants to have for it.
+# Assumed costs of steps, which are too low, and the energy that it requires for them.
 LAND_WEIGHT, TRAP_WEIGHT, OTHER_WEIGHT, GOLD_WEIGHT = 1, 2, 3, 4
-REST_ONE, REST_TWO = FULL // 4, 7 * FULL // 12  # 12 and 29: what one and two rests give
+REST_ONE, REST_TWO = FULL // 4, 7 * FULL // 12  # 12 and 29: assumed gains of one and two rests
 NOBODY = 1 << 20
 
 
@@ -49,7 +48,7 @@ def deepmind(state, i, rng, params, turns, rounds_left):
 
 @device_function
 def plan(state, i, params, turns):
-    """What it wants to do; notes in `state.rest_down_to` how long a block of rests lasts."""
+    """Its choice; stores in `state.rest_down_to` how long a block of rests lasts."""
     if turns > state.rest_down_to[i]:
         return REST
     x, y = state.x[i], state.y[i]
@@ -96,7 +95,7 @@ def nearest_mine(state, x, y, turns):
 
 @device_function
 def weight(state, params, cell):
-    """What it believes entering a cell to cost: by the map of the start, but for emptied mines."""
+    """The assumed cost of entering a cell, by the initial map except for emptied mines."""
     if state.gold[cell] > 0:
         return GOLD_WEIGHT
     terrain = params.terrain[state.map, cell]
@@ -113,7 +112,7 @@ def ahead(cell, action):
 
 @device_function
 def lay_path(state, params, x, y, target):
-    """Weights of the cheapest shortest ways to `target`, into `state.time`; returns that from (x, y)."""
+    """Compute the costs of the cheapest shortest paths to `target` (`state.time`); returns that from (x, y)."""
     tx, ty = target // HEIGHT, target % HEIGHT
     wide, high = abs(tx - x), abs(ty - y)
     back_x, back_y = -1 if tx > x else 1, -1 if ty > y else 1
@@ -131,13 +130,13 @@ def lay_path(state, params, x, y, target):
 
 @device_function
 def along(state, params, cell):
-    """Weight of the way that enters `cell` next."""
+    """Cost of the path whose next cell is `cell`."""
     return weight(state, params, cell) + state.time[cell]
 
 
 @device_function
 def way(state, params, x, y, target):
-    """The first move of the path that `lay_path` has laid from (x, y) or from before it."""
+    """The next move from (x, y), on a path found by `lay_path`."""
     tx, ty = target // HEIGHT, target % HEIGHT
     here = x * HEIGHT + y
     across = down = NOBODY
@@ -152,7 +151,7 @@ def way(state, params, x, y, target):
 
 @device_function
 def turns_to(state, i, params, target):
-    """Rounds that it expects to need to a mine: steps, and rests by a rule of thumb."""
+    """Estimated rounds to reach a mine: steps, and rests by a rule of thumb."""
     x, y, energy = state.x[i], state.y[i], state.energy[i]
     left = lay_path(state, params, x, y, target)
     turns = 0
@@ -177,7 +176,7 @@ def turns_to(state, i, params, target):
 
 @device_function
 def rests_on_mine(state, i, turns):
-    """How long to rest on a mine without the energy to dig: 1 to 3 rounds."""
+    """How long to rest at a mine without enough energy to dig: 1 to 3 rounds."""
     here = state.x[i] * HEIGHT + state.y[i]
     share = int(state.gold[here]) // players_at(state, state.x[i], state.y[i])
     for rests in range(1, 3):
@@ -192,7 +191,7 @@ def rests_on_mine(state, i, turns):
 
 @device_function
 def rival_within(state, i, reach):
-    """Whether somebody is at most `reach` steps away who could come and dig."""
+    """Whether another player within `reach` steps has the energy to come and dig."""
     found = False
     for j in range(state.x.shape[0]):
         distance = abs(state.x[j] - state.x[i]) + abs(state.y[j] - state.y[i])
@@ -203,7 +202,7 @@ def rival_within(state, i, reach):
 
 @device_function
 def worth(state, cell, turns_away, turns):
-    """Gold that it expects from a mine `turns_away`, shared with those who are there already."""
+    """Expected gold of a mine `turns_away`, shared with the players that are there already."""
     x, y = cell // HEIGHT, cell % HEIGHT
     players = players_at(state, x, y)
     share = max(0, int(state.gold[cell]) - NUGGET * turns_away * players) // (players + 1)
@@ -212,7 +211,7 @@ def worth(state, cell, turns_away, turns):
 
 @device_function
 def better_mine(state, i, params, turns):
-    """A mine worth leaving this one for, or -1. Only a small share makes it look around."""
+    """A better mine than the present one, or -1. Other mines are considered only if its share is small."""
     x, y = state.x[i], state.y[i]
     here = x * HEIGHT + y
     players = players_at(state, x, y)
@@ -237,8 +236,8 @@ def better_mine(state, i, params, turns):
 def best_mine(state, x, y, turns):
     """The mine with the most gold per step to it, and that gold.
 
-    The first one counts with all its gold, and of two that promise as much the richer one is taken at
-    the other one's distance: this is how it was.
+    As in the original, the first mine counts with all of its gold, and of two equal mines the richer one is taken
+    with the distance of the other.
     """
     best, best_worth, best_steps = -1, 0, 1
     for k in range(state.num_mines):

@@ -5,42 +5,43 @@
 | ids | `gold_miner_easy_2_vs_2` (against two Greedy bots), `gold_miner_medium_2_vs_2` (Greedy and DeepMind), `gold_miner_hard_2_vs_2` (DeepMind and BlackPanther) |
 | agents | `miner_0`, `miner_1`, ...: the allies; `num_allies` and `num_enemies` may be anything up to four players |
 | actions | `Discrete(6)`: left, right, up, down, rest, dig; masked |
-| φ | stand still: nothing is paid or gained, a streak of rests goes on (`null_dynamics="rest"`: φ is a rest) |
+| φ | stand still: no energy is lost or gained, and a sequence of rests continues (`null_dynamics="rest"`: φ is a rest) |
 
-**Rules**, those of FPT's RLComp 2020: a map of 21 x 9 cells; everybody starts in the same random cell with 50 units
-of energy, the most there can be. All act at once, against the map as it is at the start of the round. Entering a
-cell costs: land 1, a mine 4, forest 5 to 20 by chance, a trap 10 (then it is land), a swamp 5, then 20, 40, 100,
-100, ... (it rises once a round). Rests in a row give 12, 16, 25, then all. A dig costs 5 at a mine, 10 elsewhere
-and for nothing. c players who dig a mine of g get min(ceil(g / c), 50) each; an emptied mine becomes land. Whoever
-leaves the map or has no energy left is out and keeps its gold. Every game draws the amounts anew, about 10,000 in
-all (`redraw_gold=False`: as on the map).
+**Rules**, as in FPT's RLComp 2020: the map has 21 x 9 cells; all players start in the same random cell with 50 units
+of energy, the maximum. All act simultaneously, on the map as it is at the start of the round. Entering a cell costs
+energy: land 1, a mine 4, forest 5 to 20 at random, a trap 10 (it then becomes land), a swamp 5, then 20, 40, 100, 100,
+... (it rises at most once per round). Consecutive rests give 12, 16, 25 units, the fourth restores all energy. A dig
+costs 5 at a mine, and 10 elsewhere, where it finds nothing. If c players dig at a mine with g gold, each gets
+min(ceil(g / c), 50); an empty mine becomes land. A player that leaves the map or runs out of energy is eliminated and
+keeps its gold. Amounts of gold are drawn anew in every game, about 10,000 in total (`redraw_gold=False`: those of
+the map).
 
-**Mask**: no step off the map, none that could cost all energy, none away from all mines that are within reach; onto
-a rich mine nearby if there is one, and nothing but digging (or rest, without the energy for it) on a mine that has
-enough for all who stand there; no rest with 38 or more. Miners that keep to it are never out. `mask=False` allows
-everything. The bots Greedy and DeepMind play under the mask, too, BlackPanther does not.
+**Mask**: it forbids steps off the map, steps that could use up all energy, and steps away from all mines within
+reach; it forces players onto a rich mine next to them, and to dig (or to rest, without enough energy) at a mine that
+has enough for all players there; it forbids rests with 38 or more units of energy. Miners that respect it are never
+eliminated. `mask=False` allows everything. The bots Greedy and DeepMind use the mask as well, BlackPanther does not.
 
-**Observation**, 199 numbers for two against two: x / 21 and y / 9 of oneself, the other allies and the enemies (2
+**Observation**, 199 numbers for two against two: x / 21 and y / 9 of the agent, the other allies and the enemies (2
 each); the map by columns (189): gold / 1000, forest -1, trap -1/2, swamp -1/3, land 0; own energy / 50; round / 100.
-Traps that are gone and swamps that are deeper look as at the start, as in the papers' environment
-(`stale_obstacles=False`: as they are now, a swamp -1/3 for every 5 of its price). **State**: the observations of
-all allies, one after the other (398 numbers); or, with `state="compact"`, everything once (210): of every player
-x / 21, y / 9, energy / 50, rests in a row / 4, gold / 1000; the map as it is now; round / 100.
+Traps and swamps are shown as they were at the start, as in the papers' environment (`stale_obstacles=False`: as they
+are now, with -1/3 for every 5 units of a swamp's cost). **State**: the observations of all allies, concatenated (398
+numbers); or, with `state="compact"`, without repetitions (210): x / 21, y / 9, energy / 50, consecutive rests / 4 and
+gold / 1000 of every player; the map as it is now; round / 100.
 
 **Reward** of every ally that acts: 0.01 for each unit of gold that the allies have dug in the round
 (`reward_scale`). **Metrics**: `won` (1 if the allies have strictly more gold per player), `gold_allies`,
 `gold_enemies` (means per player).
 
-**End**: after `turns` = 100 rounds, which are part of the task (`limit_is_end`: a match of the competition lasts that
-long and is decided by the gold then; all players know the round, bots and the mask plan for the end), when no gold is left, or as soon as any player is out
-(`end_on_elimination=False`: when all allies are).
+**End**: after `turns` = 100 rounds, which are part of the task (`limit_is_end`: the winner of a match is decided by the
+gold at that time, and players, bots and the mask know the round), when no gold is left, or as soon as any player is
+eliminated (`end_on_elimination=False`: when all allies are).
 
-**Maps**: 24 of our own, made by a generator like the competition's twelve (`mail_envs.games.gold_miner.maps`); `maps=PATH`
-plays on those of a file or folder in the competition's format.
+**Maps**: 24 generated maps that resemble the competition's twelve (`mail_envs.games.gold_miner.maps`); `maps=PATH`
+plays on the maps of a file or folder in the competition's format.
 
-Demonstrators: `scripted` is BlackPanther; `scripted:greedy`, `scripted:deepmind`, `scripted:black_panther` name one.
-Win rates in percent over 2,000 games on our maps, and the mean gold of allies : enemies; the same on the
-competition's maps and beside the public code in docs/gold_miner.md:
+Demonstrators: `scripted` is BlackPanther; `scripted:greedy`, `scripted:deepmind`, `scripted:black_panther` select a bot.
+Win rates in percent over 2,000 games on the generated maps, and the mean gold of allies : enemies; results on the
+competition's maps and a comparison with the public code are in docs/gold_miner.md:
 
 | allies | easy | medium | hard |
 |---|---|---|---|
@@ -92,34 +93,26 @@ class GoldMiner(KernelGame):
     """`num_allies` miners against `num_enemies` bots, at most four together.
 
     Args:
-        difficulty: which bots the enemies are: "easy", "medium" or "hard".
-        num_allies, num_enemies: how many of each; at least one ally.
-        enemies: names of bots, one for each enemy, instead of the difficulty's.
-        maps: a file or a folder of maps (see `maps.load`); None: the numbered set.
-        turns: rounds of a game, which bots and the mask plan for.
+        difficulty: selects the enemies' bots: "easy", "medium" or "hard".
+        num_allies, num_enemies: numbers of players; at least one ally.
+        enemies: names of bots, one per enemy, instead of those of the difficulty.
+        maps: a file or a folder of maps (see `maps.load`); None: the default set.
+        turns: rounds of a game, which bots and the mask use in their plans.
         mask: whether the availability mask restricts the allies.
         state: "concatenated" or "compact", see the page.
-        redraw_gold: draw the amounts of gold anew in every game; False: as the map says.
-        end_on_elimination: the game ends when anybody is eliminated; False: when no ally is left.
+        redraw_gold: draw the amounts of gold anew in every game; False: use those of the map.
+        end_on_elimination: the game ends when any player is eliminated; False: when no ally is left.
         stale_obstacles: observations show traps and swamps as they were at the start.
-        null_dynamics: what φ means: "idle", stand still, or "rest".
+        null_dynamics: the meaning of φ: "idle" (stand still) or "rest".
         reward_scale: reward per unit of gold.
     """
 
     limit_is_end = True
     key_actions = {
-        "left": 0,
-        "right": 1,
-        "up": 2,
-        "down": 3,
-        "a": 0,
-        "d": 1,
-        "w": 2,
-        "s": 3,
-        "space": 4,
-        "return": 5,
-        "e": 5,
-    }
+        "left": 0, "right": 1, "up": 2, "down": 3,
+        "a": 0, "d": 1, "w": 2, "s": 3,
+        "space": 4, "return": 5, "e": 5,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -177,7 +170,7 @@ class GoldMiner(KernelGame):
 
 
 def check_players(num_allies: int, num_enemies: int) -> int:
-    """How many play; ValueError unless there is an ally, and at most four players."""
+    """The number of players; ValueError unless there is an ally, and at most four players."""
     if num_allies < 1 or num_enemies < 0 or num_allies + num_enemies > MAX_PLAYERS:
         raise ValueError(
             f"num_allies={num_allies!r} must be at least 1, num_enemies={num_enemies!r} at least 0, "
@@ -201,12 +194,12 @@ def choose_bots(difficulty: str, count: int, enemies: Sequence[str] | None) -> l
 
 
 def load_maps(path: str | None) -> dict[str, np.ndarray]:
-    """The maps of `path`, or our own."""
+    """The maps of `path`, or the default set."""
     return maps.numbered() if path is None else maps.load(path)
 
 
 def one_of(name: str, value: str, options: tuple[str, ...]) -> int:
-    """Position of `value` in `options`, or a ValueError that names them."""
+    """The index of `value` in `options`; ValueError if it is not one of them."""
     if value not in options:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, options))}")
     return options.index(value)
@@ -218,7 +211,7 @@ def unbounded(size: int) -> gymnasium.spaces.Box:
 
 
 def make_params(grids: list[np.ndarray], enemy_bots: list[int], **fields) -> np.ndarray:
-    """One record: the switches, the enemies' bots, and room for as many maps as there may be."""
+    """One record: settings, the enemies' bots, and the maps, padded to the largest number of maps."""
     own = [(name, "f4" if isinstance(v, np.floating) else "i4") for name, v in fields.items()]
     room = [("terrain", "i1", (maps.MAX_MAPS, CELLS)), ("gold", "i2", (maps.MAX_MAPS, CELLS))]
     dtype = [("num_maps", "i4"), ("num_enemies", "i4"), ("bots", "i4", MAX_PLAYERS), *own, *room]
@@ -241,7 +234,7 @@ def reset_env(state, rng, params):
     first = params.num_allies
     for k in range(params.num_enemies):
         state.bot[first + k] = params.bots[k]
-    for k in range(params.num_enemies - 1, 0, -1):  # who is who among the enemies
+    for k in range(params.num_enemies - 1, 0, -1):  # shuffle the enemies
         other = pick(rng, k + 1)
         held = state.bot[first + k]
         state.bot[first + k] = state.bot[first + other]
@@ -270,7 +263,7 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
 
 @device_function
 def outcome(state, params, metrics):
-    """Mean gold of both sides, and whether the allies have strictly more."""
+    """Write the mean gold of both sides, and whether the allies have strictly more."""
     allies = enemies = 0
     for i in range(state.x.shape[0]):
         if i < params.num_allies:
@@ -284,7 +277,7 @@ def outcome(state, params, metrics):
 
 @device_function
 def is_over(state, params):
-    """No gold is left, somebody is eliminated, or (by option) all allies are."""
+    """Whether no gold is left, any player is eliminated (`end_on_elimination`), or all allies are."""
     out = 0
     allies_out = 0
     for i in range(state.x.shape[0]):
@@ -315,7 +308,7 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
 
 @device_function
 def observe_one(state, params, i, out, k):
-    """What ally i sees."""
+    """Write the observation of ally i."""
     k = write_place(state, i, out, k)
     for j in range(state.x.shape[0]):
         if j != i:
@@ -335,7 +328,7 @@ def write_place(state, i, out, k):
 
 @device_function
 def write_compact(state, params, out):
-    """Everything once: players, the map as it is now, the step."""
+    """Write the compact state: players, the present map, the step."""
     k = 0
     for i in range(state.x.shape[0]):
         k = write_place(state, i, out, k)

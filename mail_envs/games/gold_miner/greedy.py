@@ -1,6 +1,6 @@
-"""Greedy: walk to one of the two nearest mines, dig it down to the last nugget, choose again.
+"""Greedy: walk to one of the two nearest mines, dig until it is nearly empty, choose again.
 
-The way there is a random staircase: any action of the mask drawn around this one mine, rests included.
+Its path is random: it takes any action that the availability mask for this one mine allows, including rests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mail_envs.kernels import device_function
 
 @device_function
 def greedy(state, i, rng, rounds_left):
-    """The action of player i; keeps its mine in `state.target`."""
+    """The action of player i; its mine is stored in `state.target`."""
     target = state.target[i]
     if target < 0 or state.gold[target] <= NUGGET:
         target = state.target[i] = one_of_two_nearest(state, i, rng)
@@ -21,7 +21,7 @@ def greedy(state, i, rng, rounds_left):
 
 @device_function
 def one_of_two_nearest(state, i, rng):
-    """One of the two mines nearest to player i, by chance; -1 when there is none."""
+    """A random one of the two mines nearest to player i; -1 if there is none."""
     nearest = second = -1
     near = next_near = FAR
     for k in range(state.num_mines):

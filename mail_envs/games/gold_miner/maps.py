@@ -1,12 +1,12 @@
-"""Maps: the numbered set of our own, the generator that made it, and reading the official format.
+"""Maps: the default set, its generator, and a reader of the competition's format.
 
 A map is an array int (9, 21), rows from top to bottom: 0 land, -1 forest, -2 trap, -3 swamp, and positive
-numbers for gold. `load` reads it as the competition wrote it, a list of nine rows `[[450, -2, 0, ...], ...]`,
+numbers for gold. `load` reads the competition's format, a list of nine rows `[[450, -2, 0, ...], ...]`,
 or as nine lines of numbers; several of them as a JSON object of named maps, as a JSON list, or as a folder.
 
-The generator draws the number of mines and of cells of every kind like those of the twelve official maps,
-places mines apart from each other and a little more often at the rim, and lets ground of one kind lie
-together a little, in some maps more than in others, as there.
+The generator draws numbers of mines and of cells of each terrain with the statistics of the twelve official maps.
+As in these, mines keep a distance from each other and are slightly more frequent at the border, and equal terrain is
+clustered to a degree that varies between maps.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from mail_envs.games.gold_miner.rules import FOREST, HEIGHT, LAND, NUGGET, SWAMP
 
 SHAPE = (HEIGHT, WIDTH)
 MAX_MAPS = 64
-NUM_MAPS = 24  # of our own set
-FIRST_SEED = 312  # 24 seeds in a row with, on average, the official counts of cells
+NUM_MAPS = 24  # in the default set
+FIRST_SEED = 312  # the first of 24 seeds whose mean cell counts match the official maps
 MAX_GOLD = 30_000  # in one cell
 MAX_TRIES = 1000
 
@@ -34,16 +34,16 @@ FORESTS = (35.9, 6.8, 24, 45)
 TRAPS = (38.2, 7.6, 23, 48)
 SWAMPS = (38.9, 6.4, 27, 50)
 LANDS = (38, 80)  # least, most
-MEAN_NUGGETS = 6.3  # written amounts; resets draw others
+MEAN_NUGGETS = 6.3  # amounts in the map; resets draw others
 MOST_NUGGETS = 30
-RIM = 1.7  # a mine is so much likelier in a cell at the rim
-NEXT, NEAR = 0.45, 0.18  # how likely it is one and two steps away from another one
-GUARD = 0.9  # dislike of land for the cells around a mine, in standard deviations
-CLUSTER = (0.7, 0.2, 0.2, 0.2)  # the most that land, ... take after their neighbors
+RIM = 1.7  # factor of the probability of a mine in border cells
+NEXT, NEAR = 0.45, 0.18  # factors one and two steps away from another mine
+GUARD = 0.9  # penalty for land next to a mine, in standard deviations
+CLUSTER = (0.7, 0.2, 0.2, 0.2)  # largest influence of neighbors on land, forest, trap, swamp
 
 
 def generate(seed: int) -> np.ndarray:
-    """A map that follows from its seed: int64 (9, 21)."""
+    """The map of a seed: int64 (9, 21)."""
     rng = np.random.RandomState(seed)  # its streams never change between versions of NumPy
     for _ in range(MAX_TRIES):
         mines, *ground = (_count(rng, *kind) for kind in (MINES, FORESTS, TRAPS, SWAMPS))
@@ -61,7 +61,7 @@ def _count(rng, mean, deviation, least, most) -> int:
 
 
 def _place_mines(rng, count: int) -> np.ndarray:
-    """Where the mines are: bool (9, 21)."""
+    """The positions of mines: bool (9, 21)."""
     mines = np.zeros(SHAPE, bool)
     liking = np.ones(SHAPE)
     liking[[0, -1], :] = liking[:, [0, -1]] = RIM
@@ -81,10 +81,10 @@ def _around(cells: np.ndarray) -> np.ndarray:
 
 
 def _place_ground(rng, mines: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
-    """Terrain int (9, 21) with so many cells of land, forest, trap and swamp outside the mines.
+    """Terrain int (9, 21) with these counts of land, forest, trap and swamp outside the mines.
 
-    Every kind has a random liking for every cell, partly shared with the neighbors; land avoids mines.
-    Cells go to those who like them most, as long as a kind has cells left to place.
+    Each terrain has a random score for each cell, which is correlated between neighbors; the score of land is
+    lower next to mines. Cells are assigned in the order of scores, up to the count of each terrain.
     """
     share = np.array(CLUSTER)[:, None, None] * rng.random_sample() ** 2
     noise = rng.normal(size=(4, *SHAPE))
@@ -103,14 +103,14 @@ def _place_ground(rng, mines: np.ndarray, counts: tuple[int, ...]) -> np.ndarray
 
 @cache
 def numbered() -> dict[str, np.ndarray]:
-    """The default set: maps `0` to `23`, those of the seeds 312 to 335."""
+    """The default set: maps `0` to `23`, with seeds 312 to 335."""
     return {str(k): generate(FIRST_SEED + k) for k in range(NUM_MAPS)}
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
     """Maps by name from a file or from all files of a folder.
 
-    A JSON object may hold several named groups of maps; then the first group counts.
+    If a JSON object contains several named groups of maps, the first group is used.
     """
     path = Path(path)
     if path.is_dir():
@@ -126,7 +126,7 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Maps of one file."""
+    """The maps of one file."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -144,7 +144,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _grids(name: str, content: Any) -> dict[str, Any]:
-    """The first group of grids in what a file says."""
+    """The first group of grids in the content of a file."""
     if isinstance(content, dict):
         named = {k: v for k, v in content.items() if isinstance(v, list)}
         groups = [v for v in content.values() if isinstance(v, dict)]
@@ -155,7 +155,7 @@ def _grids(name: str, content: Any) -> dict[str, Any]:
 
 
 def check_map(grid: Any) -> np.ndarray:
-    """A map as int64 (9, 21); ValueError when it is none."""
+    """A map as int64 (9, 21); ValueError if it is not one."""
     array = np.array(grid, np.int64)
     if array.shape != SHAPE:
         raise ValueError(f"a map has the shape {array.shape}, not {HEIGHT} rows of {WIDTH} numbers")

@@ -1,8 +1,8 @@
-"""The availability mask: which actions a player should consider.
+"""The availability mask: the actions that make sense for a player.
 
-It keeps players alive (no step off the map, none that could cost all energy), keeps them between the mines,
-and makes obvious moves obligatory: onto a rich mine next to them, and to dig where there is enough for all.
-The papers' experts and two of the three bots play under it, so it is part of the task.
+It keeps players alive (no step off the map, none that could use up all energy) and near the mines, and forces
+obvious actions: to move onto a rich mine next to them, and to dig where there is enough for all. The papers' experts
+and two of the three bots use it, so it is part of the task.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ FAR = WIDTH + HEIGHT
 
 @device_function
 def available(state, i, rounds_left, target):
-    """The actions that player i may choose from, as bits 0 to 5.
+    """The legal actions of player i, as bits 0 to 5.
 
-    Mines count when they are closer than `rounds_left`, all of them if none is; with `target` >= 0 only
-    that cell counts.
+    Mines are considered if they are closer than `rounds_left`, all of them if none is; with `target` >= 0 only that
+    cell is.
     """
     x, y, energy = state.x[i], state.y[i], state.energy[i]
     left, right, top, bottom, mines = bounds(state, x, y, rounds_left, target)
@@ -65,7 +65,7 @@ def available(state, i, rounds_left, target):
     gold = state.gold[x * HEIGHT + y]
     if gold > 0:
         if NUGGET * players_at(state, x, y) <= gold or mines == 1:
-            allowed = 0  # stay and dig, or rest until there is energy for it
+            allowed = 0  # stay and dig, or rest until there is enough energy
         if energy > DIG_PRICE:
             allowed |= 1 << DIG
     return allowed if allowed != 0 else 1 << REST
@@ -73,7 +73,7 @@ def available(state, i, rounds_left, target):
 
 @device_function
 def bounds(state, x, y, rounds_left, target):
-    """The box around the mines that count (left, right, top, bottom), and their number."""
+    """The bounding box of the mines that are considered (left, right, top, bottom), and their number."""
     if target >= 0:
         tx, ty = target // HEIGHT, target % HEIGHT
         return tx, tx, ty, ty, 1
@@ -88,13 +88,13 @@ def bounds(state, x, y, rounds_left, target):
                 mines += 1
         if mines != 0:
             break
-        limit = CELLS  # none is within reach: all count
+        limit = CELLS  # none is within reach: consider all
     return left, right, top, bottom, mines
 
 
 @device_function
 def players_at(state, x, y):
-    """How many players stand on a cell."""
+    """The number of players on a cell."""
     count = 0
     for j in range(state.x.shape[0]):
         count += state.status[j] == 0 and state.x[j] == x and state.y[j] == y
@@ -103,7 +103,7 @@ def players_at(state, x, y):
 
 @device_function
 def claims(state, x, y):
-    """Players next to a cell, and twice those on it."""
+    """The number of players next to a cell, plus twice those on it."""
     count = 0
     for j in range(state.x.shape[0]):
         distance = abs(state.x[j] - x) + abs(state.y[j] - y)
@@ -114,7 +114,7 @@ def claims(state, x, y):
 
 @device_function
 def any_of(allowed, rng):
-    """One of the actions whose bits are set, all alike."""
+    """A random one of the actions whose bits are set."""
     count = 0
     for action in range(NUM_ACTIONS):
         count += (allowed >> action) & 1

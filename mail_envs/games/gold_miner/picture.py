@@ -1,4 +1,4 @@
-"""The picture of a game: score on top, the map, a card for every player, what the ground costs."""
+"""Rendering: the score, the map, terrain costs, and a card for every player."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def color_of(i: int, game: Any) -> RGB:
 
 
 def name_of(i: int, state: Any, game: Any) -> str:
-    """`miner_0`, or the bot that an enemy is."""
+    """The name of an ally, or of the bot of an enemy."""
     if i < game.num_allies:
         return game.agents[i]
     return BOT_NAMES[bots.NAMES[int(state["bot"][i])]]
@@ -90,7 +90,7 @@ def text(canvas: Any, xy, string: str, size: float, color: RGB = INK, anchor: st
 
 
 def draw_score(canvas: Any, state: Any, game: Any, size: float) -> None:
-    """Mean gold of both sides, and a bar that leans to who is ahead."""
+    """Draw the mean gold of both sides, and a bar with their shares."""
     score, n = state["score"].astype(float), game.num_allies
     sides = [score[:n].mean(), score[n:].mean() if game.num_players > n else 0.0]
     ahead = sides[0] > sides[1]
@@ -142,7 +142,7 @@ def draw_cell(canvas: Any, cell: int, terrain: int, gold: int, size: float) -> N
 
 
 def draw_gold(canvas: Any, x: float, y: float, gold: int, size: float) -> None:
-    """A heap that grows with the amount, which stands on it."""
+    """Draw a heap that grows with the amount, and the amount."""
     radius = 0.3 + 0.17 * min(gold / 1000, 1.0) ** 0.5
     canvas.circle((x, y), radius, NUGGET)
     canvas.circle((x - 0.3 * radius, y + 0.42 * radius), 0.3 * radius, SHINE)
@@ -168,7 +168,7 @@ def draw_spikes(canvas: Any, x: float, y: float) -> None:
 
 
 def draw_swamp(canvas: Any, x: float, y: float, price: int, size: float) -> None:
-    """Water, the darker the dearer; waves while it is shallow, else its price."""
+    """Draw water, darker for higher costs; waves while it is shallow, later its cost."""
     depth = {5: 0.0, 20: 0.4, 40: 0.7, 100: 1.0}[price]
     canvas.rect((x, x + 1, y, y + 1), mix(WATER, DEEP, depth))
     if price > 5:
@@ -186,7 +186,7 @@ def draw_swamp(canvas: Any, x: float, y: float, price: int, size: float) -> None
 
 
 def draw_players(canvas: Any, state: Any, game: Any, size: float) -> None:
-    """Everybody at their place; those who share a cell stand side by side."""
+    """Draw all players; those in the same cell are drawn side by side."""
     places = list(zip(state["x"].tolist(), state["y"].tolist(), strict=True))
     for i in reversed(range(game.num_players)):
         together = [j for j, place in enumerate(places) if place == places[i]]
@@ -202,7 +202,7 @@ def draw_players(canvas: Any, state: Any, game: Any, size: float) -> None:
 
 
 def draw_miner(canvas, state, game, i: int, xy, radius: float, size: float) -> None:
-    """A disc with the player's number, and its energy below."""
+    """Draw a disc with the player's number, and its energy below."""
     x, y = xy
     color = color_of(i, game)
     if state["status"][i] != 0:
@@ -221,7 +221,7 @@ def draw_miner(canvas, state, game, i: int, xy, radius: float, size: float) -> N
 
 
 def draw_plate(canvas, state, i: int, xy, size: float) -> None:
-    """What a player just got, or that it sleeps."""
+    """Draw the gold that a player just got, or that it rests."""
     if state["gain"][i] > 0:
         label(canvas, xy, f"+{state['gain'][i]}", size, NUGGET, GOLD_INK)
     elif state["action"][i] == REST and state["status"][i] == 0:
@@ -229,7 +229,7 @@ def draw_plate(canvas, state, i: int, xy, size: float) -> None:
 
 
 def label(canvas, xy, string: str, size: float, paper: RGB, ink: RGB) -> None:
-    """A word on a little plate."""
+    """Draw text on a small background."""
     x, y = xy
     half = 0.13 + 0.12 * len(string)
     canvas.rect((x - half, x + half, y - 0.2, y + 0.2), paper, 0.92, corner_pixels=4 * size)
@@ -241,7 +241,7 @@ def energy_color(share: float) -> RGB:
 
 
 def draw_card(canvas: Any, state: Any, game: Any, i: int, size: float) -> None:
-    """A player's name, gold, energy, and what it has just done."""
+    """Draw a player's name, gold, energy and last action."""
     enemy = i >= game.num_allies
     row = i - game.num_allies * enemy
     left = 10.75 if enemy else 0.0
@@ -265,7 +265,7 @@ def draw_card(canvas: Any, state: Any, game: Any, i: int, size: float) -> None:
 
 
 def doing(state: Any, i: int) -> str:
-    """What a player did last, and what is left under it."""
+    """A player's last action, and the gold left in its cell."""
     if state["status"][i] != 0:
         return "left the map" if state["status"][i] == LEFT_MAP else "out of energy"
     if state["gain"][i] > 0:
@@ -275,7 +275,7 @@ def doing(state: Any, i: int) -> str:
 
 
 def draw_prices(canvas: Any, size: float) -> None:
-    """What entering a cell costs."""
+    """Draw the costs of entering cells."""
     samples = ((LAND, 0, "1 energy"), (FOREST, 0, "5 to 20"), (TRAP, 0, "10, once"))
     samples = (*samples, (SWAMP, 0, "5, 20, 40, 100"), (LAND, 50, "4, a dig 5"))
     x = 0.0
@@ -287,7 +287,7 @@ def draw_prices(canvas: Any, size: float) -> None:
 
 
 class Shifted:
-    """A canvas on which everything is drawn smaller, and elsewhere."""
+    """A canvas with an offset and a scale."""
 
     def __init__(self, canvas: Any, x: float, y: float, scale: float):
         self.canvas, self.offset, self.scale = canvas, np.array([x, y]), scale

@@ -1,9 +1,9 @@
-"""The rules of the mine: what an action costs, who gets how much gold, how the ground changes.
+"""The rules: costs of actions, shares of gold, and changes of the map.
 
-Facts follow the organizers' training server of FPT's RLComp 2020. A cell is known by its number
-`x * HEIGHT + y`, x to the right, y downward. All players pay against the map as it was at the start of the
-round; digs are pooled and settled together; then traps, swamps and emptied mines change. Who comes first
-matters only for which of the random forest prices a player gets.
+They follow the organizers' training server of FPT's RLComp 2020. A cell is identified by its number
+`x * HEIGHT + y`, x to the right, y downward. Costs are those of the map at the start of the round; all digs are
+resolved together; then traps, swamps and empty mines change. The order of players matters only for the random costs
+of forests.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ LEFT, RIGHT, UP, DOWN, REST, DIG = range(6)
 NUM_ACTIONS = 6
 IDLE = 6  # φ, and what an eliminated player does
 
-# Ground. A swamp becomes deeper every time it is entered.
+# Terrain. A swamp becomes deeper every time it is entered.
 LAND, FOREST, TRAP, SWAMP, SWAMP_20, SWAMP_40, SWAMP_100 = range(7)
 
-FULL = 50  # energy at the start, and the most there can be
+FULL = 50  # energy at the start, which is the maximum
 GOLD_PRICE, LAND_PRICE, TRAP_PRICE = 4, 1, 10
 FOREST_MIN, FOREST_MAX = 5, 20
 DIG_PRICE, VAIN_DIG_PRICE = 5, 10
-REST_1, REST_2, REST_3 = FULL // 4, FULL // 3, FULL // 2  # 12, 16, 25; from the fourth on: all
-NUGGET = 50  # the most that one player digs in a round
+REST_1, REST_2, REST_3 = FULL // 4, FULL // 3, FULL // 2  # 12, 16, 25; the fourth restores all
+NUGGET = 50  # the most gold that a player can dig in a round
 
 LEFT_MAP, NO_ENERGY = 1, 2  # status of an eliminated player
 
-BUDGET = 10_000  # gold that a reset hands out, cell by cell
+BUDGET = 10_000  # gold that a reset distributes, cell by cell
 MAX_NUGGETS = 25  # per cell
 
 FOREST_DRAWS = np.float32(FOREST_MAX - FOREST_MIN + 1)
@@ -42,11 +42,11 @@ HALF, THIRD, THOUSANDTH = np.float32(1 / 2), np.float32(1 / 3), np.float32(1 / 1
 
 
 def state_dtype(num_players: int) -> np.dtype:
-    """One game: the players, the ground, the bots' notes, and room for their searches."""
+    """One game: players, map, the bots' plans, and working memory for their searches."""
     players = num_players
     return np.dtype(
         [
-            ("map", "i4"),  # which of the maps
+            ("map", "i4"),  # index of the map
             ("step", "i4"),  # rounds played
             ("x", "i4", players),
             ("y", "i4", players),
@@ -56,15 +56,15 @@ def state_dtype(num_players: int) -> np.dtype:
             ("streak", "i4", players),  # consecutive rests
             ("status", "i4", players),  # 0, LEFT_MAP or NO_ENERGY
             ("action", "i4", players),  # of the last round
-            ("bot", "i4", players),  # who plays: a position in `bots.NAMES`; of enemies only
-            ("target", "i4", players),  # Greedy's note: the mine it walks to, or -1
-            ("rest_down_to", "i4", players),  # DeepMind's note: it rests while more rounds are left
-            ("terrain", "i1", CELLS),  # LAND ... SWAMP_100, as it is now
+            ("bot", "i4", players),  # index in `bots.NAMES`; -1 for allies
+            ("target", "i4", players),  # the mine that Greedy walks to, or -1
+            ("rest_down_to", "i4", players),  # DeepMind rests while more rounds than this are left
+            ("terrain", "i1", CELLS),  # LAND ... SWAMP_100, at present
             ("gold", "i2", CELLS),
             ("mines", "i2", CELLS),  # cells with gold, row by row
             ("num_mines", "i4"),
             ("seen", "f4", CELLS),  # the map as observations show it
-            ("time", "i2", CELLS),  # the searches' scratch paper
+            ("time", "i2", CELLS),  # working memory of searches, as are the following
             ("fuel", "i2", CELLS),
             ("first", "i1", CELLS),
         ],
@@ -74,13 +74,13 @@ def state_dtype(num_players: int) -> np.dtype:
 
 @device_function
 def pick(rng, count):
-    """One of 0 ... count - 1, all alike."""
+    """A random integer in [0, count)."""
     return np.int32(uniform(rng) * np.float32(count))
 
 
 @device_function
 def step_x(action):
-    """Where an action goes along x: -1, 0 or 1."""
+    """The step of an action along x: -1, 0 or 1."""
     return int(action == RIGHT) - int(action == LEFT)
 
 
@@ -96,7 +96,7 @@ def on_map(x, y):
 
 @device_function
 def swamp_price(terrain):
-    """Price of a swamp that was entered 0, 1, 2, more times: 5, 20, 40, 100."""
+    """Cost of a swamp that has been entered 0, 1, 2 or more times: 5, 20, 40, 100."""
     if terrain == SWAMP:
         return 5
     if terrain == SWAMP_20:
@@ -106,7 +106,7 @@ def swamp_price(terrain):
 
 @device_function
 def price(state, cell, forest):
-    """Energy for entering a cell; `forest` is what forests cost."""
+    """Cost of entering a cell; `forest` is the cost of forests."""
     if state.gold[cell] > 0:
         return GOLD_PRICE
     terrain = state.terrain[cell]
@@ -119,7 +119,7 @@ def price(state, cell, forest):
 
 @device_function
 def shown(terrain, gold):
-    """A cell as observations show it: gold / 1000, forest -1, trap -1/2, swamp -1/3 for every 5 of its price."""
+    """A cell as observations show it: gold / 1000, forest -1, trap -1/2, swamp -1/3 for every 5 units of its cost."""
     if gold > 0:
         return np.float32(gold) * THOUSANDTH
     if terrain == LAND:
@@ -131,7 +131,7 @@ def shown(terrain, gold):
 
 @device_function
 def set_up(state, rng, params):
-    """A map, its gold, a start for all, full energy."""
+    """Draw a map, its gold and the start; players begin with full energy."""
     state.map = pick(rng, params.num_maps)
     state.step = state.num_mines = 0
     for c in range(CELLS):
@@ -160,7 +160,7 @@ def set_up(state, rng, params):
 
 @device_function
 def resolve(state, rng, params):
-    """Play everybody's `state.action` at the same time."""
+    """Play the actions of all players (`state.action`) simultaneously."""
     for i in range(state.x.shape[0]):
         state.gain[i] = 0
         if state.status[i] != 0:
@@ -177,7 +177,7 @@ def resolve(state, rng, params):
 
 @device_function
 def move(state, i, rng):
-    """Enter the next cell and pay for it, or leave the map and be out."""
+    """Enter the next cell and pay for it, or leave the map and be eliminated."""
     state.streak[i] = 0
     state.x[i] += step_x(state.action[i])
     state.y[i] += step_y(state.action[i])
@@ -200,7 +200,7 @@ def pay(state, i, energy):
 
 @device_function
 def rest(state, i):
-    """The first three rests in a row give 12, 16 and 25, the fourth fills up."""
+    """Three consecutive rests give 12, 16 and 25, the fourth restores all energy."""
     state.streak[i] += 1
     k = state.streak[i]
     gain = REST_1 if k == 1 else REST_2 if k == 2 else REST_3 if k == 3 else FULL
@@ -209,7 +209,7 @@ def rest(state, i):
 
 @device_function
 def swing(state, i):
-    """Pay for a dig. Whoever has no energy left after it is out and gets nothing."""
+    """Pay for a dig. A player with no energy left afterwards is eliminated and gets nothing."""
     state.streak[i] = 0
     pays_off = state.gold[state.x[i] * HEIGHT + state.y[i]] > 0
     pay(state, i, DIG_PRICE if pays_off else VAIN_DIG_PRICE)
@@ -217,14 +217,14 @@ def swing(state, i):
 
 @device_function
 def digs_at(state, i, x, y):
-    """Whether player i has dug at (x, y) in this round and lived."""
+    """Whether player i has dug at (x, y) in this round and is not eliminated."""
     here = state.x[i] == x and state.y[i] == y
     return here and state.action[i] == DIG and state.status[i] == 0
 
 
 @device_function
 def share_gold(state):
-    """Diggers (c of them) at a mine of g get min(ceil(g / c), 50) each, rounding to their advantage."""
+    """If c players dig at a mine with g gold, each gets min(ceil(g / c), 50)."""
     for i in range(state.x.shape[0]):
         x, y = state.x[i], state.y[i]
         if not digs_at(state, i, x, y):
@@ -250,7 +250,7 @@ def share_gold(state):
 
 @device_function
 def close_mine(state, cell):
-    """Strike an empty mine off the list, which stays in order. What is left is land."""
+    """Remove an empty mine from the list, keeping its order; the cell becomes land."""
     kept = 0
     for k in range(state.num_mines):
         state.mines[kept] = state.mines[k]
@@ -261,7 +261,7 @@ def close_mine(state, cell):
 
 @device_function
 def change_ground(state, params):
-    """Traps that were entered become land, swamps that were entered cost more."""
+    """Traps that were entered become land; swamps that were entered cost more."""
     for i in range(state.x.shape[0]):
         if state.action[i] > DOWN or state.status[i] == LEFT_MAP:
             continue

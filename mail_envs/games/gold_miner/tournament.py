@@ -1,8 +1,8 @@
-"""Everybody against everybody: `python -m mail_envs.games.gold_miner.tournament --maps PATH --games 400`.
+"""A tournament of all bots: `python -m mail_envs.games.gold_miner.tournament --maps PATH --games 400`.
 
-Plays random miners and pairs of each bot in the allies' places against the enemies of every difficulty, and
-prints win rates and gold beside those of the public Python code (`REFERENCE`), as a Markdown table. BlackPanther
-plays without the availability mask, as the enemies of its kind do; `--masked` puts it under the mask.
+Plays random allies and pairs of each bot against the enemies of every difficulty, and prints a Markdown table of win
+rates and gold, compared with those of the public Python code (`REFERENCE`). BlackPanther plays without the
+availability mask, as it does as an enemy; with `--masked` it uses the mask.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Figures(NamedTuple):
     enemies: float
 
 
-# The public Python code (github.com/vietbt/IMAXPPO) on the official maps, with its mask as intended.
+# The public Python code (github.com/vietbt/IMAXPPO) on the official maps, with its mask working as intended.
 REFERENCE = {
     (UNMASKED, "easy"): Figures(200, 0.0, 22.5, 3, 166),
     (UNMASKED, "medium"): Figures(200, 0.0, 18.5, 5, 201),
@@ -62,7 +62,7 @@ def play(
     masked: bool = False,
     **arguments: Any,
 ) -> dict[str, np.ndarray]:
-    """Play the games of the seeds `seed` ...; arrays (games,): gold of both sides, won, rounds, eliminated."""
+    """Play games with seeds from `seed` on; returns arrays (games,): gold of both sides, won, rounds, eliminated."""
     free = player == UNMASKED or (player == "black_panther" and not masked)
     arguments = {"maps": maps, "mask": not free, **arguments}
     env = mail_envs.make_vec(f"gold_miner_{difficulty}_2_vs_2", games, autoreset=False, **arguments)
@@ -83,7 +83,7 @@ def play(
 
 
 def chooser(env: Any, player: str, rng: np.random.Generator) -> Callable[[dict], np.ndarray]:
-    """What chooses the allies' actions: one of the bots, or chance among what the mask allows."""
+    """A function that chooses the allies' actions: a bot, or random legal actions."""
     if player in (RANDOM, UNMASKED):
         return lambda info: (rng.random(info["action_mask"].shape) * info["action_mask"]).argmax(-1)
     advice, envs = Advice(env, player), np.arange(env.num_envs)
@@ -96,30 +96,32 @@ def chooser(env: Any, player: str, rng: np.random.Generator) -> Callable[[dict],
 
 
 def figures(played: dict[str, np.ndarray]) -> Figures:
-    """Summary of what `play` returns."""
+    """A summary of the results of `play`."""
     tied = played["allies"] == played["enemies"]
     shares = (100 * float(played["won"].mean()), 100 * float(tied.mean()))
     gold = (float(played["allies"].mean()), float(played["enemies"].mean()))
     return Figures(len(tied), *shares, *gold)
 
 
-def gap(ours: dict[str, np.ndarray], theirs: Figures) -> float:
-    """The largest difference between ours and theirs, in standard errors of both samples together.
+def gap(played: dict[str, np.ndarray], reference: Figures) -> float:
+    """The largest difference to the reference, in standard errors of the difference.
 
-    The spread of a game's gold is taken from our games; wins are binomial at the pooled rate.
+    The standard deviation of gold is that of `played`; wins are binomial with the pooled rate.
     """
-    mine, scale = figures(ours), math.sqrt(1 / len(ours["won"]) + 1 / theirs.games)
-    pooled = (mine.wins * mine.games + theirs.wins * theirs.games) / (mine.games + theirs.games)
+    mine, scale = figures(played), math.sqrt(1 / len(played["won"]) + 1 / reference.games)
+    wins = mine.wins * mine.games + reference.wins * reference.games
+    pooled = wins / (mine.games + reference.games)
     spread = max(math.sqrt(pooled * (100 - pooled)), 1e-9)
-    gaps = [abs(mine.wins - theirs.wins) / (spread * scale)]
+    gaps = [abs(mine.wins - reference.wins) / (spread * scale)]
     for side in ("allies", "enemies"):
-        deviation = max(float(ours[side].std()), 1e-9)
-        gaps.append(abs(getattr(mine, side) - getattr(theirs, side)) / (deviation * scale))
+        deviation = max(float(played[side].std()), 1e-9)
+        difference = abs(getattr(mine, side) - getattr(reference, side))
+        gaps.append(difference / (deviation * scale))
     return max(gaps)
 
 
 def table(games: int, maps: str | None, seed: int, masked: bool) -> list[str]:
-    """Rows of a Markdown table, as they are played."""
+    """Play all pairings; returns the lines of a Markdown table."""
     lines = [
         "| allies | enemies | games | win % | tie % | allies' gold | enemies' gold | eliminated % | "
         "public code: games, win, tie, gold | largest gap (SE) |",
@@ -153,10 +155,10 @@ def main(maps: Path | None = None, games: int = 400, seed: int = 0, masked: bool
     """Play all pairings and print the table.
 
     Args:
-        maps: file or folder of maps; default: our own.
-        games: games of each pairing.
+        maps: file or folder of maps; default: the generated ones.
+        games: number of games of each pairing.
         seed: seed of the first game.
-        masked: BlackPanther keeps to the availability mask, too.
+        masked: BlackPanther uses the availability mask, too.
     """
     for line in table(games, None if maps is None else str(maps), seed, masked):
         print(line)

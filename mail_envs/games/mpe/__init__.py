@@ -1,1 +1,1 @@
-"""The nine multi-agent particle environments (MPE), in the rules of MPE2 and of its ancestors."""
+"""The nine multi-agent particle environments (MPE), with the rules of MPE2 and its predecessors."""

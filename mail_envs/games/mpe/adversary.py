@@ -1,19 +1,19 @@
-"""Simple adversary: good agents approach the goal without showing the adversary which landmark it is.
+"""Simple adversary: good agents approach the goal without revealing to the adversary which landmark it is.
 
 | | |
 |---|---|
 | id | `mpe_simple_adversary` (all act in every round) |
-| agents | `adversary_0` and `agent_0`, ...: `N` good agents, radius 0.15, they pass through each other; and `N` landmarks, one of them the goal |
+| agents | `adversary_0` and `agent_0`, ...: `N` good agents, radius 0.15; there are no collisions; and `N` landmarks, one of them the goal |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
 **Observation** of the adversary, 8 numbers: landmarks relative to it (2 each), other agents relative to it (2 each); of
-a good agent, 10 numbers: the goal relative to it (2), then the same. Nobody observes velocities. With
-`num_landmark_neighbors`, `num_agent_neighbors` = k only the k nearest, nearest first, in slots padded with zeros.
-**State**: all agents' observations, one after the other, as in MPE2.
+a good agent, 10 numbers: the goal relative to it (2), then the same. Velocities are not observed. With
+`num_landmark_neighbors`, `num_agent_neighbors` = k, only the k nearest are observed, nearest first, padded with zeros.
+**State**: the observations of all agents, concatenated, as in MPE2.
 
-**Reward** of every good agent that acts: the adversary's distance to the goal, minus the nearest good agent's; of
-the adversary: minus its distance to the goal. An agent that does not act gets 0.
+**Reward** of every good agent that acts: the adversary's distance to the goal minus that of the nearest good agent;
+of the adversary: minus its own distance to the goal. An agent that does not act gets 0.
 
 **End**: after `max_rounds` = 25 rounds. **Start**: agents at rest and landmarks uniform in [-1, 1]^2.
 
@@ -24,7 +24,7 @@ the adversary: minus its distance to the goal. An agent that does not act gets 0
 | `openai` | velocity first | minus its squared distance | 25 rounds |
 | `magail` | velocity first | minus its squared distance | 50 rounds |
 
-The return of an episode is the good agents' mean.
+The return of an episode is the mean over the good agents.
 
 Returns per agent with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
 

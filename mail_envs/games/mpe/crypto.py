@@ -1,27 +1,27 @@
-"""Simple crypto: Alice tells Bob a secret bit over a channel on which Eve listens; both know a key.
+"""Simple crypto: Alice sends Bob a secret bit while Eve listens; Alice and Bob share a key.
 
 | | |
 |---|---|
 | id | `mpe_simple_crypto` (all act in every round) |
-| agents | `eve_0`, `bob_0`, `alice_0`; nobody moves |
-| actions | `Discrete(4)`, a word; or, with `continuous_actions`, `Box(0, 1, (4,))`, the word's numbers |
+| agents | `eve_0`, `bob_0`, `alice_0`; they do not move |
+| actions | `Discrete(4)`, a word; or, with `continuous_actions`, `Box(0, 1, (4,))`, the components of the word |
 | φ | silence (`null_dynamics="hold"`: the last word stays; `"brake"` is `"coast"`) |
 
 **Observation** of Eve, 4 numbers: Alice's word; of Bob, 8 numbers: the key (4), Alice's word (4); of Alice, 8 numbers:
-the message (4), the key (4). Message and key are one-hot in the first two of their numbers. **State**: Eve's,
-Bob's and Alice's observations, one after the other, as in MPE2.
+the message (4), the key (4). Message and key are one-hot vectors of which only the first two components are used.
+**State**: the observations of Eve, Bob and Alice, concatenated, as in MPE2.
 
 **Reward**: an error is the squared distance between a word and the message (0 for silence, 2 for a wrong one-hot
-word). Eve gets minus her error, Alice and Bob get hers minus Bob's. An agent that does not act gets 0.
+word). Eve gets minus her error; Alice and Bob get Eve's error minus Bob's. An agent that does not act gets 0.
 
-**End**: after `max_rounds` = 25 rounds. **Start**: message and key drawn independently, silence.
+**End**: after `max_rounds` = 25 rounds. **Start**: message and key are drawn independently; no words.
 
 | preset | words | end |
 |---|---|---|
 | `mpe2`, `pettingzoo122`, `openai` | 4 | 25 rounds |
 | `magail` | 3 | 50 rounds |
 
-The return of an episode is Alice's and Bob's.
+The return of an episode is that of Alice and Bob.
 
 Returns with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
 
@@ -110,7 +110,7 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
 
 @device_function
 def error(state, i):
-    """Squared distance between agent i's word and the message; silence is no error."""
+    """Squared distance between agent i's word and the message; silence counts as no error."""
     total = ZERO
     silent = True
     for c in range(state.comm.shape[1]):

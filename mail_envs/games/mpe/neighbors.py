@@ -1,7 +1,7 @@
-"""Partial observability: agents see only their nearest neighbors (MPE2's `num_agent_neighbors` and its like).
+"""Partial observability: agents observe only their nearest neighbors (MPE2's `num_agent_neighbors` and similar).
 
-A limit of -1 shows everything in its own order. A limit of k shows the k nearest, nearest first, in slots
-that stay zero where there are fewer.
+A limit of -1 means that all are observed, in their usual order. With a limit of k the k nearest are observed, nearest
+first; if there are fewer, the rest is zero.
 """
 
 from mail_envs.games.particle.world import ZERO, write_pair
@@ -9,7 +9,7 @@ from mail_envs.kernels import device_function
 
 
 def limit(name: str, count: int | None) -> int:
-    """The kernels' number for an argument; ValueError when it is not None or positive."""
+    """An argument as a number for kernels; ValueError if it is neither None nor positive."""
     if count is None:
         return -1
     if count < 1:
@@ -18,7 +18,7 @@ def limit(name: str, count: int | None) -> int:
 
 
 def slots(count: int, shown: int) -> int:
-    """How many of `count` bodies an observation has room for."""
+    """How many of `count` entities an observation contains."""
     return count if shown < 0 else shown
 
 
@@ -31,7 +31,7 @@ def square_to(points, j, x, y):
 
 @device_function
 def slot_of(points, j, x, y, skip, shown):
-    """Where point j is written: its place in the order, or by nearness to (x, y); `skip` has none."""
+    """The slot of point j: its index without `skip`, or its rank by distance to (x, y)."""
     if shown < 0:
         return j - 1 if 0 <= skip < j else j
     mine = square_to(points, j, x, y)
@@ -45,7 +45,7 @@ def slot_of(points, j, x, y, skip, shown):
 
 @device_function
 def write_relative(out, k, points, x, y, skip, shown):
-    """Points relative to (x, y), except number `skip`; returns the next position."""
+    """Write all points but `skip`, relative to (x, y); returns the next position."""
     last = k + 2 * (shown if shown >= 0 else points.shape[0] - (skip >= 0))
     for c in range(k, last):
         out[c] = ZERO

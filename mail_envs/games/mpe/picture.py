@@ -1,25 +1,25 @@
-"""What the pictures of these games have in common."""
+"""Drawing functions shared by these games."""
 
 import string
 
 import numpy as np
 
-GOAL_COLORS = ("red", "green", "blue")  # of the first, second and third landmark
+GOAL_COLORS = ("red", "green", "blue")  # colors of the first, second and third landmark
 
 
 def begin(canvas, state):
-    """Start a frame on the box around [-1, 1]^2; it follows agents that leave it."""
+    """Start a frame that shows [-1, 1]^2 and all agents outside it."""
     canvas.begin((-1.1, 1.1, -1.1, 1.1), keep_visible=state["pos"])
 
 
 def agents(canvas, state, game, colors):
-    """The agents as discs with their numbers."""
+    """Draw the agents as discs with their numbers."""
     for i, xy in enumerate(state["pos"]):
         canvas.agent(i, xy, float(game.params[0]["radius"][i]), colors[i], label=str(i))
 
 
 def goal_ring(canvas, xy, color="gold", radius=0.11):
-    """Mark a place where somebody should go."""
+    """Mark a goal."""
     canvas.ring(xy, radius, color, width_pixels=4)
 
 
@@ -34,6 +34,6 @@ def said(word):
 
 
 def words(canvas, lines):
-    """Lines such as "speaker_0 says B" at the lower left of the box."""
+    """Write lines such as "speaker_0 says B" at the lower left."""
     for k, line in enumerate(reversed(lines)):
         canvas.text((-1.08, -1.04 + 0.075 * k), line, 15, "dark", anchor="midleft")

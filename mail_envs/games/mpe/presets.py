@@ -1,11 +1,11 @@
-"""The versions of the particle environments, as one table: which rules of which ancestor.
+"""The rules of the different versions of the particle environments, as one table.
 
-`mpe2`: MPE2 1.1.1. `pettingzoo122`: PettingZoo 1.22.4, the last release that moved bodies with their new
-velocity. `openai`: openai/multiagent-particle-envs. `magail`: the fork in ermongroup/multiagent-gail, on
-which MAGAIL's and AMAGAIL's figures rest; it cannot build `simple_reference`, which has no end there.
+`mpe2`: MPE2 1.1.1. `pettingzoo122`: PettingZoo 1.22.4, the last release that updates velocities before
+positions. `openai`: openai/multiagent-particle-envs. `magail`: the fork in ermongroup/multiagent-gail, used by
+MAGAIL and AMAGAIL; it has no working `simple_reference`.
 
-Actions mean the same in all of them: (none, left, right, down, up), as in MPE2. The ancestors' codings
-differ in signs, not in what can be done.
+Actions are (none, left, right, down, up) in all of them, as in MPE2. The older versions encode the same actions with
+other signs.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from mail_envs.games.particle.world import choice
 
 @dataclass(frozen=True)
 class Preset:
-    """The rules of one version; scenarios read what concerns them.
+    """The rules of one version; each scenario uses those that apply to it.
 
     Attributes:
         integration: order of the physics step, see `mail_envs.games.particle.world`.
         max_rounds: default time limit.
         team_sum: cooperating agents all get the sum of their rewards. Otherwise spread and reference
             mix the team's reward with the agent's own (`local_ratio`).
-        spread_penalty: for overlapping: 1 for each agent ("hard") or the depth ("soft").
-        spread_self: an agent overlaps with itself, too: a constant.
+        spread_penalty: penalty for overlaps: 1 per agent ("hard") or the depth of the overlap ("soft").
+        spread_self: an agent also overlaps with itself, which adds a constant.
         spread_position: agents observe their own position.
         success_ends: spread ends when all landmarks are covered, speaker_listener at the goal.
-        reference_square, listener_square, adversary_square: the squared distance counts.
-        push_hard: the adversary is heavy and paid for driving the agent off, not for the goal.
+        reference_square, listener_square, adversary_square: rewards use the squared distance.
+        push_hard: the adversary is heavy, and is rewarded for driving the agent off instead of its own
+            distance to the goal.
         crypto_words: length of the messages.
-        food_reward: world_comm: for every unit of distance to the nearest food.
+        food_reward: in world_comm, the reward per unit of distance to the nearest food.
     """
 
     integration: str = "position_first"
@@ -74,16 +75,16 @@ PRESETS = {
 
 
 def preset_rules(name: str, missing: tuple[str, ...] = ()) -> Preset:
-    """The rules called `name`; ValueError when there are none, or none of this scenario (`missing`)."""
+    """The rules of a preset; ValueError if it is unknown, or has no such scenario (`missing`)."""
     choice("preset", name, tuple(PRESETS))
     if name in missing:
         others = ", ".join(repr(p) for p in PRESETS if p not in missing)
-        raise ValueError(f"preset={name!r} does not have this scenario; take one of {others}")
+        raise ValueError(f"preset={name!r} does not have this scenario; use one of {others}")
     return PRESETS[name]
 
 
 def mixing(rules: Preset, local_ratio: float | None) -> dict[str, float | bool]:
-    """Parameters by which agents share rewards: weights of the team's and the own part, and whether summed."""
+    """Parameters for sharing rewards: weights of the team's and the agent's part, and whether they are summed."""
     if rules.team_sum:
         if local_ratio is not None:
             raise ValueError(
@@ -98,5 +99,5 @@ def mixing(rules: Preset, local_ratio: float | None) -> dict[str, float | bool]:
 
 
 def convention(name: str, rules: Preset) -> str:
-    """What is stored with demonstrations."""
+    """The reward convention, as stored with demonstrations."""
     return f"preset {name}, {rules.integration}, {'team sum' if rules.team_sum else 'no team sum'}"

@@ -1,20 +1,20 @@
-"""Simple push: the agent goes to the goal, which only it knows, the adversary pushes it away.
+"""Simple push: the agent goes to a goal that only it knows; the adversary pushes it away.
 
 | | |
 |---|---|
 | id | `mpe_simple_push` (both act in every round) |
-| agents | `adversary_0`, `agent_0`: radius 0.05, they push each other away; and two landmarks, one of them the goal |
+| agents | `adversary_0`, `agent_0`: radius 0.05; they collide with each other; and two landmarks, one of them the goal |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
 **Observation** of the adversary, 8 numbers: own velocity (2), landmarks relative to it (2 each), the agent relative to
 it (2); of the agent, 19 numbers: own velocity (2), the goal relative to it (2), its color, which is that of the goal
-(3: 0.75 at the landmark's number + 1, 0.25 elsewhere), landmarks relative to it (2 each), the colors of the landmarks
-(3 each: 0.9 at the number + 1, 0.1 elsewhere), the adversary relative to it (2). **State**: the adversary's
+(3: 0.75 at the landmark's index plus 1, 0.25 elsewhere), landmarks relative to it (2 each), the colors of the landmarks
+(3 each: 0.9 at the index plus 1, 0.1 elsewhere), the adversary relative to it (2). **State**: the adversary's
 observation, then the agent's, as in MPE2.
 
-**Reward** of the agent: minus its distance to the goal; of the adversary: the agent's distance to the goal, minus
-its own. An agent that does not act gets 0.
+**Reward** of the agent: minus its distance to the goal; of the adversary: the agent's distance to the goal minus its
+own. An agent that does not act gets 0.
 
 **End**: after `max_rounds` = 25 rounds. **Start**: agents at rest and landmarks uniform in [-1, 1]^2.
 
@@ -24,7 +24,8 @@ its own. An agent that does not act gets 0.
 | `pettingzoo122`, `openai` | velocity first | as above | 25 rounds |
 | `magail` | velocity first | mass 5; observes the goal relative to it after its velocity (10 numbers); gets 5 times the agent's distance to the goal, minus half its distance to the agent | 50 rounds |
 
-With `magail` both are also limited to speed 2, and landmarks start in [-0.8, 0.8]^2. The return of an episode is the agent's.
+With `magail` the speed of both is limited to 2, and landmarks start in [-0.8, 0.8]^2. The return of an episode is
+that of the agent.
 
 Returns with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
 

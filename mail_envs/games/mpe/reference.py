@@ -1,22 +1,22 @@
-"""Simple reference: two agents each know where the other should go, and can talk.
+"""Simple reference: two agents that can communicate each know where the other should go.
 
 | | |
 |---|---|
 | id | `mpe_simple_reference` (both act in every round) |
-| agents | `agent_0`, `agent_1`: radius 0.05, they pass through each other; and three landmarks |
+| agents | `agent_0`, `agent_1`: radius 0.05; there are no collisions; and three landmarks |
 | actions | `Discrete(50)`: `move + 5 * word` with the moves none, left, right, down, up and ten words; or, with `continuous_actions`, `Box(0, 1, (15,))`: five numbers for the moves, ten for the word |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push); it is silent (`"hold"`: its last word stays) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action); it says nothing (`"hold"`: it repeats its last word) |
 
 **Observation** of an agent, 21 numbers: own velocity (2); landmarks relative to it (2 each); the color of the
-landmark that *the other* should reach (3: 0.75 at the landmark's number, 0.25 elsewhere); the other's word (10).
-**State**: both observations, one after the other, as in MPE2.
+landmark that *the other* should reach (3: 0.75 at the landmark's index, 0.25 elsewhere); the other's word (10).
+**State**: both observations, concatenated, as in MPE2.
 
-**Reward** of every agent that acts: `local_ratio` times its own part, minus the distance of *the other* agent from
-the landmark that only this agent knows, plus 1 - `local_ratio` times the mean of both parts. An agent that does
-not act gets 0.
+**Reward** of every agent that acts: `local_ratio` times its own part plus 1 - `local_ratio` times the mean of both
+parts, where an agent's part is minus the distance of *the other* agent from the landmark that only this agent knows.
+An agent that does not act gets 0.
 
-**End**: after `max_rounds` = 25 rounds. **Start**: agents at rest and landmarks uniform in [-1, 1]^2, silence, goals
-drawn independently.
+**End**: after `max_rounds` = 25 rounds. **Start**: agents at rest and landmarks uniform in [-1, 1]^2; goals are drawn
+independently; no words.
 
 | preset | integration | reward | end |
 |---|---|---|---|
@@ -56,7 +56,7 @@ RADIUS, ACCEL = 0.05, 5.0
 NUM_LANDMARKS, WORDS = 3, 10
 LIT, UNLIT = np.float32(0.75), np.float32(0.25)
 HALF = np.float32(0.5)
-REACHED = np.float32(0.1)  # metrics: an agent is at its goal when it is at most this far away
+REACHED = np.float32(0.1)  # metrics: largest distance at which an agent is at its goal
 
 
 class SimpleReference(KernelGame):

@@ -5,13 +5,13 @@
 | id | `mpe_simple` (the agent acts in every round) |
 | agents | `agent_0`, radius 0.05 |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
 **Observation**, 4 numbers: own velocity (2); the landmark relative to the agent (2). **State**: the same.
 
 **Reward**: minus the squared distance to the landmark, 0 in rounds in which the agent does not act.
 
-**End**: after `max_rounds` = 25 rounds. **Start**: at rest, both uniform in [-1, 1]^2.
+**End**: after `max_rounds` = 25 rounds. **Start**: the agent at rest and the landmark uniform in [-1, 1]^2.
 
 | preset | integration | end |
 |---|---|---|

@@ -1,13 +1,13 @@
-"""Simple speaker-listener: the speaker knows the goal and cannot move, the listener can move and only listen.
+"""Simple speaker-listener: a speaker that cannot move tells a listener that cannot speak which landmark is the goal.
 
 | | |
 |---|---|
 | id | `mpe_simple_speaker_listener` (both act in every round) |
-| agents | `speaker_0`, which stays where it is, and `listener_0`: radius 0.075, they pass through each other; and three landmarks |
+| agents | `speaker_0`, which stays where it is, and `listener_0`: radius 0.075; there are no collisions; and three landmarks |
 | actions | speaker: `Discrete(3)`, the word; listener: `Discrete(5)`: none, left, right, down, up. With `continuous_actions` `Box(0, 1, (3,))` and `Box(0, 1, (5,))` with the same meaning |
-| φ | the speaker is silent (`null_dynamics="hold"`: its last word stays); the listener has no force: it coasts and slows down (`"brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | the speaker says nothing (`null_dynamics="hold"`: it repeats its last word); no force on the listener: it coasts and slows down (`"brake"`: it stops, `"hold"`: it repeats its last action) |
 
-**Observation** of the speaker, 3 numbers: the color of the goal (0.65 at the landmark's number, 0.15 elsewhere); of
+**Observation** of the speaker, 3 numbers: the color of the goal (0.65 at the landmark's index, 0.15 elsewhere); of
 the listener, 11 numbers: own velocity (2), landmarks relative to it (2 each), the speaker's word (3). **State**: the
 speaker's observation, then the listener's, as in MPE2.
 
@@ -16,13 +16,13 @@ not act gets 0.
 
 **End**: after `max_rounds` = 25 rounds; with `terminate_on_success` when the listener is within 0.035 of the goal.
 
-**Start**: agents at rest and landmarks uniform in [-1, 1]^2, silence.
+**Start**: agents at rest and landmarks uniform in [-1, 1]^2; no words.
 
 | preset | integration | reward | end |
 |---|---|---|---|
 | `mpe2` | position first | as above | 25 rounds |
 | `pettingzoo122` | velocity first | as above | 25 rounds |
-| `openai` | velocity first | twice that, the sum over the team | 25 rounds |
+| `openai` | velocity first | the sum over both agents, i.e. twice as much | 25 rounds |
 | `magail` | velocity first | twice minus the distance, not squared | success or 50 rounds |
 
 Returns per agent with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
@@ -85,6 +85,7 @@ class SimpleSpeakerListener(KernelGame):
             *world.body_fields(2, NUM_LANDMARKS),
         ]
         self.state_dtype = np.dtype(fields, align=True)
+        success = rules.success_ends if terminate_on_success is None else terminate_on_success
         self.params = world.make_params(
             2,
             rules.integration,
@@ -94,9 +95,7 @@ class SimpleSpeakerListener(KernelGame):
             landmark_radius=LANDMARK_RADIUS,
             square=rules.listener_square,
             weight=2.0 if rules.team_sum else 1.0,
-            terminate_on_success=(
-                rules.success_ends if terminate_on_success is None else terminate_on_success
-            ),
+            terminate_on_success=success,
         )
         self.metric_names = ("distance",)
         self.metadata = {"convention": presets.convention(preset, rules)}

@@ -1,19 +1,19 @@
-"""Simple spread: agents share out landmarks without bumping into each other.
+"""Simple spread: agents cover landmarks without colliding.
 
 | | |
 |---|---|
 | id | `mpe_simple_spread` (all act in every round) |
-| agents | `agent_0`, `agent_1`, ...: `N` of them, radius 0.15, they push each other away; and `N` landmarks |
+| agents | `agent_0`, `agent_1`, ...: `N` of them, radius 0.15; they collide with each other; and `N` landmarks |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
 **Observation** of an agent, 18 numbers for three agents: own velocity (2), own position (2), landmarks relative
-to it (2 each), other agents relative to it (2 each), their words (2 each, silent, zero). With
-`num_landmark_neighbors`, `num_agent_neighbors` = k only the k nearest, nearest first, in slots padded with zeros.
-**State**: all agents' observations, one after the other, as in MPE2.
+to it (2 each), other agents relative to it (2 each), their communication (2 each, always zero). With
+`num_landmark_neighbors`, `num_agent_neighbors` = k, only the k nearest are observed, nearest first, padded with zeros.
+**State**: the observations of all agents, concatenated, as in MPE2.
 
-**Reward** of every agent that acts: `local_ratio` times its own part, -1 for every agent that it overlaps with, plus
-1 - `local_ratio` times the team's, minus the sum over landmarks of the distance to the nearest agent. An agent
+**Reward** of every agent that acts: `local_ratio` times its own part (-1 for every agent that it overlaps with) plus
+1 - `local_ratio` times the team's part (minus the sum over landmarks of the distance to the nearest agent). An agent
 that does not act gets 0.
 
 **End**: after `max_rounds` = 25 rounds; with `terminate_on_success` when every landmark has an agent within 0.1.
@@ -24,10 +24,10 @@ that does not act gets 0.
 |---|---|---|---|---|
 | `mpe2` | position first | as above, `local_ratio` 0.5 | as above | 25 rounds |
 | `pettingzoo122` | velocity first | as above | as above | 25 rounds |
-| `openai` | velocity first | the sum over agents of the team's part and -1 for every overlap, itself included | as above | 25 rounds |
+| `openai` | velocity first | the sum over agents of the team's part and -1 for every overlap, including that with itself | as above | 25 rounds |
 | `magail` | velocity first | the same with the depth of the overlap instead of 1 | without own position (16) | success or 50 rounds |
 
-Papers report a third of `magail`'s sum: see `coop_nav`, the same game with unshared rewards.
+Papers report a third of the sum of `magail`: see `coop_nav`, the same game without shared rewards.
 
 Returns per agent with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
 
@@ -53,7 +53,7 @@ from mail_envs.games.particle.world import ONE, ZERO, append, move, scatter, wri
 from mail_envs.kernels import device_function
 from mail_envs.markov_game import KernelGame
 
-WORDS = 2  # length of the words that nobody says
+WORDS = 2  # length of the words in observations, which are always zero
 
 
 class SimpleSpread(KernelGame):
@@ -76,10 +76,8 @@ class SimpleSpread(KernelGame):
         self.max_rounds = rules.max_rounds
         agents_shown = neighbors.limit("num_agent_neighbors", num_agent_neighbors)
         landmarks_shown = neighbors.limit("num_landmark_neighbors", num_landmark_neighbors)
-        others, landmarks = (
-            neighbors.slots(N - 1, agents_shown),
-            neighbors.slots(N, landmarks_shown),
-        )
+        others = neighbors.slots(N - 1, agents_shown)
+        landmarks = neighbors.slots(N, landmarks_shown)
         dims = 2 + 2 * rules.spread_position + 2 * landmarks + (2 + WORDS) * others
         self.observation_spaces = world.observation_spaces(self.agents, dims)
         self.action_spaces = world.action_spaces(self.agents, continuous_actions)
@@ -123,7 +121,9 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
     shared, covered = coverage(state)
     total = ZERO
     for i in range(state.pos.shape[0]):
-        own = crowding(state, i, params) + params.forgiven  # crowding() counts itself, at 1
+        own = (
+            crowding(state, i, params) + params.forgiven
+        )  # crowding() includes the agent itself: 1
         rewards[i] = shared * params.team_weight + own * params.own_weight
         total += rewards[i]
     if params.team_sum != 0:
@@ -144,5 +144,5 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
             k = write_pair(out, k, x, y)
         k = write_relative(out, k, state.landmark, x, y, -1, params.landmarks_shown)
         k = write_relative(out, k, state.pos, x, y, i, params.agents_shown)
-        out[k:] = ZERO  # words, silent
+        out[k:] = ZERO  # words
         end = append(global_state, end, out, params.dims)

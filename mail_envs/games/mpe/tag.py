@@ -3,21 +3,21 @@
 | | |
 |---|---|
 | id | `mpe_simple_tag` (all act in every round) |
-| agents | `adversary_0`, ... (`num_adversaries`; radius 0.075, force 3, speed at most 1), then the prey, `agent_0`, ... (`num_good`; radius 0.05, force 4, speed at most 1.3); they push each other away; and `num_obstacles` obstacles (radius 0.2) that push, too |
+| agents | `adversary_0`, ... (`num_adversaries`; radius 0.075, force 3, speed at most 1), then the prey, `agent_0`, ... (`num_good`; radius 0.05, force 4, speed at most 1.3); they collide with each other; and `num_obstacles` solid obstacles (radius 0.2) |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
-`predator_prey` is the same game in AMAGAIL's form: the prey first, 50 rounds.
+`predator_prey` is AMAGAIL's version of this game: the prey acts first, and an episode has 50 rounds.
 
 **Observation**: own velocity (2), own position (2), obstacles relative to the agent (2 each), other agents relative
 to it (2 each), velocities of the other good agents (2 each): 16 numbers for an adversary, 14 for the prey. With
-`num_landmark_neighbors`, `num_agent_neighbors` = k only the k nearest, nearest first, in slots padded with zeros; then
-there are k velocities in the order of the agents, zero for adversaries. **State**: all agents' observations, one
-after the other, as in MPE2.
+`num_landmark_neighbors`, `num_agent_neighbors` = k, only the k nearest are observed, nearest first, padded with zeros;
+there are then k velocities, zero for adversaries. **State**: the observations of all agents,
+concatenated, as in MPE2.
 
-**Reward**: a round costs a good agent 10 for every adversary that touches it, and what it is outside of the box:
-per axis 0 up to |x| = 0.9, then 10 (|x| - 0.9) up to 1, then exp(2 |x| - 2), at most 10. Every adversary that acts
-gets 10 for every contact between an adversary and a good agent. An agent that does not act gets 0.
+**Reward** of a good agent: -10 for every adversary that touches it, minus a penalty for leaving the box: per axis 0
+up to |x| = 0.9, then 10 (|x| - 0.9) up to 1, then exp(2 |x| - 2), at most 10. Of an adversary: 10 for every contact
+between an adversary and a good agent. An agent that does not act gets 0.
 
 **End**: after `max_rounds` = 25 rounds; with `terminate_on_success` when every good agent is touched.
 
@@ -29,7 +29,7 @@ gets 10 for every contact between an adversary and a good agent. An agent that d
 | `pettingzoo122`, `openai` | velocity first | 25 rounds |
 | `magail` | velocity first | 50 rounds |
 
-The return of an episode is the adversaries' mean.
+The return of an episode is the mean over the adversaries.
 
 Returns per agent with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
 
@@ -173,7 +173,7 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
 
 @device_function
 def write_velocities(out, k, state, i, params):
-    """Velocities of the good agents that agent i sees; returns the next position."""
+    """Write the velocities of the good agents that agent i observes; returns the next position."""
     if params.agents_shown < 0:
         for j in range(params.num_adversaries, state.pos.shape[0]):
             if j != i:

@@ -1,8 +1,8 @@
-"""Words: actions that speak, and what becomes of a word when its speaker does not act.
+"""Communication: actions that say words, and what is said by speakers that do not act.
 
-A word is a vector of `words` numbers, heard from the next observation on. Discrete speakers say a one-hot
-word; agents that both move and speak choose `move + 5 * word` from Discrete(5 * words). Continuous
-speakers send the vector itself, from Box(0, 1), after the five numbers of their push if they move.
+A word is a vector of `words` numbers, which others observe from the next observation on. Discrete speakers say
+one-hot words; agents that both move and speak choose `move + 5 * word` from Discrete(5 * words). Continuous
+speakers send the vector itself, from Box(0, 1), after the five numbers of their move if they can move.
 State field: `comm` float32 (speakers, words).
 """
 
@@ -14,7 +14,7 @@ from mail_envs.kernels import device_function
 
 
 def action_space(moves, words, continuous):
-    """The space of an agent that moves or not and knows `words` words (0: it is silent)."""
+    """The action space of an agent with `words` words (0: it cannot speak); `moves`: whether it can move."""
     if continuous:
         return gymnasium.spaces.Box(0.0, 1.0, (MOVES * moves + words,), np.float32)
     return gymnasium.spaces.Discrete((MOVES if moves else 1) * max(words, 1))
@@ -22,7 +22,7 @@ def action_space(moves, words, continuous):
 
 @device_function
 def control_and_talk(state, actions, acts, params):
-    """Forces of agents that all move; those with a row in `comm`, the first ones, also speak."""
+    """Set the forces of all agents; the first ones, those with a row in `comm`, also speak."""
     speakers = state.comm.shape[0]
     for i in range(state.pos.shape[0]):
         if actions.ndim == 1:
@@ -36,9 +36,9 @@ def control_and_talk(state, actions, acts, params):
 
 @device_function
 def say(state, i, actions, moves, acts, params):
-    """Agent i says the word of its action, or nothing; with null_dynamics="hold" its last word stays.
+    """Agent i says the word of its action. Without acting: no word, or its last one with null_dynamics="hold".
 
-    `moves`: whether its action is a push, too.
+    `moves`: whether its action is also a move.
     """
     for c in range(state.comm.shape[1]):
         if actions.ndim == 1:
@@ -58,7 +58,7 @@ def silence(state):
 
 @device_function
 def write_word(out, k, state, i):
-    """What speaker i said last; returns the next position."""
+    """Write the last word of speaker i; returns the next position."""
     for c in range(state.comm.shape[1]):
         out[k + c] = state.comm[i, c]
     return k + state.comm.shape[1]
@@ -66,7 +66,7 @@ def write_word(out, k, state, i):
 
 @device_function
 def write_color(out, k, lit, low, high, bands):
-    """A color that stands for a number: `bands` times `low`, but `high` at `lit`; the next position."""
+    """Write the color of number `lit`: `bands` values `low`, but `high` at `lit`; returns the next position."""
     for c in range(bands):
         out[k + c] = high if c == lit else low
     return k + bands

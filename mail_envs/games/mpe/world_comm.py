@@ -1,35 +1,36 @@
-"""Simple world comm: simple tag with food to fetch, forests to hide in, and a leader who speaks.
+"""Simple world comm: simple tag with food to collect, forests to hide in, and a leader who speaks.
 
 | | |
 |---|---|
 | id | `mpe_simple_world_comm` (all act in every round) |
-| agents | `leadadversary_0`, `adversary_0`, ... (`num_adversaries` with the leader; radius 0.075, force 3, speed at most 1), then `agent_0`, ... (`num_good`; radius 0.045, force 4, speed at most 1.3); they push each other away |
-| landmarks | `num_obstacles` (radius 0.2, they push), `num_food` (radius 0.03), `num_forests` (radius 0.3) |
+| agents | `leadadversary_0`, `adversary_0`, ... (`num_adversaries` with the leader; radius 0.075, force 3, speed at most 1), then `agent_0`, ... (`num_good`; radius 0.045, force 4, speed at most 1.3); they collide with each other |
+| landmarks | `num_obstacles` (radius 0.2, solid), `num_food` (radius 0.03), `num_forests` (radius 0.3) |
 | actions | `Discrete(5)`: none, left, right, down, up; the leader `Discrete(20)`: `move + 5 * word` with four words. With `continuous_actions` `Box(0, 1, (5,))`, the leader `Box(0, 1, (9,))`: five numbers for the moves, four for the word |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push); the leader is silent (`"hold"`: its last word stays) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action); the leader says nothing (`"hold"`: it repeats its last word) |
 
 **Observation** of an adversary, 34 numbers: own velocity (2), own position (2), obstacles, food and forests relative to
 it (2 each), other agents relative to it (2 each), velocities of the good agents (2 each), for every forest whether the
 agent is in it (1 or -1), the leader's word (4); of a good agent, 28 numbers: the same without the word, and with the
-velocities of the other good agents last. Position and velocity of an agent that is hidden are zero: it is visible to
-agents in the same forest, to those outside if it is outside, too, and always to the leader. **State**: all agents'
-observations, one after the other, as in MPE2.
+velocities of the other good agents last. The position and velocity of a hidden agent are zero. An agent in a forest is
+visible only to agents in the same forest, an agent outside only to agents outside; the leader sees all. **State**:
+the observations of all agents, concatenated, as in MPE2.
 
 **Reward** of a good agent: -5 for every adversary that touches it, 2 for every food that it touches, -0.05 times the
-distance to the nearest food, and minus twice what it is outside of the box: per axis 0 up to |x| = 0.9, then
+distance to the nearest food, minus twice a penalty for leaving the box: per axis 0 up to |x| = 0.9, then
 10 (|x| - 0.9) up to 1, then exp(2 |x| - 2), at most 10. Of an adversary: 5 for every contact between an adversary and
 a good agent, -0.1 times its distance to the nearest good agent. An agent that does not act gets 0.
 
-**End**: after `max_rounds` = 25 rounds. **Start**: agents at rest in [-1, 1]^2, landmarks in [-0.9, 0.9]^2, silence.
+**End**: after `max_rounds` = 25 rounds. **Start**: agents at rest in [-1, 1]^2, landmarks in [-0.9, 0.9]^2; no
+words.
 
 | preset | integration | distance to the nearest food | end |
 |---|---|---|---|
-| `mpe2` | position first | costs 0.05 | 25 rounds |
-| `pettingzoo122` | velocity first | costs 0.05 | 25 rounds |
-| `openai` | velocity first | pays 0.05 | 25 rounds |
-| `magail` | velocity first | pays 0.05 | 50 rounds |
+| `mpe2` | position first | reward -0.05 | 25 rounds |
+| `pettingzoo122` | velocity first | reward -0.05 | 25 rounds |
+| `openai` | velocity first | reward +0.05 | 25 rounds |
+| `magail` | velocity first | reward +0.05 | 50 rounds |
 
-The return of an episode is the adversaries' mean, the leader's included.
+The return of an episode is the mean over the adversaries, including the leader.
 
 Returns per agent with the default preset, mean ± sd over 1,000 episodes from seed 1,000,000:
 
@@ -79,7 +80,7 @@ FAR = np.float32(1e9)
 
 
 class SimpleWorldComm(KernelGame):
-    """`num_adversaries`, one of them the leader, chase `num_good` agents that look for food."""
+    """`num_adversaries`, one of them the leader, chase `num_good` agents that collect food."""
 
     def __init__(
         self,
@@ -101,9 +102,9 @@ class SimpleWorldComm(KernelGame):
         self.agents = adversaries + good
         self.max_rounds = rules.max_rounds
         landmarks = num_obstacles + num_food + num_forests
-        seen = 4 + 2 * landmarks + 2 * (n - 1) + num_forests
-        own = dict.fromkeys(adversaries, seen + 2 * num_good + WORDS)
-        own |= dict.fromkeys(good, seen + 2 * (num_good - 1))
+        common = 4 + 2 * landmarks + 2 * (n - 1) + num_forests
+        own = dict.fromkeys(adversaries, common + 2 * num_good + WORDS)
+        own |= dict.fromkeys(good, common + 2 * (num_good - 1))
         self.observation_spaces = {a: world.unbounded(dims) for a, dims in own.items()}
         self.action_spaces = {
             a: talk.action_space(True, WORDS * (a == leader), continuous_actions)
@@ -113,7 +114,7 @@ class SimpleWorldComm(KernelGame):
         fields = [
             ("food", "f4", (num_food, 2)),
             ("forest", "f4", (num_forests, 2)),
-            ("comm", "f4", (1, WORDS)),  # the leader's
+            ("comm", "f4", (1, WORDS)),  # the leader's word
             ("contacts", "i4"),
             ("meals", "i4"),
             *world.body_fields(n, num_obstacles),
@@ -200,7 +201,7 @@ def within(a, i, b, j, reach):
 
 @device_function
 def forage(state, i, params):
-    """What good agent i gets for food, and pays for leaving the box."""
+    """Reward of good agent i for food and for leaving the box."""
     nearest = FAR
     meals = 0
     for m in range(state.food.shape[0]):
@@ -218,7 +219,7 @@ def in_forest(state, i, f, params):
 
 @device_function
 def sees(state, i, j, params):
-    """Whether agent i sees agent j: both in one forest, both in none, or i is the leader."""
+    """Whether agent i sees agent j: both are in the same forest or in none, or i is the leader."""
     together = False
     hidden = False
     for f in range(state.forest.shape[0]):
@@ -230,7 +231,7 @@ def sees(state, i, j, params):
 
 @device_function
 def write_points(out, k, points, state, i):
-    """Points relative to agent i."""
+    """Write points relative to agent i; returns the next position."""
     for m in range(points.shape[0]):
         k = write_pair(out, k, points[m, 0] - state.pos[i, 0], points[m, 1] - state.pos[i, 1])
     return k

@@ -1,1 +1,1 @@
-"""Particle worlds: round bodies on a plane, driven by forces (multi-agent particle environments)."""
+"""Particle worlds: discs in a plane that are moved by forces (multi-agent particle environments)."""

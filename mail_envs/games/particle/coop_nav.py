@@ -1,27 +1,27 @@
-"""Cooperative navigation: three agents share out three landmarks without bumping into each other.
+"""Cooperative navigation: three agents cover three landmarks without colliding.
 
 | | |
 |---|---|
 | ids | `coop_nav` (all act in every round), `deterministic_coop_nav` (rounds of 3, 2, 1 agents), `stochastic_coop_nav` (each acts with probability 0.5) |
-| agents | `agent_0`, `agent_1`, ...; radius 0.15, they push each other away |
+| agents | `agent_0`, `agent_1`, ...; radius 0.15; they collide with each other |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
 **Observation** of an agent, 16 numbers for three agents and landmarks: own velocity (2); landmarks relative
-to the agent (2 each); other agents relative to it (2 each); their communication (2 each, silent, zero).
-`observation="absolute"` adds the own position after the velocity (18 numbers). **State**: x, y, vx, vy of every
+to the agent (2 each); other agents relative to it (2 each); their communication (2 each, always zero).
+`observation="absolute"` adds the agent's position after its velocity (18 numbers). **State**: x, y, vx, vy of every
 agent, then x, y of every landmark.
 
-**Reward** of every agent that acts: minus the sum over landmarks of the distance to the nearest agent, less a
-penalty for overlapping with agents, itself included. `penalty="soft"`: how far the discs are from being apart,
-which is a constant 0.3 per round for itself; `"hard"`: 1 for each; `"none"`. An agent that does not act gets 0.
+**Reward** of every agent that acts: minus the sum over landmarks of the distance to the nearest agent, minus a
+penalty for overlapping with agents, including itself. `penalty="soft"`: the depth of the overlap, which adds a
+constant 0.3 per round for the agent itself; `"hard"`: 1 per overlap; `"none"`. An agent that does not act gets 0.
 
 **End**: when every landmark has an agent within 0.1 (`terminate_on_success`), at most `max_rounds` = 50 rounds.
 
 **Start**: agents at rest and landmarks uniform in [-1, 1]^2. `integration="velocity_first"` is the order of the
 original particle environments, `"position_first"` that of PettingZoo since 1.23 and MPE2.
 
-The defaults are the conventions under which MAGAIL's and AMAGAIL's figures were made. Returns, averaged over
+The defaults are the conventions of the published MAGAIL and AMAGAIL results. Returns, averaged over
 agents, mean ± sd over 1,000 episodes from seed 1,000,000:
 
 | id | random | scripted | expert |
@@ -51,7 +51,7 @@ from mail_envs.markov_game import KernelGame
 
 AGENT_RADIUS = 0.15
 ACCEL = 5.0
-COVERED = np.float32(0.1)  # a landmark is covered when an agent is at most this far away
+COVERED = np.float32(0.1)  # largest distance at which an agent covers a landmark
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 FAR = np.float32(1e9)
@@ -123,7 +123,7 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
 
 @device_function
 def coverage(state):
-    """Minus the sum over landmarks of the distance to the nearest agent; how many are covered."""
+    """Minus the sum over landmarks of the distance to the nearest agent, and the number of covered landmarks."""
     shared = ZERO
     covered = 0
     for m in range(state.landmark.shape[0]):
@@ -138,7 +138,7 @@ def coverage(state):
 
 @device_function
 def crowding(state, i, params):
-    """Penalty of agent i for overlapping with agents, itself included (a constant)."""
+    """Penalty of agent i for overlapping with agents, including itself (a constant)."""
     total = ZERO
     if params.penalty != 0:
         for j in range(state.pos.shape[0]):

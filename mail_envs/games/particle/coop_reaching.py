@@ -1,25 +1,25 @@
-"""Cooperative reaching: agents gather around one landmark, close to it but not on top of each other.
+"""Cooperative reaching: agents gather around one landmark, without overlapping.
 
 | | |
 |---|---|
 | ids | `coop_reaching` (all act in every round), `deterministic_coop_reaching` (rounds of 3, 2, 1 agents) |
-| agents | `agent_0`, `agent_1`, ...; radius 0.15, they push each other away |
+| agents | `agent_0`, `agent_1`, ...; radius 0.15; they collide with each other |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
 **Observation** of an agent, 12 numbers for three agents: own velocity (2); the landmark relative to the agent
-(2); other agents relative to it (2 each); their communication (2 each, silent, zero). **State**: x, y, vx, vy of
+(2); other agents relative to it (2 each); their communication (2 each, always zero). **State**: x, y, vx, vy of
 every agent, then x, y of the landmark.
 
-**Reward** of every agent that acts: minus the sum over *all* agents of the distance to the landmark, less a
-penalty for overlapping with agents, itself included: `penalty="hard"` (the default): 1 for each, `"soft"`: how far
-the discs are from being apart, `"none"`. An agent that does not act gets 0.
+**Reward** of every agent that acts: minus the sum over *all* agents of the distance to the landmark, minus a
+penalty for overlapping with agents, including itself: `penalty="hard"` (the default): 1 per overlap; `"soft"`: the
+depth of the overlap; `"none"`. An agent that does not act gets 0.
 
 **End**: after `max_rounds` = 50 rounds. **Start**: agents at rest and the landmark uniform in [-1, 1]^2.
 
-The AMAGAIL paper does not define this game's reward. Of the particle environments' usual terms these come
-nearest to its figures (expert -78.1, random -140.7); take the figures here as the reference. Returns, averaged
-over agents, mean ± sd over 1,000 episodes from seed 1,000,000:
+The AMAGAIL paper does not define the reward of this game. Of the usual terms of particle environments, these come
+closest to its results (expert -78.1, random -140.7); compare with the returns below instead. Returns, averaged over
+agents, mean ± sd over 1,000 episodes from seed 1,000,000:
 
 | id | random | scripted | expert |
 |---|---|---|---|
@@ -43,7 +43,7 @@ from mail_envs.games.particle.world import (
 from mail_envs.kernels import device_function
 from mail_envs.markov_game import KernelGame
 
-REACHED = np.float32(0.3)  # metrics: an agent is at the landmark when it is at most this far away
+REACHED = np.float32(0.3)  # metrics: largest distance at which an agent is at the landmark
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 
@@ -109,5 +109,5 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
         k = write_pair(out, 0, state.vel[i, 0], state.vel[i, 1])
         k = write_landmarks(out, k, state, i)
         k = write_others(out, k, state, i)
-        out[k:] = ZERO  # communication, silent
+        out[k:] = ZERO  # communication
     write_world(global_state, state)

@@ -3,24 +3,25 @@
 | | |
 |---|---|
 | ids | `predator_prey` (all act in every round), `stochastic_predator_prey` (the prey always acts, each adversary with probability 0.5) |
-| agents | `prey_0` (radius 0.05, force 4, speed at most 1.3), `adversary_0`, ... (radius 0.075, force 3, speed at most 1); they push each other away |
+| agents | `prey_0` (radius 0.05, force 4, speed at most 1.3), `adversary_0`, ... (radius 0.075, force 3, speed at most 1); they collide with each other |
 | actions | `Discrete(5)`: none, left, right, down, up; or, with `continuous_actions`, `Box(0, 1, (5,))` with the same meaning |
-| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last push) |
+| φ | no force: the agent coasts and slows down (`null_dynamics="brake"`: it stops, `"hold"`: it repeats its last action) |
 
-The prey takes its turn first in the round; all move in the same physics step. Give the prey rounds of its own
-with `player_function=TurnOrder([[0], [1, 2, 3]])`.
+The prey comes first in the order of agents; all move in the same physics step. For separate rounds of prey and
+adversaries, use `player_function=TurnOrder([[0], [1, 2, 3]])`.
 
 **Observation**: own velocity (2), own position (2), obstacles relative to the agent (2 each), other agents relative
 to it, in their order (2 each), and for adversaries the prey's velocity (2): 14 numbers for the prey, 16 for an
 adversary. **State**: x, y, vx, vy of every agent, then x, y of every obstacle.
 
-**Reward**: a round costs the prey 10 for every adversary that touches it, and what it is outside of the box: per
-axis 0 up to |x| = 0.9, then 10 (|x| - 0.9) up to 1, then exp(2 |x| - 2), at most 10. Every adversary that acts
-gets 10 for every adversary that touches the prey. An agent that does not act gets 0.
+**Reward** of the prey: -10 for every adversary that touches it, minus a penalty for leaving the box: per axis 0 up to
+|x| = 0.9, then 10 (|x| - 0.9) up to 1, then exp(2 |x| - 2), at most 10. Of an adversary: 10 for every adversary that
+touches the prey. An agent that does not act gets 0.
 
 **End**: after `max_rounds` = 50 rounds. **Start**: agents at rest in [-1, 1]^2, obstacles (radius 0.2) in [-0.9, 0.9]^2.
 
-The return of an episode is the prey's. Mean ± sd over 1,000 episodes from seed 1,000,000, both sides played alike:
+The return of an episode is that of the prey. Mean ± sd over 1,000 episodes from seed 1,000,000, with the same kind of
+policy on both sides:
 
 | id | random | scripted | expert |
 |---|---|---|---|
@@ -57,7 +58,7 @@ NEAR_WALL = np.float32(0.9)
 
 
 class PredatorPrey(KernelGame):
-    """One prey, which acts first, and `num_adversaries` slower adversaries."""
+    """One prey, first in the order of agents, and `num_adversaries` slower adversaries."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ def step_env(state, rng, actions, acts, params, rewards, metrics):
 
 @device_function
 def wall(x):
-    """The prey's price for leaving the unit box, growing from |x| = 0.9 on."""
+    """The prey's penalty for leaving the unit box along one axis; it starts at |x| = 0.9."""
     x = abs(x)
     if x < NEAR_WALL:
         return ZERO

@@ -1,9 +1,9 @@
-"""The physics that all particle games share: controls, contacts, integration, observations.
+"""Physics shared by all particle games: controls, contacts, integration, observations.
 
-Facts follow OpenAI's multiagent-particle-envs and its descendants: time step 0.1, a velocity that keeps
-three quarters of itself each step, unit mass, a soft contact force. An agent without force (`accel` 0) in a
-world without contacts stays where it is. The functions take one environment's record (fields `pos`, `vel`,
-`control`, `force`, each (N, 2)) and run on CPU and CUDA alike.
+It follows OpenAI's multiagent-particle-envs and its successors: time step 0.1, velocities damped to three quarters
+per step, unit mass, soft contact forces. An agent without force (`accel` 0) in a world without contacts does not
+move. The functions take one environment's record (fields `pos`, `vel`, `control`, `force`, each (N, 2)) and run on
+CPU and CUDA.
 
 Two integration orders are in use, and they give different games:
 `velocity_first` (OpenAI's original, its MAGAIL fork, VMAS): v <- 0.75 v + 0.1 F, then x <- x + 0.1 v;
@@ -19,7 +19,7 @@ from mail_envs.kernels import device_function
 from mail_envs.random import uniform, uniform_symmetric
 
 DT = np.float32(0.1)
-KEEP = np.float32(0.75)  # share of the velocity that survives a step ("damping" 0.25)
+KEEP = np.float32(0.75)  # factor of the velocity per step ("damping" 0.25)
 CONTACT_FORCE = np.float32(100.0)
 CONTACT_MARGIN = np.float32(1e-3)
 CONTACT_REACH = np.float32(0.05)  # beyond this gap the force is below float32's resolution
@@ -29,7 +29,7 @@ NO_LIMIT = np.float32(1e9)
 
 INTEGRATION = ("velocity_first", "position_first")
 NULL_DYNAMICS = ("coast", "brake", "hold")
-BRAKE, HOLD = 1, 2  # positions in NULL_DYNAMICS
+BRAKE, HOLD = 1, 2  # indices in NULL_DYNAMICS
 
 DISCRETE_ACTIONS = ("none", "left", "right", "down", "up")
 MOVES = len(DISCRETE_ACTIONS)
@@ -40,7 +40,11 @@ def body_fields(num_agents, num_landmarks):
     return [
         ("pos", "f4", (num_agents, 2)),  # world units
         ("vel", "f4", (num_agents, 2)),  # world units per second
-        ("control", "f4", (num_agents, 2)),  # the agent's own force, kept for null_dynamics="hold"
+        (
+            "control",
+            "f4",
+            (num_agents, 2),
+        ),  # the agent's own force, stored for null_dynamics="hold"
         ("force", "f4", (num_agents, 2)),  # all forces of this step
         ("landmark", "f4", (num_landmarks, 2)),
     ]
@@ -50,7 +54,7 @@ def body_params(num_agents):
     """Parameter fields that `move` reads."""
     return [
         ("radius", "f4", num_agents),
-        ("accel", "f4", num_agents),  # force of a full push
+        ("accel", "f4", num_agents),  # force of a full action
         ("max_speed", "f4", num_agents),
         ("landmarks_collide", "i4"),
         ("landmark_radius", "f4"),
@@ -62,12 +66,12 @@ def body_params(num_agents):
 def make_params(num_agents, integration, null_dynamics, **fields):
     """One record of parameters; agents without a `max_speed` have no limit.
 
-    `fields` that `move` does not know are the game's own: floats as float32, all else as int32.
+    `fields` that `move` does not use belong to the game: floats as float32, all others as int32.
     """
     known = body_params(num_agents)
     names = {name for name, *_ in known}
     own = [(k, "f4" if isinstance(v, float) else "i4") for k, v in fields.items() if k not in names]
-    # The own fields come first: numba takes a record that begins like another for a kind of that one.
+    # The game's fields come first: numba casts a record to another one if it begins with the same fields.
     params = np.zeros(1, np.dtype([*own, *known], align=True))
     params["max_speed"] = NO_LIMIT
     params["position_first"] = choice("integration", integration, INTEGRATION)
@@ -100,7 +104,7 @@ def action_spaces(agents, continuous):
 
 
 def choice(name, value, options):
-    """Position of `value` in `options`, or a ValueError that names them."""
+    """The index of `value` in `options`; ValueError if it is not one of them."""
     if value not in options:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, options))}")
     return options.index(value)
@@ -108,13 +112,13 @@ def choice(name, value, options):
 
 @device_function
 def pick(rng, count):
-    """One of 0 ... count - 1, all alike."""
+    """A random integer in [0, count)."""
     return np.int32(uniform(rng) * np.float32(count))
 
 
 @device_function
 def scatter(state, rng, landmark_range):
-    """Agents uniform in [-1, 1]^2 at rest, landmarks uniform in [-range, range]^2."""
+    """Place agents uniformly in [-1, 1]^2, at rest, and landmarks uniformly in [-range, range]^2."""
     for i in range(state.pos.shape[0]):
         for k in range(2):
             state.pos[i, k] = uniform_symmetric(rng)
@@ -127,7 +131,7 @@ def scatter(state, rng, landmark_range):
 
 @device_function
 def direction(action, axis):
-    """-1, 0 or 1: where a discrete action pushes along an axis."""
+    """The direction of a discrete action along an axis: -1, 0 or 1."""
     return np.float32(action == 2 + 2 * axis) - np.float32(action == 1 + 2 * axis)
 
 
@@ -141,8 +145,8 @@ def push_axis(actions, i, axis):
 
 @device_function
 def push(state, i, x, y, acts, params):
-    """Agent i's own force from its control (x, y). Without acting it coasts, brakes or holds the last."""
-    on = np.float32(acts[i] != 0)  # arithmetic instead of a branch that nobody can predict
+    """Set agent i's own force from its control (x, y). If it does not act, it coasts, brakes or holds the last."""
+    on = np.float32(acts[i] != 0)  # arithmetic instead of an unpredictable branch
     x *= params.accel[i]
     y *= params.accel[i]
     x = x if acts[i] != 0 else ZERO  # selected, not multiplied: 0 * NaN is NaN
@@ -159,14 +163,14 @@ def push(state, i, x, y, acts, params):
 
 @device_function
 def control(state, actions, acts, params):
-    """Turn actions into forces."""
+    """Set the forces of all agents from their actions."""
     for i in range(state.pos.shape[0]):
         push(state, i, push_axis(actions, i, 0), push_axis(actions, i, 1), acts, params)
 
 
 @device_function
 def contact(dx, dy, reach):
-    """Force per unit of (dx, dy) between two bodies whose radii add up to `reach`; 0 when apart."""
+    """Force per unit of (dx, dy) between two bodies whose radii add up to `reach`; 0 if they are apart."""
     square = dx * dx + dy * dy
     limit = reach + CONTACT_REACH
     if square >= limit * limit or square == ZERO:
@@ -179,7 +183,7 @@ def contact(dx, dy, reach):
 
 @device_function
 def collide(state, params):
-    """Add the contact forces between agents, and from landmarks that are solid."""
+    """Add the contact forces between agents and, if they are solid, of landmarks."""
     n = state.pos.shape[0]
     for i in range(n):
         for j in range(i + 1, n):
@@ -210,14 +214,14 @@ def move(state, actions, acts, params):
 
 @device_function
 def glide(state, actions, acts, params):
-    """One physics step of a world whose bodies pass through each other."""
+    """One physics step without contacts."""
     control(state, actions, acts, params)
     integrate(state, params)
 
 
 @device_function
 def integrate(state, params):
-    """Velocities and positions from all forces."""
+    """Update velocities and positions from the forces."""
     for i in range(state.pos.shape[0]):
         vx, vy = state.vel[i, 0], state.vel[i, 1]
         new_vx = vx * KEEP + state.force[i, 0] * DT
@@ -260,22 +264,20 @@ def write_pair(out, k, x, y):
 
 @device_function
 def write_landmarks(out, k, state, i):
-    """Landmarks relative to agent i."""
+    """Write the landmarks relative to agent i; returns the next position."""
     for m in range(state.landmark.shape[0]):
-        k = write_pair(
-            out, k, state.landmark[m, 0] - state.pos[i, 0], state.landmark[m, 1] - state.pos[i, 1]
-        )
+        dx, dy = state.landmark[m, 0] - state.pos[i, 0], state.landmark[m, 1] - state.pos[i, 1]
+        k = write_pair(out, k, dx, dy)
     return k
 
 
 @device_function
 def write_others(out, k, state, i):
-    """The other agents' positions relative to agent i, in agent order."""
+    """Write the other agents' positions relative to agent i, in order; returns the next position."""
     for j in range(state.pos.shape[0]):
         if j != i:
-            k = write_pair(
-                out, k, state.pos[j, 0] - state.pos[i, 0], state.pos[j, 1] - state.pos[i, 1]
-            )
+            dx, dy = state.pos[j, 0] - state.pos[i, 0], state.pos[j, 1] - state.pos[i, 1]
+            k = write_pair(out, k, dx, dy)
     return k
 
 
@@ -289,7 +291,7 @@ def append(out, k, row, count):
 
 @device_function
 def write_world(out, state):
-    """The global state: x, y, vx, vy of every agent, then x, y of every landmark."""
+    """Write the global state: x, y, vx, vy of every agent, then x, y of every landmark."""
     k = 0
     for i in range(state.pos.shape[0]):
         k = write_pair(out, k, state.pos[i, 0], state.pos[i, 1])
@@ -302,7 +304,7 @@ AGENT_COLORS = ("blue", "teal", "purple", "green", "orange")
 
 
 def draw(canvas, state, params, prey=False):
-    """Draw one environment. With `prey`, agent 0 is green, the others are red, landmarks are walls."""
+    """Draw one environment. With `prey`, agent 0 is green, the others are red, and landmarks are obstacles."""
     canvas.begin((-1.1, 1.1, -1.1, 1.1), keep_visible=state["pos"])
     for xy in state["landmark"]:
         if prey:

@@ -1,8 +1,8 @@
-"""StarCraft battles without StarCraft: SMAC and SMACv2, down to the last digit of what agents see.
+"""StarCraft battles without StarCraft: SMAC and SMACv2, with numerically equal observations.
 
-The games' page is that of `mail_envs.games.starcraft.game`. `encode_episode` feeds recorded frames of the original
-through the layer that makes observations, masks, states and rewards; `observation_names(id)` and `state_names(id)`
-say what every number means. `maps.SCENARIOS` is the table of battles, `options.Options` of what can be changed.
+The games are documented in `mail_envs.games.starcraft.game`. `encode_episode` computes observations, masks, states and
+rewards from recorded frames of the original; `observation_names(id)` and `state_names(id)` name every number.
+`maps.SCENARIOS` is the table of battles, `options.Options` that of all options.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_episode", "observation_names", "state_names"]
 
-# Where they are: the table of ids is read at every start, and these would load numba.
+# Imported lazily: this package is imported at every start, and these modules import numba.
 _HOMES = {
     "encode_episode": "episode",
     "observation_names": "feature_names",

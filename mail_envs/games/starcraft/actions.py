@@ -1,4 +1,4 @@
-"""Which actions an agent may take: the availability mask.
+"""The availability mask.
 
 0 no-op (of dead agents only), 1 stop, 2 to 5 move north, south, east, west, then with cones one action per
 direction, then one per target: enemies by id, or, for a medivac, allies by id.
@@ -26,7 +26,7 @@ def walkable(params, x, y):
 
 @device_function
 def can_move(state, params, i, move):
-    """Whether the one cell that the original looks at is open; `move`: 0 north, 1 south, 2 east, 3 west."""
+    """Whether the one cell that the original checks is open; `move`: 0 north, 1 south, 2 east, 3 west."""
     x, y = state.pos[i, 0], state.pos[i, 1]
     if move < 2:
         y += params.probe if move == 0 else -params.probe
@@ -37,7 +37,7 @@ def can_move(state, params, i, move):
 
 @device_function
 def target_row(state, params, i, target):
-    """The unit that agent i's target action means; -1 if it can never target that."""
+    """The unit that agent i's action targets; -1 if it can never target it."""
     n = params.num_agents
     if is_medic(state, params, i):
         return target if target < n and not is_medic(state, params, target) else -1
@@ -46,14 +46,14 @@ def target_row(state, params, i, target):
 
 @device_function
 def can_target(state, params, i, target):
-    """Whether agent i's target lives and is in range; heals may be wasted on the healthy."""
+    """Whether agent i's target is alive and in range; units with full health can be healed."""
     j = target_row(state, params, i, target)
     return j >= 0 and lives(state, j) and in_reach(state, params, i, j)
 
 
 @device_function
 def attackable(state, params, i, k):
-    """What observations say about enemy k. The original says of medivacs whether they can heal ally k."""
+    """Whether observations show enemy k as attackable. For medivacs, the original shows whether they can heal ally k."""
     if params.faithful == 0 and is_medic(state, params, i):
         return False
     return can_target(state, params, i, k)
@@ -84,7 +84,7 @@ def write_mask(state, params, i, mask):
 
 @device_function
 def note_action(state, params, i, action):
-    """Remember what agent i was told to do, and turn its cone. -1: nothing."""
+    """Store the action of agent i (-1: none) and turn its cone."""
     state.last_action[i] = action
     if FIRST_LOOK <= action < params.first_target:
         state.look[i, 0] = params.looks[action - FIRST_LOOK, 0]

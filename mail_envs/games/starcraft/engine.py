@@ -1,7 +1,7 @@
-"""The fight: what a unit does in a game loop, a sixteenth of a second.
+"""The combat engine: one game loop, a sixteenth of a second.
 
-In every loop the enemies choose targets; all units act, in the order of their rows or, as chance has it, the other
-way around; missiles fly and late hits land; banelings explode; units are kept apart; what regenerates does.
+In every loop the enemies choose targets; all units act, in the order of their rows or, at random, in the reverse order;
+missiles move and delayed hits land; banelings explode; overlapping units are pushed apart; units regenerate.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mail_envs.kernels import device_function
 from mail_envs.random import uniform
 
 AT_ONCE = 1000.0  # acceleration of units on the ground
-BEAMS_LAND = 10.0  # loops after the shot; they sweep, and burn a little later
+BEAMS_LAND = 10.0  # loops after the shot, because beams sweep
 BLAST_ON_STRUCTURES = 80.0
 PLANS = {"attack_move": MARCH, "attack": PURSUE, "closest": PURSUE, "none": GUARD}
 FULL_ENERGY = np.float32(MAX_ENERGY)
@@ -45,24 +45,24 @@ HALF = np.float32(0.5)
 
 
 def combat_fields(num_units: int) -> list[tuple]:
-    """What a record of a battle has beside `layout.unit_fields`."""
+    """Further fields of a battle's record, besides `layout.unit_fields`."""
     u = num_units
     return [
         ("goal", "f4", (u, 2)),  # where a unit walks
         ("walks", "i4", (u,)),  # whether it does, when it has no target
         ("target", "i4", (u,)),  # row of the unit to attack or heal, -1: none
-        ("bound", "i4", (u,)),  # to its target, until that is dead
-        ("alert", "i4", (u,)),  # loops for which it follows a target that is far off
+        ("bound", "i4", (u,)),  # whether it keeps its target until that is dead
+        ("alert", "i4", (u,)),  # loops for which it follows a distant target
         ("shot", "i4", (u,)),  # row that it has fired at in this round, -1: none
         ("stance", "i4", (u,)),  # of `movement.STANCES`, in this loop
         ("speed", "f4", (u,)),  # now, per loop
-        ("blocker", "i4", (u,)),  # row of the unit that stood in the way, -1: nobody
-        ("detour", "i4", (u,)),  # loops for which it keeps to one side of those
-        ("turn", "f4", (u,)),  # which: 1 left, -1 right
+        ("blocker", "i4", (u,)),  # row of the unit that blocks it, -1: none
+        ("detour", "i4", (u,)),  # loops for which it passes that unit on one side
+        ("turn", "f4", (u,)),  # the side: 1 left, -1 right
         ("windup", "f4", (u,)),  # loops until the shot, negative: not aiming
         ("calm", "i4", (u,)),  # loops since it was hit
-        ("late", "f4", (u,)),  # loops until the late hits
-        ("marked", "u8", (u,)),  # whom they will hit: bits, by place on the other side
+        ("late", "f4", (u,)),  # loops until delayed hits
+        ("marked", "u8", (u,)),  # units that they will hit: bits, by index on the other side
         ("missile", "f4", (u, 2)),  # where the missile is
         ("missile_target", "i4", (u,)),  # row, -1: there is none
         ("bursts", "i4", (u,)),  # baneling about to explode
@@ -72,7 +72,7 @@ def combat_fields(num_units: int) -> list[tuple]:
 
 
 def damage_table() -> list[list[float]]:
-    """Of one hit, by the types of attacker and target; 0 where the weapon does not reach the target's plane."""
+    """Damage of one hit, by the types of attacker and target; 0 if the weapon cannot hit ground or air."""
     return [[_damage(name, by, target) for target in UNITS.values()] for name, by in UNITS.items()]
 
 
@@ -152,7 +152,7 @@ def fight(state, rng, params):
 
 @device_function
 def act(state, rng, params, j):
-    """Unit j fights, heals, walks or idles."""
+    """Let unit j fight, heal, walk or idle."""
     state.stance[j] = IDLE
     if state.target[j] >= 0 and not lives(state, state.target[j]):
         halt_if_done(state, params, j)
@@ -177,7 +177,7 @@ def halt_if_done(state, params, j):
 
 @device_function
 def go(state, params, j):
-    """Agents walk straight and stop when they are there; enemies know the way."""
+    """Agents walk in a straight line and stop at the goal; enemies find paths."""
     x, y = state.goal[j, 0], state.goal[j, 1]
     if j >= params.num_agents:
         travel(state, params, j, x, y)
@@ -187,7 +187,7 @@ def go(state, params, j):
 
 @device_function
 def recover(state, params, j):
-    """What time does to unit j: weapon, shield, life, energy."""
+    """Update the cooldown, shield, health and energy of unit j."""
     kind = state.type[j]
     state.cooldown[j] = max(state.cooldown[j] - ONE, ZERO)
     full = params.max_shield[kind]

@@ -1,4 +1,4 @@
-"""Recorded battles through the layer: raw unit columns in, what SMAC makes of them out."""
+"""Computes SMAC's observations, masks, states and rewards from recorded battles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mail_envs.kernels import DISK_CACHE, compile_module, device_function
 
 DECIMALS = "f8"  # as precise as the original
 
-# A record with room for the largest battles: one compiled form for all scenarios.
+# A record with the size of the largest battle, so that all scenarios share the compiled code.
 BATTLE = np.dtype(
     unit_fields(
         max(s.num_agents for s in SCENARIOS.values()),
@@ -58,7 +58,7 @@ def encode_episode(
     seed: int = 0,
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    """What the original would have given for a recorded episode.
+    """The original's outputs for a recorded episode.
 
     Args:
         id: of a scenario, such as "smac_3s5z" or "smacv2_terran_5_vs_5".
@@ -105,7 +105,7 @@ def encode_episode(
 
 
 def _set(battle: np.ndarray, columns: dict, t: int) -> None:
-    """Give the battle the values of frame t. Dead units stay where they were."""
+    """Set the battle to frame t. Dead units keep their positions."""
     now = {name: column[t] for name, column in columns.items()}
     units, alive = len(now["hp"]), now["hp"] > 0
     pos = np.stack([now["x"], now["y"]], axis=1)
@@ -143,7 +143,7 @@ def _play(battle, params, columns, rng, actions, orders, max_reward) -> dict[str
 
 
 def _scores(columns, params, results, faithful) -> dict[str, np.ndarray]:
-    """How each round ended, and who is who."""
+    """The outcome of each round, and the units' tags."""
     n = params["num_agents"]
     rounds = np.arange(1, len(results) + 1)
     truncated = (rounds >= params["max_rounds"]) & (results == ONGOING)

@@ -1,4 +1,4 @@
-"""What every number of an observation and of the state is called."""
+"""Names of all numbers in observations and the state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded frames of raw units: which unit is which agent, which enemy, and of what type."""
+"""Identifies agents, enemies and their types in recorded frames of raw units."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unit_rows(
             f"the first frame has {len(allies)} agents and {len(enemies)} enemies; "
             f"{of.id} has {of.num_agents} and {of.num_enemies}"
         )
-    # As the original: agents by type and position, enemies as they come.
+    # As in the original: agents sorted by type and position, enemies in the given order.
     by_type = np.lexsort((first["y"][allies], first["x"][allies], kinds[allies]))
     rows = np.concatenate([allies[by_type], enemies])
     return _follow(frames, first["tag"][rows]), kinds[rows]

@@ -3,13 +3,13 @@
 | | |
 |---|---|
 | agents | one per allied unit, sorted by type (alphabetically), x and y at the start: `marine_0`, ..., in SMACv2 `agent_0`, ...; enemies' ids are in order of creation |
-| actions | `Discrete(6 + M)`: 0 no-op (the dead, and only they), 1 stop, 2 to 5 move north, south, east, west, 6 + k attack enemy k; a medivac heals ally k instead |
-| φ | the unit goes on with its last order (`null_orders="stop"`: it stops); so it does after an action that the mask forbids, which `illegal_actions` counts |
+| actions | `Discrete(6 + M)`: 0 no-op (only for dead agents), 1 stop, 2 to 5 move north, south, east, west, 6 + k attack enemy k; a medivac heals ally k instead |
+| φ | the unit continues its last order (`null_orders="stop"`: it stops); a masked action has the same effect, and is counted in `illegal_actions` |
 | variants | SMACv2: `variant="epo"`, `variant="conic"` |
 
-**Action mask.** A move is allowed if the cell one unit ahead is open; a target if it lives and its center is
-at most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs cannot heal medivacs, and may waste heals. As
-in all games, the mask of a living agent that does not act allows everything.
+**Action mask.** A move is allowed if the cell one unit ahead is open; a target if it is alive and its center is at
+most 6 away, in SMACv2 at most the weapon's range (2 for melee). Medivacs cannot heal medivacs, but can heal units
+with full health. As in all games, the mask of a living agent that does not act allows everything.
 
 **Observation** of an agent, zeros when dead (N agents, M enemies, b type bits):
 
@@ -19,61 +19,64 @@ in all games, the mask of a living agent that does not act allows everything.
 | each enemy | attackable, distance, dx, dy, health, shield (if Protoss), type (b); zeros unless alive and in sight |
 | each other ally | visible, distance, dx, dy, health, shield (if Protoss), type (b), `obs_last_action` |
 | oneself | health, shield (if Protoss), SMACv2: x, y, with cones also their direction (2), type (b) |
-| time | `obs_timestep_number`: rounds over the limit, of dead agents, too |
+| time | `obs_timestep_number`: rounds divided by the limit, also for dead agents |
 
-Distances are over the observer's sight: 9, in SMACv2 that of its type. Health and shield are over their maxima, x and
-y over 32. **State**: each ally's health, cooldown (a medivac's energy), x, y, shield, direction of the cone, type; each
-enemy's health, x, y, shield, type; the last actions, one-hot; `state_timestep_number`. x and y are relative to
-the center, over 32. `mail_envs.games.starcraft.observation_names(id, **options)` and `state_names` name every number.
+Distances are divided by the observer's sight range: 9, in SMACv2 that of its type. Health and shield are divided by
+their maxima, x and y by 32. **State**: each ally's health, cooldown (a medivac's energy), x, y, shield, direction of
+the cone, type; each enemy's health, x, y, shield, type; the last actions, one-hot; `state_timestep_number`. x and y
+are relative to the center, divided by 32. `mail_envs.games.starcraft.observation_names(id, **options)` and
+`state_names` name every number.
 
-**Reward**, the same for all: health and shield that enemies lost, 10 for each killed, 200 for the victory, scaled so
-that the sum is 20 when nobody regenerates. `reward_only_positive=False` subtracts half of the same for allies;
-`reward_sparse` leaves 1 and -1, which `reward_scale` still divides. An agent that is dead or does not act in a round
-gets 0, while SMAC pays all agents to the end: that sum is the metric `team_return`, from which `learners.ippo` learns.
+**Reward**, shared by all agents: health and shield lost by enemies, 10 per kill, 200 for a victory, scaled so that a
+victory sums to 20 if no unit regenerates. `reward_only_positive=False` subtracts half of the same for allies;
+`reward_sparse` gives only 1 and -1, to which `reward_scale` still applies. An agent that is dead or does not act in a
+round gets 0, while SMAC rewards all agents until the end: that sum is the metric `team_return`, which `learners.ippo`
+maximizes.
 
 **End**: a side without units has lost; if both have none, it is a draw. On maps with medivacs, a side with only medivacs
-has lost, the allies first. At the limit the battle is truncated; it counts as lost, as in SMAC (`limit_is_end`:
-learners use the value 0 after it).
+has lost; allies are checked first. At the time limit the battle is truncated; it counts as lost, as in SMAC
+(`limit_is_end`: learners use the value 0 after it).
 
-**SMACv2** draws teams and places anew for every battle. In `epo`, only who sees an enemy first is shown it, until one
-of them dies; orders to targets out of range do nothing, so that all living targets are allowed. In `conic`, agents see
-and reach what is within 15 degrees of where they look; twelve more actions turn the look, and the unit goes on with
-its last order.
+**SMACv2** draws teams and start positions anew for every battle. In `epo`, an enemy is shown only to the agent that
+sees it first, until one of them dies; orders to targets out of range do nothing, so all living targets are allowed.
+In `conic`, agents see and reach only units within 15 degrees of their direction; twelve further actions turn it,
+while the unit continues its last order.
 
-`faithful=True` does as the original does:
+`faithful=True` reproduces the original in these points:
 
 | | original | default |
 |---|---|---|
-| reward of SMAC | enemies that regenerate more than they lose pay | cost nothing, as in SMACv2 |
-| scale of SMACv2's reward | from the first battle's enemies, for ever: those of the battle with the seed `scale_seed`, 0 | from each battle's |
-| cooldowns in the state | over constants; those of stalker and colossus are each other's | over the longest possible: at most 1 |
+| reward of SMAC | positive for enemies that regenerate more than they lose | 0, as in SMACv2 |
+| scale of SMACv2's reward | from the enemies of the first battle: that with the seed `scale_seed`, 0 | from those of each battle |
+| cooldowns in the state | divided by constants; those of stalker and colossus are swapped | divided by the maximum: at most 1 |
 | enemies' type bits where stalkers meet zealots | zealot, stalker, the reverse of the allies' | stalker, zealot |
 | "attackable" in a medivac's observation | whether it can heal ally k | 0 |
-| enemy that a SMACv2 agent may not be shown | wipes all enemies with lower ids | is not shown |
-| cones | slopes are compared: east and west see both sides | directions are |
-| `obs_timestep_number` in SMAC | a zero before the time; one number more than announced | no zero |
-| paths | diagonal walls are stairs | are diagonals |
+| enemy that is hidden from a SMACv2 agent | also hides all enemies with lower ids | is hidden |
+| cones | compared by slopes: east and west see both sides | compared by directions |
+| `obs_timestep_number` in SMAC | a zero before the time; one number more than reported | no zero |
+| pathing grid | diagonal walls are staircases | diagonal walls are straight |
 | the limit, in `encode_episode` | terminates | truncates |
 
-Both: the mask looks at one cell only; with `obs_instead_of_state`, SMACv2 observes once more (agents may tag enemies in
-another order), while this layer gives the observations that agents got. Not covered: SMACv2's attack probabilities,
-health levels and enemy masks, which no published scenario uses. Terrain heights, and path
-grids as the game serves them, are inferred from the map files.
+Both check only one cell in the mask. With `obs_instead_of_state`, SMACv2 observes twice (agents may tag enemies in
+another order), while here the state contains the observations that agents got. Not supported: SMACv2's attack
+probabilities, health levels and enemy masks, which no published scenario uses. Terrain heights and pathing grids are
+inferred from the map files.
 
-**The fight.** A round is half a second of game time, eight game loops. Units have the values of the Wings of Liberty
-campaign, on which all SMAC maps are built. They walk, push each other and find ways around walls; weapons have damage
-points, cooldowns with the game's jitter and missiles in flight; hits are less armor, after shields; shields and zerg
-regenerate; medivacs heal for energy; colossi burn lines; banelings explode, also when killed. Agents follow their
-orders and idle afterwards. SMAC's enemies attack-move to a point and attack the nearest unit; SMACv2's idle enemies are
-ordered every half second to attack the nearest agent.
+**Combat.** A round is half a second of game time, eight game loops. Units have the values of the Wings of Liberty
+campaign, on which all SMAC maps are based. They walk, push each other and find paths around walls; weapons have
+damage points, cooldowns with the game's jitter, and missiles; armor reduces damage after shields; shields and zerg
+units regenerate; medivacs spend energy to heal; colossi hit all units on a line; banelings explode, also when they
+are killed. Agents follow their orders and then idle. SMAC's enemies attack-move to a point and attack the nearest
+unit; SMACv2's idle enemies are ordered every half second to attack the nearest agent.
 
-**Start**: armies in formation at the map's points, or within `start_noise` of that; SMACv2 draws both teams and their
-places. **Metrics**: `battle_won`, `dead_allies`, `dead_enemies`, `team_return`: the sum of all rewards, which is an
-agent's return if it lives and acts to the end (a dead agent is paid no more).
+**Start**: armies in formation at the map's start points, displaced by up to `start_noise`; SMACv2 draws both teams
+and their positions. **Metrics**: `battle_won`, `dead_allies`, `dead_enemies`, `team_return`: the sum of all rewards,
+which is the return of an agent that survives and acts in every round (dead agents get no reward).
 
 **Reference returns**: `team_return` (mean ± deviation over 400 battles) and rounds of random play; battles won,
-`team_return` and rounds of the best of the demonstrators `scripted:focus_fire`, `scripted:nearest` and `scripted:kite`, which is
-`scripted`. All battles of a SMAC map start alike, so small differences move win rates from 0 to 100 %.
+`team_return` and rounds of the best one of the demonstrators `scripted:focus_fire`, `scripted:nearest` and
+`scripted:kite`, which is `scripted`. All battles of a SMAC map have the same start, so small differences can change
+win rates from 0 to 100 %.
 
 | id | random | scripted |
 |---|---|---|

@@ -1,7 +1,7 @@
-"""What units are told: the agents by their actions, the enemies by their maps.
+"""Orders of units: agents get them from actions, enemies from their maps.
 
-Agents are passive: they do the last thing they were told, and idle when that is done. Enemies choose targets by
-themselves, see `choose_target`, and go where their map sends them when there are none.
+Agents are passive: they follow their last order and then idle. Enemies choose targets automatically (`choose_target`),
+and otherwise go where their map sends them.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ from mail_envs.kernels import device_function
 
 # Enemies go to a point; after the nearest agent; stay where they are.
 MARCH, PURSUE, GUARD = 0, 1, 2
-HEAL_SCAN = np.float32(6.0)  # how far off medivacs look for patients by themselves
-HEAL_ENERGY = np.float32(5.0)  # which they need to begin
+HEAL_SCAN = np.float32(6.0)  # distance in which medivacs choose targets automatically
+HEAL_ENERGY = np.float32(5.0)  # energy needed to begin healing
 HEAL_PER_LOOP = np.float32(HEAL / LOOPS_PER_SECOND)
 ENERGY_COST = np.float32(ENERGY_PER_LIFE)
 FAR = np.float32(1e6)
@@ -67,7 +67,7 @@ def east(move):
 
 @device_function
 def think(state, params, j, called):
-    """Enemy j looks for something to do. `called`: this loop, whoever pursues is told to."""
+    """Choose what enemy j does. `called`: pursuers get their orders in this loop."""
     if state.alert[j] > 0:
         state.alert[j] -= 1
     if state.type[j] == MEDIVAC:
@@ -78,10 +78,10 @@ def think(state, params, j, called):
 
 @device_function
 def choose_target(state, params, j, called):
-    """Keep the target while it is in range. Else take the nearest agent if it is, or if it is near enough to be noticed.
+    """Keep the target while it is in range; otherwise choose the nearest agent in range or close enough to notice.
 
-    A target that gets away is forgotten, unless it has just hit the enemy or its friends. Enemies that were told to
-    attack somebody do so until it is dead.
+    A target that leaves is dropped, unless it has just hit the enemy or a nearby ally of it. Enemies that were ordered
+    to attack a unit do so until it is dead.
     """
     target = state.target[j]
     keeps = target >= 0 and lives(state, target)

@@ -1,7 +1,7 @@
-"""Ways around walls: for every pair of cells, the first bend of the shortest path between them.
+"""Paths around walls: for every pair of cells, the first waypoint of the shortest path between them.
 
-Most maps are one room in which straight lines do. The others get a table, made once per process: cells see each
-other if a body fits along the line between them, and shortest paths run along such lines.
+Most maps are a single room in which straight lines suffice. The others get a table, computed once per process: two cells
+are connected if a unit fits along the line between them, and shortest paths consist of such lines.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def ways(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sees(cells: np.ndarray, is_open: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Whether a body fits along the line between the centers of two cells, bool (C, C)."""
+    """Whether a unit fits along the line between the centers of two cells, bool (C, C)."""
     along = cells[None] - cells[:, None]
     across = np.stack([-along[..., 1], along[..., 0]], axis=-1) / np.maximum(length, 1)[..., None]
     clear = np.ones(length.shape, bool)
@@ -66,7 +66,7 @@ def _sees(cells: np.ndarray, is_open: np.ndarray, length: np.ndarray) -> np.ndar
 
 @device_function
 def next_cell(params, x, y, goal_x, goal_y):
-    """X * 32 + y of the cell to walk to on the way to a goal; -1: straight to the goal itself."""
+    """The next waypoint on the path to a goal, as x * 32 + y; -1: the goal itself."""
     if not (on_map(x, y) and on_map(goal_x, goal_y)):
         return -1
     here = params.cell_number[np.int32(x), np.int32(y)]

@@ -1,8 +1,9 @@
-"""The picture of a battle: the ground, units by type, their health and shields, shots and explosions.
+"""Rendering of a battle: the map, units by type, their health and shields, shots and explosions.
 
-Agents are blue, enemies red. A unit's letter says its type, an enemy's number its id; the bars above it are its shield and its health. Lines
-are shots of the last round, dots are missiles in flight, green lines heal, orange discs are where banelings went off.
-Around an agent that acts next, a thin circle shows how far its weapon reaches; with cones, lines bound what it sees.
+Agents are blue, enemies red. A unit's letter says its type, an enemy's number its id; the bars above it are its
+shield and its health. Lines are shots of the last round, dots are missiles in flight, green lines heal, orange discs
+are where banelings went off. Around an agent that acts next, a thin circle shows how far its weapon reaches; with
+cones, lines bound what it sees.
 """
 
 from __future__ import annotations

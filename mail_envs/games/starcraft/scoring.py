@@ -1,4 +1,4 @@
-"""What a round is worth and how a battle ends.
+"""Rewards, and the end of a battle.
 
 A battle starts with its units in place (`pos`, `type`, `health`, `max_health`, `shield`) and `begin_battle`. A
 round goes: `actions.note_action` of every agent, `note_strength`, the fight, one more in `rounds`, `outcome`,
@@ -18,7 +18,7 @@ ONE = np.float32(1.0)
 
 @device_function
 def begin_battle(state, params):
-    """No actions and no sightings yet, all look east; rewards are scaled by this battle's enemies."""
+    """Reset actions and sightings, and turn all agents east; rewards are scaled by this battle's enemies."""
     state.rounds = 0
     for i in range(params.num_agents):
         state.last_action[i] = -1
@@ -32,14 +32,14 @@ def begin_battle(state, params):
 
 @device_function
 def note_strength(state, params):
-    """Remember health and shield of the living; before the fight."""
+    """Store the health and shield of living units, before a round is played."""
     for j in range(params.num_units):
         state.before[j] = state.health[j] + state.shield[j] if lives(state, j) else ZERO
 
 
 @device_function
 def largest_reward(state, params):
-    """By which rewards are scaled: killing every enemy, and the victory; for `begin_battle`."""
+    """The maximum reward, by which rewards are scaled: all kills, and the victory. For `begin_battle`."""
     n = params.num_agents
     total = np.float32(params.num_enemies) * params.death_value + params.win
     for j in range(n, params.num_units):

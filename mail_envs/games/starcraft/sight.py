@@ -55,7 +55,7 @@ def in_cone(state, params, i, j, reach):
 
 @device_function
 def sees(state, params, i, j):
-    """Whether unit j, dead or alive, is where agent i looks."""
+    """Whether unit j, dead or alive, is in the field of view of agent i."""
     sight = params.sight[state.type[i]]
     if params.conic_fov != 0:
         return in_cone(state, params, i, j, sight)
@@ -73,7 +73,7 @@ def in_reach(state, params, i, j):
 
 @device_function
 def share_sightings(state, rng, params):
-    """All agents look, in the order of `state.order`; once per observation, before it is written.
+    """Update the sightings of all agents in the order of `state.order`; once per observation, before it is written.
 
     Who sees an enemy first tags it; everybody else may be shown it with probability `prob_obs_enemy`, until the
     tagger or the enemy dies. An agent that looked before its neighbor saw the enemy learns of it in the next round.
@@ -113,7 +113,7 @@ def forget_sightings(state, params):
 
 @device_function
 def update_sightings(state, rng, params):
-    """After a round: the dead forget, then all look in a new `state.order`, which the engine has shuffled."""
+    """After a round: clear tags of dead units, then update sightings in the new `state.order`."""
     if params.shares_sightings != 0:
         forget_sightings(state, params)
         share_sightings(state, rng, params)
@@ -121,7 +121,7 @@ def update_sightings(state, rng, params):
 
 @device_function
 def clear_sightings(state, params):
-    """Nobody has seen anybody; at the start of a battle."""
+    """Clear all sightings, at the start of a battle."""
     for k in range(params.num_enemies):
         state.tagger[k] = -1
         for i in range(params.num_agents):
@@ -131,7 +131,7 @@ def clear_sightings(state, params):
 
 @device_function
 def hidden(state, params, i, k):
-    """Whether enemy k may not be shown to agent i, though it may stand before it."""
+    """Whether enemy k is hidden from agent i, even if it is close."""
     return params.shares_sightings != 0 and state.shown[i, k] == 0
 
 

@@ -1,6 +1,6 @@
-"""Where a battle begins: armies in formation on SMAC's maps, random teams at random places in SMACv2.
+"""Start positions: armies in formation on SMAC's maps, random teams at random places in SMACv2.
 
-SMAC creates an army at one point, and the game spreads it out in its own way, which is not known: here it stands in
+SMAC creates an army at one point, and the game spreads it out in an unknown way: here it stands in
 a square, in order of creation, the enemies' turned by half a circle. SMACv2 draws both teams, and one of two plans:
 "reflect", agents on the left half and the enemies mirrored, or "surrounded", agents in the center and the enemies in
 up to four groups on the diagonals.

@@ -1,4 +1,4 @@
-"""Units of the SMAC maps and what the game data say about them.
+"""The units of the SMAC maps, with values from the game data.
 
 All SMAC and SMACv2 maps depend on `Liberty.SC2Mod` alone, so these are the values of the Wings of Liberty campaign
 (SC2Mapster/SC2GameData, equal in 4.6.2 and 4.10.4), not those of the Legacy of the Void tables. Times are *normal*
@@ -127,7 +127,7 @@ TYPES = tuple(UNITS)
 BANELING, COLOSSUS, HYDRALISK, MARAUDER, MARINE, MEDIVAC, STALKER, ZEALOT, ZERGLING = range(9)
 SPINE_CRAWLER = 9
 
-# What SMAC and SMACv2 believe. Their cooldowns of stalker and colossus are each other's; they scale the state.
+# Values in SMAC and SMACv2, by which the state is scaled. The cooldowns of stalker and colossus are swapped there.
 SMAC_COOLDOWN = {
     "marine": 15, "marauder": 25, "stalker": 35, "zealot": 22, "colossus": 24,
     "hydralisk": 10, "zergling": 11, "baneling": 1,

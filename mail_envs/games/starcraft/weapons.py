@@ -1,4 +1,4 @@
-"""Weapons: damage points, cooldowns, missiles, hits that come later, beams and explosions.
+"""Weapons: damage points, cooldowns, missiles, delayed hits, beams and explosions.
 
 A unit whose target is in range and whose weapon is nearly ready stops, waits out the damage point and fires. Then the
 weapon cools down, for its period and a jitter, which is the only chance in a fight. Marines and zerglings hit at once;
@@ -23,8 +23,8 @@ LEAST_DAMAGE = np.float32(MIN_DAMAGE)
 BEAM_LENGTH = np.float32(1.25)  # to both sides of the target, across the shot
 BEAM_WIDTH = np.float32(0.15)  # to both sides of the line
 BLAST = np.float32(2.2)  # radius of an explosion, to the edge of what it hits
-HELP = np.float32(5.0)  # [inferred] how far off friends hear of an attack
-ALERT = 48  # [inferred] loops for which a unit goes after somebody far off that has hit it
+HELP = np.float32(5.0)  # [inferred] distance in which allies react to an attack
+ALERT = 48  # [inferred] loops for which a unit pursues a distant attacker
 BIT = np.uint64(1)
 NOBODY = np.uint64(0)
 
@@ -47,7 +47,7 @@ def past_foes(params, j):
 
 @shared_function
 def hurt(state, params, j, by):
-    """One hit on unit j: the shield takes what it can, the rest is less the armor."""
+    """Apply one hit to unit j: the shield absorbs damage first, armor reduces the rest."""
     damage = params.damage[state.type[by], state.type[j]]
     absorbed = min(state.shield[j], damage)
     state.shield[j] -= absorbed
@@ -64,7 +64,7 @@ def hurt(state, params, j, by):
 
 @device_function
 def raise_alarm(state, params, j, by):
-    """An enemy that was hit goes after the attacker, and so do idle friends nearby. Agents do what they are told."""
+    """Let an enemy that was hit, and idle allies of it nearby, pursue the attacker. Agents only follow orders."""
     for k in range(params.num_agents, params.num_units):
         hears = k == j or gap(state, params, j, k) <= HELP
         if (
@@ -79,7 +79,7 @@ def raise_alarm(state, params, j, by):
 
 @device_function
 def aim_at(state, j, target):
-    """Give unit j a target, -1: none. A new one interrupts the damage point."""
+    """Set the target of unit j, -1: none. A new target interrupts the damage point."""
     if state.target[j] != target:
         state.target[j] = target
         state.windup[j] = NOT_AIMING
@@ -87,7 +87,7 @@ def aim_at(state, j, target):
 
 @device_function
 def engage(state, rng, params, j):
-    """Unit j fights its target: fires when it can, else comes closer."""
+    """Let unit j attack its target: fire if possible, else approach."""
     kind = state.type[j]
     target = state.target[j]
     distance = gap(state, params, j, target)
@@ -134,7 +134,7 @@ def fire(state, rng, params, j, target):
 
 @device_function
 def launch(state, params, j, target):
-    """From the attacker's edge."""
+    """Launch a missile from the attacker's edge."""
     dx = state.pos[target, 0] - state.pos[j, 0]
     dy = state.pos[target, 1] - state.pos[j, 1]
     distance = math.sqrt(dx * dx + dy * dy)
@@ -146,7 +146,7 @@ def launch(state, params, j, target):
 
 @device_function
 def fly_missiles(state, params):
-    """Missiles follow their targets and hit their edges; those whose target is dead are lost."""
+    """Move missiles towards their targets, which they hit at their edges; without a living target they disappear."""
     for j in range(params.num_units):
         target = state.missile_target[j]
         if target < 0:
@@ -166,12 +166,12 @@ def fly_missiles(state, params):
             state.missile[j, 1] += dy / distance * step
 
 
-# -- hits that come later -------------------------------------------------------------------------
+# -- delayed hits -------------------------------------------------------------------------
 
 
 @device_function
 def sweep(state, params, j, target):
-    """Mark the foes on the beam: across the shot, through the target."""
+    """Mark the enemies on the beam, which is perpendicular to the shot and passes through the target."""
     dx = state.pos[target, 0] - state.pos[j, 0]
     dy = state.pos[target, 1] - state.pos[j, 1]
     distance = max(math.sqrt(dx * dx + dy * dy), LEAST_DAMAGE)
@@ -194,7 +194,7 @@ def sweep(state, params, j, target):
 
 @device_function
 def late_hits(state, params):
-    """The second hits of zealots, and what colossi have marked."""
+    """Apply the second hits of zealots and the marked hits of colossi."""
     for j in range(params.num_units):
         if state.marked[j] == NOBODY:
             continue
@@ -212,7 +212,7 @@ def late_hits(state, params):
 
 @device_function
 def explode(state, params):
-    """Banelings that have died, and those that die of it."""
+    """Let banelings that have died explode, including those killed by explosions."""
     again = params.has_banelings != 0
     while again:
         again = False
