@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +21,7 @@ from typing import Any, overload
 import numpy as np
 
 from demos.description import describe
-from demos.episode import Episode, EpisodeTable, Transitions, acts_again, to_episode
+from demos.episode import Episode, EpisodeTable, Transitions, to_episode
 from demos.layout import DemonstrationError, DemonstrationWarning, Layout
 from demos.manifest import action_dims_of, read_manifest
 from demos.store import Shard, open_shards
@@ -114,7 +115,7 @@ class Demonstrations(Sequence):
         if not -len(self) <= key < len(self):
             raise IndexError(f"episode {key} of a set of {len(self)} episodes")
         shard, k = self._index[key]
-        return to_episode(self.layout, self._shards[shard].rows([int(k)]))
+        return to_episode(self._shards[shard].layout, self._shards[shard].rows([int(k)]))
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[k] for k in range(len(self)))
@@ -158,12 +159,15 @@ class Demonstrations(Sequence):
         lengths = self.lengths
         total = int(lengths.sum())
         starts = np.cumsum(lengths) - lengths
-        names = ["round", *self.layout.arrays()]
+        arrays = replace(self.layout, alive=True).arrays()
+        names = ["round", *arrays]
         out: dict[str, Any] = {
-            k: np.empty((total, *shape), dtype)
-            for k, (dtype, shape) in self.layout.arrays().items()
+            k: np.empty((total, *shape), dtype) for k, (dtype, shape) in arrays.items()
         }
-        out["next_observations"] = np.empty_like(out["observations"])
+        following = ("observations", "alive", "action_mask", "participation")
+        following = [name for name in following if name in arrays]
+        for name in following:
+            out[f"next_{name}"] = np.empty_like(out[name])
         out["round"] = np.empty(total, np.int32)
         ends = {k: np.zeros(total, bool) for k in ("terminated", "truncated")}
         for shard, where, k in self.by_shard():
@@ -173,14 +177,15 @@ class Demonstrations(Sequence):
                 source = _ranges(sources, length)
                 for name in names:
                     _copy(out[name], to, columns[name], source)
-                _copy(out["next_observations"], to, columns["observations"], source + 1)
+                for name in following:
+                    _copy(out[f"next_{name}"], to, columns[name], source + 1)
                 for name, flags in ends.items():
                     flags[starts[positions] + length - 1] = columns[name][sources + length] != 0
         return Transitions(
             action_mask=out.pop("action_mask", None),
-            alive=acts_again(out["participation"], starts)
-            if total
-            else np.zeros((0, self.layout.num_agents), bool),
+            next_action_mask=out.pop("next_action_mask", None),
+            alive=out.pop("alive").view(np.bool_),
+            next_alive=out.pop("next_alive").view(np.bool_),
             episode=np.repeat(np.arange(len(self)), lengths),
             **out,
             **ends,
@@ -202,6 +207,7 @@ class Demonstrations(Sequence):
             rows = shard.lengths[k] + 1
             stops = np.cumsum(rows)
             acted = (columns["participation"] > 0).astype(np.float64)
+            acted[stops - 1] = 0  # who would have acted next
             out["returns"][where] = np.add.reduceat(
                 columns["rewards"].astype(np.float64), stops - rows
             )
@@ -302,7 +308,8 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
         raise DemonstrationError(f"noise_ratio={noise_ratio!r} is outside [0, 1]")
     keys = ("id", "agents", "observation_dims", "action_dims")
     differing = [k for k in keys if a.metadata[k] != b.metadata[k]]
-    if differing or a.layout != b.layout:
+    alike = replace(a.layout, alive=True) == replace(b.layout, alive=True)
+    if differing or not alike:
         named = "; ".join(f"{k}: {a.metadata[k]!r} and {b.metadata[k]!r}" for k in differing)
         raise DemonstrationError(
             f"mix: the sets are of different kinds ({named or f'{a.layout} and {b.layout}'})"
@@ -321,10 +328,10 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
         "demonstrator": f"{a.metadata['demonstrator']} + {noise_ratio:g} {b.metadata['demonstrator']}",
         "mixed_with": {k: b.metadata.get(k) for k in ("id", "demonstrator", "arguments")},
         "noise_ratio": noise_ratio,
+        "schema_version": min(a.metadata["schema_version"], b.metadata["schema_version"]),
     }
-    return Demonstrations(
-        a._shards + b._shards, together, metadata, a.layout, a.notices + b.notices
-    )
+    layout = replace(a.layout, alive=a.layout.alive and b.layout.alive)
+    return Demonstrations(a._shards + b._shards, together, metadata, layout, a.notices + b.notices)
 
 
 def _recovered(shard: Shard, problem: str | None) -> tuple[Shard, str | None]:

@@ -22,9 +22,13 @@ class Episode:
         participation: uint8 (T, N), 0 = the null action, m >= 1 = chose from the m-th action set.
         rewards: float32 (T, N).
         states: float32 (T+1, S).
-        action_masks: uint8 (T+1, N, A) in discrete games, the last row is zero; else None.
+        alive: bool (T+1, N), False for the dead, who never act again.
+        action_masks: uint8 (T+1, N, A) in discrete games, else None; the last row is what would be allowed next.
+        final_participation: uint8 (N,), who would have acted next.
         seed: `reset(seed=seed)` and the actions simulate the episode again.
         metrics: outcome figures of the game, such as landmarks covered.
+        derived: `alive`, `final_participation` and the last mask were not recorded, but follow from the rest,
+            see `demos.schema_one`.
     """
 
     observations: np.ndarray
@@ -32,11 +36,14 @@ class Episode:
     participation: np.ndarray
     rewards: np.ndarray
     states: np.ndarray
+    alive: np.ndarray
     action_masks: np.ndarray | None
+    final_participation: np.ndarray
     terminated: bool
     truncated: bool
     seed: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    derived: bool = False
 
     def __post_init__(self) -> None:
         t, n = self.participation.shape if self.participation.ndim == 2 else (0, 0)
@@ -46,6 +53,8 @@ class Episode:
             "participation": (t, n),
             "rewards": (t, n),
             "states": (t + 1, None),
+            "alive": (t + 1, n),
+            "final_participation": (n,),
         }
         if self.action_masks is not None:
             expected["action_masks"] = (t + 1, n, None)
@@ -86,8 +95,10 @@ class Transitions:
     Attributes:
         observations, next_observations: float32 (M, N, D).
         actions: int32 (M, N) or float32 (M, N, A). participation: uint8 (M, N).
-        alive: bool (M, N), False for the dead, who never act again.
-        action_mask: uint8 (M, N, A), of `observations`; None in continuous games.
+        alive, next_alive: bool (M, N), False for the dead, who never act again.
+        action_mask, next_action_mask: uint8 (M, N, A), of `observations` and `next_observations`; None in
+            continuous games.
+        next_participation: uint8 (M, N), who acts next, or would have acted where the episode ended.
         rewards: float32 (M, N). state: float32 (M, S).
         terminated, truncated: bool (M,), of the transition that ended the episode.
         episode: int64 (M,), position of the episode in the set. round: int32 (M,).
@@ -101,6 +112,9 @@ class Transitions:
     rewards: np.ndarray
     state: np.ndarray
     next_observations: np.ndarray
+    next_alive: np.ndarray
+    next_action_mask: np.ndarray | None
+    next_participation: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
     episode: np.ndarray
@@ -122,16 +136,6 @@ class Transitions:
             return None if values is None else values[rows]
 
         return Transitions(**{f.name: pick(getattr(self, f.name)) for f in fields(self)})
-
-
-def acts_again(participation: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Whether an agent acts in this or a later round of its episode, bool (M, N).
-
-    `participation`: uint8 (M, N), of episodes that begin at rows `starts`.
-    """
-    number = np.arange(len(participation))[:, None]
-    last = np.maximum.reduceat(np.where(participation != 0, number, -1), starts)
-    return number <= np.repeat(last, np.diff(starts, append=len(participation)), axis=0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,9 +165,12 @@ def to_episode(layout: Layout, c: Mapping[str, np.ndarray]) -> Episode:
         participation=c["participation"][:-1],
         rewards=c["rewards"][:-1],
         states=c["state"],
+        alive=c["alive"].view(np.bool_),
         action_masks=c.get("action_mask"),
+        final_participation=c["participation"][-1],
         terminated=bool(c["terminated"][-1]),
         truncated=bool(c["truncated"][-1]),
         seed=int(c["seed"][-1]),
         metrics={m: float(c[f"metric.{m}"][-1]) for m in layout.metrics},
+        derived=not layout.alive,
     )

@@ -40,8 +40,10 @@ def action_counts(demonstrations: Demonstrations) -> np.ndarray:
     counts = np.zeros((layout.num_agents, layout.num_actions), np.int64)
     for shard, _, chosen in demonstrations.by_shard():
         columns = shard.rows(chosen, ["actions", "participation"])
+        played = np.ones(len(columns["actions"]), bool)
+        played[np.cumsum(shard.lengths[chosen] + 1) - 1] = False
         for i in range(layout.num_agents):
-            acted = columns["participation"][:, i] > 0
+            acted = played & (columns["participation"][:, i] > 0)
             counts[i] += np.bincount(columns["actions"][acted, i], minlength=layout.num_actions)
     return counts
 

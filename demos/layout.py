@@ -32,6 +32,7 @@ class Layout:
     discrete: bool
     masked: bool  # episodes have action masks
     metrics: tuple[str, ...] = ()
+    alive: bool = True  # episodes say who is alive, and their last row who would act next: schema 2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", tuple(self.metrics))
@@ -52,6 +53,8 @@ class Layout:
         }
         if self.masked:
             columns["action_mask"] = (np.dtype(np.uint8), (n, a))
+        if self.alive:
+            columns["alive"] = (np.dtype(np.uint8), (n,))
         return columns
 
     @lru_cache(maxsize=64)  # noqa: B019
@@ -92,14 +95,19 @@ def to_columns(layout: Layout, number: int, episode: Any) -> dict[str, np.ndarra
         "observations": episode.observations,
         "state": episode.states,
         "actions": episode.actions,
-        "participation": episode.participation,
+        "participation": np.concatenate([episode.participation, episode.final_participation[None]]),
         "rewards": episode.rewards,
         "action_mask": episode.action_masks,
+        "alive": episode.alive,
     }
     for name, (dtype, shape) in layout.arrays().items():
         padded = np.zeros((rows, *shape), dtype)
         padded[: len(source[name])] = source[name]
         per_row[name] = padded
+    if not layout.alive:
+        for name in ("participation", "action_mask"):
+            if name in per_row:
+                per_row[name][-1] = 0
     for name in layout.metrics:
         per_row[f"metric.{name}"] = np.full(rows, episode.metrics.get(name, np.nan), np.float32)
     per_row["crc32"] = np.full(rows, checksum(layout, per_row), np.uint32)

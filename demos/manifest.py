@@ -21,7 +21,8 @@ from demos.values import Values
 from mail_envs.plain_files import open_regular
 
 FORMAT = "mail_envs demonstrations"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
 SHARD_NAME = re.compile(r"shard-[0-9]{5,9}\.arrow")
 
@@ -69,9 +70,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise DemonstrationError(f"{path}: expected the format {FORMAT!r}, found {shown(found)}")
     version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READABLE:
         raise DemonstrationError(
-            f"{path}: schema version {shown(version)}; this version of mail_envs reads {SCHEMA_VERSION}"
+            f"{path}: schema version {shown(version)}; this version of mail_envs reads "
+            f"{' and '.join(map(str, READABLE))}"
         )
     checksum = manifest.pop("checksum", None)
     if checksum is not None and checksum != _checksum(manifest):
@@ -79,6 +81,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: the manifest is damaged (its checksum does not match); if it was edited on purpose, "
             f'remove the entry "checksum"'
         )
+    if isinstance(manifest.get("layout"), dict):
+        manifest["layout"].setdefault("alive", version > 1)
     _check(path, manifest)
     return manifest
 
@@ -186,6 +190,7 @@ LAYOUT: Checks = {
     "discrete": (lambda v: isinstance(v, bool), "true or false"),
     "masked": (lambda v: isinstance(v, bool), "true or false"),
     "metrics": (_texts, "a list of different names"),
+    "alive": (lambda v: isinstance(v, bool), "true or false"),
 }
 SHARD: Checks = {
     "file": (lambda v: _text(v) and bool(SHARD_NAME.fullmatch(v)), "a name like shard-00000.arrow"),
@@ -217,6 +222,9 @@ def _check(path: Path, manifest: dict[str, Any]) -> None:
         ),
         f"action_dims are not those of {n} agents with up to {a} actions": (
             len(action_dims_of(manifest)) != n or max(action_dims_of(manifest)) != a
+        ),
+        f"schema version {manifest['schema_version']}, alive={layout['alive']}": (
+            layout["alive"] != (manifest["schema_version"] > 1)
         ),
         "return_agents are not among the agents": (
             set(manifest.get("return_agents") or ()) - set(manifest["agents"])

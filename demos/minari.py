@@ -5,8 +5,10 @@ TorchRL's `MinariExperienceReplay` (HDF5; every leaf a Box or Discrete of float3
 
 ```
 observation   agents / <agent> / observation   float32 (its own length,)
-              agents / <agent> / action_mask   uint8 (A + 1,): its own A actions, and last the null action φ
+              agents / <agent> / action_mask   uint8 (A + 1,): its own A actions, and last the null action φ,
+                                               the only one of agents that wait
               agents / <agent> / acting        uint8 (1,): who acts on this observation, m of M action sets
+              agents / <agent> / alive         uint8 (1,): 0 for the dead
               state                            float32 (S,)
 action        <agent>                          Discrete(A + 1), φ where the agent did not act
 rewards       the mean over the agents whose return counts
@@ -57,6 +59,7 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
         leaves = {
             "observation": Box(-np.inf, np.inf, (dims,), np.float32),
             "acting": Box(0, 255, (1,), np.uint8),
+            "alive": Box(0, 1, (1,), np.uint8),
         }
         if layout.discrete:
             leaves["action_mask"] = Box(0, 1, (n + 1,), np.uint8)
@@ -110,16 +113,18 @@ def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
     counted = [agents.index(a) for a in meta.get("return_agents") or agents]
     for number, episode in enumerate(demonstrations):
         t = len(episode)
-        acting = np.concatenate([episode.participation, np.zeros_like(episode.participation[:1])])
+        acting = np.concatenate([episode.participation, episode.final_participation[None]])
         observations, actions, rewards = {}, {}, {}
         for i, (agent, dims, n) in enumerate(_agents(meta)):
             leaves = {
                 "observation": episode.observations[:, i, :dims],
                 "acting": acting[:, i, None],
+                "alive": episode.alive[:, i, None].astype(np.uint8),
             }
             if layout.discrete:
                 absent = acting[:, i, None] == 0
-                mask = np.where(absent, 0, episode.action_masks[:, i, :n])
+                waits = absent & (episode.derived | episode.alive[:, i, None])
+                mask = np.where(waits, 0, episode.action_masks[:, i, :n])
                 leaves["action_mask"] = np.concatenate([mask, absent], axis=1).astype(np.uint8)
                 chosen = np.where(absent[:-1, 0], n, episode.actions[:, i])
                 actions[agent] = chosen.astype(np.int64)
@@ -169,6 +174,10 @@ def _episode(
     t = len(data.rewards)
     observations = np.zeros((t + 1, len(agents), layout["observation_size"]), np.float32)
     acting = np.stack([leaf["acting"][:, 0] for leaf in leaves], axis=1)
+    derived = meta.get("schema_version", 1) == 1  # such sets keep nothing of who is alive
+    alive = np.ones((t + 1, len(agents)), bool)
+    if not derived:
+        alive = np.stack([leaf["alive"][:, 0] != 0 for leaf in leaves], axis=1)
     padded = (len(agents), layout["num_actions"])
     masks = np.zeros((t + 1, *padded), np.uint8) if layout["discrete"] else None
     actions = np.zeros((t, *padded[: 1 if layout["discrete"] else 2]), np.float32)
@@ -177,11 +186,11 @@ def _episode(
         if masks is None:
             actions[:, i, :n] = data.actions[agent]
             continue
-        absent = acting[:-1, i] == 0
-        actions[:, i] = np.where(absent, 0, data.actions[agent])
+        absent = acting[:, i] == 0
+        actions[:, i] = np.where(absent[:-1], 0, data.actions[agent])
         masks[:, i, :n] = leaves[i]["action_mask"][:, :-1]
-        if meta["null_action"] == "null":  # there an absent agent's mask allows everything
-            masks[:-1][absent, i, :n] = 1
+        if meta["null_action"] == "null":  # there a mask allows everything to an agent that waits
+            masks[absent & alive[:, i], i, :n] = 1
     if masks is not None:
         actions = actions.astype(np.int32)
     metrics = attributes.get("options", {}).get("metrics", {})
@@ -191,11 +200,14 @@ def _episode(
         participation=acting[:-1],
         rewards=np.concatenate([data.infos["reward"][a][1:] for a in agents], axis=1),
         states=data.observations["state"],
+        alive=alive,
         action_masks=masks,
+        final_participation=acting[-1],
         terminated=bool(data.terminations[-1]),
         truncated=bool(data.truncations[-1]),
         seed=int(attributes["seed"]),
         metrics={k: float(metrics[k]) for k in names},
+        derived=derived,
     )
 
 

@@ -67,6 +67,8 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
     tape = _Tape(env)
     tape.write("observations", 0, observations)
     tape.write("states", 0, info["state"])
+    tape.write("alive", 0, info["alive"])
+    tape.write_next(0, info["participation"], info.get("action_mask"))
     running = np.arange(env.num_envs) < len(seeds)
     finished: dict[int, Episode] = {}
     lost: list[int] = []
@@ -74,9 +76,6 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
     t = 0
     while running.any():
         rows = np.flatnonzero(running)
-        tape.write("participation", t, info["participation"])
-        if env.discrete:
-            tape.write("action_masks", t, info["action_mask"][..., : tape.num_actions] * tape.own)
         actions = act(env, policy, rows, observations, info)
         tape.write("actions", t, actions)
         observations, rewards, terminated, truncated, info = env.step(actions)
@@ -85,6 +84,12 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
         tape.write("rewards", t - 1, rewards)
         tape.write("observations", t, _where(done, info["final_observation"], observations))
         tape.write("states", t, _where(done, info["final_state"], info["state"]))
+        tape.write("alive", t, _where(done, info["final_alive"], info["alive"]))
+        acting = _where(done, info["final_participation"], info["participation"])
+        masks = None
+        if env.discrete:
+            masks = _where(done, info["final_action_mask"], info["action_mask"])
+        tape.write_next(t, acting, masks)
         for e in np.flatnonzero(done & running):
             if info["worker_restarted"][e]:
                 lost.append(int(e))
@@ -161,6 +166,7 @@ class _Tape:
             "actions": ((n,), np.int32) if env.discrete else ((n, a), np.float32),
             "participation": ((n,), np.uint8),
             "rewards": ((n,), np.float32),
+            "alive": ((n,), np.bool_),
             **({"action_masks": ((n, a), np.uint8)} if env.discrete else {}),
         }
         self.arrays = {
@@ -173,6 +179,12 @@ class _Tape:
             array = self.arrays[name] = np.concatenate([array, np.zeros_like(array)])
         array[t] = values
 
+    def write_next(self, t: int, participation: np.ndarray, masks: np.ndarray | None) -> None:
+        """Who acts in round t, and what they may do; φ is no action."""
+        self.write("participation", t, participation)
+        if masks is not None:
+            self.write("action_masks", t, masks[..., : self.num_actions] * self.own)
+
     def episode(
         self,
         e: int,
@@ -183,16 +195,14 @@ class _Tape:
         metrics: dict[str, float],
     ) -> Episode:
         """Environment e's first `length` rounds, without what absent agents were told to do."""
-        part = {k: v[:length, e].copy() for k, v in self.arrays.items()}
-        for name in ("observations", "states"):
-            part[name] = self.arrays[name][: length + 1, e].copy()
+        short = ("actions", "rewards")
+        part = {k: v[: length + (k not in short), e].copy() for k, v in self.arrays.items()}
+        part["participation"], final = part["participation"][:-1], part["participation"][-1]
         part["actions"][part["participation"] == 0] = 0
-        masks = part.pop("action_masks", None)
-        if masks is not None:
-            masks = np.concatenate([masks, np.zeros_like(masks[:1])])
         return Episode(
+            action_masks=part.pop("action_masks", None),
+            final_participation=final,
             **part,
-            action_masks=masks,
             terminated=terminated,
             truncated=truncated,
             seed=seed,

@@ -1,7 +1,7 @@
 """Show or check recorded episodes: `python -m demos.replay PATH --episode 3 --out episode.gif`.
 
 An episode is simulated again from its seed with the recorded actions. `--verify` compares what comes out
-with what was recorded, bit for bit: observations, states, rewards, participation, masks, the end.
+with what was recorded, bit for bit: observations, states, rewards, participation, masks, who is alive, the end.
 """
 
 from __future__ import annotations
@@ -60,15 +60,24 @@ def simulate(
         if np.asarray(recorded).tobytes() != np.asarray(simulated).tobytes():
             differences.setdefault(name, t)
 
-    observations, info = env.reset_to(np.full(env.num_envs, episode.seed))
-    compare("observations", 0, episode.observations[0], observations[0])
-    compare("state", 0, episode.states[0], info["state"][0])
-    for t in range(len(episode)):
-        each_round(t)
-        compare("participation", t, episode.participation[t], info["participation"][0])
+    def compare_seen(t: int, observations: Any, info: Mapping[str, Any]) -> None:
+        """What is seen before round t."""
+        compare("observations", t, episode.observations[t], observations[0])
+        compare("state", t, episode.states[t], info["state"][0])
+        if t == len(episode) and episode.derived:
+            return
+        if not episode.derived:
+            compare("alive", t, episode.alive[t], info["alive"][0])
+        acting = [*episode.participation, episode.final_participation][t]
+        compare("participation", t, acting, info["participation"][0])
         if episode.action_masks is not None:
             mask = info["action_mask"][0, :, : own.shape[-1]] * own
             compare("action_mask", t, episode.action_masks[t], mask.astype(np.uint8))
+
+    observations, info = env.reset_to(np.full(env.num_envs, episode.seed))
+    compare_seen(0, observations, info)
+    for t in range(len(episode)):
+        each_round(t)
         actions = np.zeros((env.num_envs, *episode.actions[t].shape), episode.actions.dtype)
         actions[0] = episode.actions[t]
         observations, rewards, terminated, truncated, info = env.step(actions)
@@ -77,14 +86,10 @@ def simulate(
         compare("terminated", t, last and episode.terminated, bool(terminated[0]))
         compare("truncated", t, last and episode.truncated, bool(truncated[0]))
         over = bool(terminated[0] | truncated[0])
-        compare("observations", t + 1, episode.observations[t + 1], (
-            info["final_observation"] if over else observations)[0])  # fmt: skip
-        compare(
-            "state",
-            t + 1,
-            episode.states[t + 1],
-            (info["final_state"] if over else info["state"])[0],
-        )
+        if over:
+            observations = info["final_observation"]
+            info = {k.removeprefix("final_"): v for k, v in info.items() if k.startswith("final_")}
+        compare_seen(t + 1, observations, info)
         if over:
             break
     return tuple(f"{name} from round {t}" for name, t in differences.items())

@@ -6,7 +6,8 @@ PATH/shard-00000.arrow    an Arrow IPC stream: one record batch = one episode of
 ```
 
 A row is a round. Row t holds the observation and the state of round t, who acted on them, the actions and
-the rewards they led to; row T holds the final observation and state, with the other columns zero.
+the rewards they led to; row T holds the final observation and state, who was alive, which actions would have been
+allowed and who would have acted, with the other columns zero. (Sets of schema 1 say less: `demos.schema_one`.)
 Every column is plain and of fixed size, so that any Arrow reader opens a shard (`pyarrow.ipc.open_stream`),
 and nothing is ever unpickled.
 
@@ -33,6 +34,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from demos.actions import own_actions
 from demos.layout import DemonstrationError, checksum, decode
 from demos.manifest import SHARD_NAME, shown, values_of
 from demos.messages import (
@@ -46,6 +48,7 @@ from demos.messages import (
     read_batch,
     read_schema,
 )
+from demos.schema_one import fill_in
 from demos.values import Values
 from mail_envs.plain_files import open_regular
 
@@ -315,12 +318,16 @@ class Shard:
             except ValueError as error:
                 raise DemonstrationError(f"{self.path}: episode {k} is damaged ({error})") from None
         table = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches, self.schema)
+        lengths = found.lengths[chosen] + 1
         if self._checked[chosen].all():
-            return decode(self.layout, table, names)
-        columns = decode(self.layout, table)
-        if wrong := self._wrong(columns, found.lengths[chosen] + 1):
-            raise DemonstrationError(f"{self.path}: episode {chosen[wrong[0]]} {wrong[1]}")
-        self._checked[chosen] = True
+            columns = decode(self.layout, table, names)
+        else:
+            columns = decode(self.layout, table)
+            if wrong := self._wrong(columns, lengths):
+                raise DemonstrationError(f"{self.path}: episode {chosen[wrong[0]]} {wrong[1]}")
+            self._checked[chosen] = True
+        if not self.layout.alive:
+            fill_in(columns, lengths, own_actions(self.values.action_dims))
         return columns
 
     def _batch(self, start: int, end: int, rows: int) -> pa.RecordBatch:

@@ -65,7 +65,10 @@ class Values:
         for name in ("terminated", "truncated"):
             yield f"{name} is neither 0 nor 1", c[name] > 1
             yield f"{name} before the last round", (c[name] != 0) & ~last
-        for name in ("actions", "participation", "rewards", "action_mask"):
+        zero = ("actions", "rewards") if self.layout.alive else (
+            "actions", "rewards", "participation", "action_mask"
+        )  # fmt: skip
+        for name in zero:
             if name in c:
                 yield f"{name} after the last round", last & _any(c[name] != 0)
         for name, (dtype, _) in self.layout.arrays().items():
@@ -73,6 +76,9 @@ class Values:
                 yield f"{name} is not finite", ~_all(np.isfinite(c[name]))
         absent = c["participation"] == 0
         yield f"participation is above {self.num_sets}", _any(c["participation"] > self.num_sets)
+        if self.layout.alive:
+            yield "alive is neither 0 nor 1", _any(c["alive"] > 1)
+            yield "an agent acts that is dead", _any(~absent & (c["alive"] == 0))
         yield from self._checks_of_agents(c, absent)
 
     def _checks_of_agents(

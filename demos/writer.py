@@ -74,10 +74,12 @@ class DemonstrationWriter:
             )
             raise DemonstrationError(f"{folder}: already exists and is not an empty folder{hint}")
         folder.mkdir(parents=True, exist_ok=True)
+        version = metadata.get("schema_version", SCHEMA_VERSION)  # 1 where an older set comes back
         manifest = {
             "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": version,
             **metadata,
+            "layout": {"alive": version > 1, **metadata["layout"]},
             "statistics": {"episodes": 0, "transitions": 0},
             "shards": [],
         }
@@ -140,12 +142,18 @@ class DemonstrationWriter:
             self._closed(closed)
 
     def _check(self, episode: Episode) -> None:
+        if episode.derived and self.layout.alive:
+            raise DemonstrationError(
+                f"{self.folder}: the episode of seed {episode.seed} comes from a set of schema 1, which does not "
+                f"say who was alive; this set is of schema {SCHEMA_VERSION}: record it again"
+            )
         given = {
             "observations": episode.observations,
             "state": episode.states,
             "actions": episode.actions,
             "participation": episode.participation,
             "rewards": episode.rewards,
+            "alive": episode.alive,
             **({"action_mask": episode.action_masks} if self.layout.masked else {}),
         }
         for name, (_, shape) in self.layout.arrays().items():

@@ -245,7 +245,15 @@ class Recorder:
 
     def begin(self, seed: int, observations: np.ndarray, info: dict[str, Any]) -> None:
         """Start an episode; an unfinished one is discarded."""
-        names = ("actions", "participation", "rewards", "observations", "states", "action_masks")
+        names = (
+            "actions",
+            "participation",
+            "rewards",
+            "observations",
+            "states",
+            "action_masks",
+            "alive",
+        )
         self.rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
         self.seed = seed
         self._append_observations(observations, info)
@@ -254,6 +262,7 @@ class Recorder:
         self.rows["observations"].append(observations[0].copy())
         self.rows["states"].append(info["state"][0].copy())
         self.rows["action_masks"].append(info["action_mask"][0].astype(np.uint8))
+        self.rows["alive"].append(info["alive"][0].copy())
 
     def add(
         self,
@@ -270,15 +279,15 @@ class Recorder:
         self._append_observations(observations, info)
 
     def end(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
-        """Append the finished episode to the set."""
+        """Append the finished episode to the set. `info`: of the view, which is left at the end."""
         from demos import Episode
 
-        self.rows["action_masks"][-1] = np.zeros_like(self.rows["action_masks"][-1])
         arrays = {name: np.stack(rows) for name, rows in self.rows.items()}
         metrics = {name: float(values[0]) for name, values in info["metrics"].items()}
         self.writer.append(
             Episode(
                 **arrays,
+                final_participation=info["participation"][0].copy(),
                 terminated=terminated,
                 truncated=truncated,
                 seed=self.seed,

@@ -198,14 +198,16 @@ UNTRUE = [
     ("actions", 0, -1),
     ("actions", -1, 1),
     ("participation", 0, 2),
-    ("participation", -1, 1),
+    ("participation", -1, 2),
+    ("alive", 0, 2),
+    ("alive", -1, 3),
     ("observations", 0, np.nan),
     ("observations", -1, np.inf),
     ("rewards", 0, np.nan),
     ("rewards", -1, 1.0),
     ("state", 0, -np.inf),
     ("action_mask", 0, 2),
-    ("action_mask", -1, 1),
+    ("action_mask", -1, 2),
     ("terminated", 0, 1),
     ("truncated", -1, 2),
     ("round", 0, 1),
@@ -377,7 +379,7 @@ def fingerprint(episode: Any) -> int:
     """Of all that an episode says."""
     arrays = (
         episode.observations, episode.actions, episode.participation, episode.rewards, episode.states,
-        episode.action_masks,
+        episode.action_masks, episode.alive, episode.final_participation,
     )  # fmt: skip
     told = repr([(None if a is None else (a.dtype, a.shape)) for a in arrays])
     told += repr((episode.terminated, episode.truncated, episode.seed, dict(episode.metrics)))

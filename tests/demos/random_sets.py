@@ -41,8 +41,11 @@ def random_episode(
         actions = rng.integers(0, a, (t, n)).astype(np.int32) * participation
     else:
         actions = rng.standard_normal((t, n, a)).astype(np.float32) * participation[..., None]
-    masks = np.ones((t + 1, n, a), np.uint8)
-    masks[-1] = 0
+    masks = rng.integers(0, 2, (t + 1, n, a)).astype(np.uint8)
+    masks[..., 0] = 1
+    final = rng.integers(0, 2, n).astype(np.uint8)
+    alive = rng.integers(0, 2, (t + 1, n)).astype(bool)
+    alive |= np.concatenate([participation, final[None]]) > 0
     terminated = bool(rng.integers(2))
     return Episode(
         observations=rng.standard_normal((t + 1, n, d)).astype(np.float32),
@@ -50,7 +53,9 @@ def random_episode(
         participation=participation,
         rewards=(rng.standard_normal((t, n)) * participation).astype(np.float32),
         states=rng.standard_normal((t + 1, s)).astype(np.float32),
+        alive=alive,
         action_masks=masks if discrete else None,
+        final_participation=final,
         terminated=terminated,
         truncated=not terminated,
         seed=seed,
@@ -75,11 +80,12 @@ def write(
 
 
 def assert_same(a: Episode, b: Episode) -> None:
-    for name in ("observations", "actions", "participation", "rewards", "states", "action_masks"):
+    for name in ("observations", "actions", "participation", "rewards", "states", "action_masks", "alive",
+                 "final_participation"):  # fmt: skip
         one, other = getattr(a, name), getattr(b, name)
         if one is None or other is None:
             assert one is other, name
         else:
             assert one.dtype == other.dtype and np.array_equal(one, other), name
     assert (a.terminated, a.truncated, a.seed) == (b.terminated, b.truncated, b.seed)
-    assert a.metrics == b.metrics
+    assert a.metrics == b.metrics and a.derived == b.derived

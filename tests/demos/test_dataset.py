@@ -80,10 +80,15 @@ def test_transitions_are_those_of_the_episodes(tmp_path, select, discrete):
         assert np.array_equal(t.observations[rows], e.observations[:-1])
         assert np.array_equal(t.next_observations[rows], e.observations[1:])
         assert np.array_equal(t.state[rows], e.states[:-1])
-        acts_from = [[e.participation[t:, i].any() for i in range(3)] for t in range(len(e))]
-        assert np.array_equal(t.alive[rows], acts_from)
+        assert np.array_equal(t.alive[rows], e.alive[:-1])
+        assert np.array_equal(t.next_alive[rows], e.alive[1:])
+        acting = np.concatenate([e.participation, e.final_participation[None]])
+        assert np.array_equal(t.next_participation[rows], acting[1:])
         if discrete:
             assert np.array_equal(t.action_mask[rows], e.action_masks[:-1])
+            assert np.array_equal(t.next_action_mask[rows], e.action_masks[1:])
+        else:
+            assert t.action_mask is None and t.next_action_mask is None
         ends = np.arange(len(e)) == len(e) - 1
         assert np.array_equal(t.terminated[rows], ends & e.terminated)
         assert np.array_equal(t.truncated[rows], ends & e.truncated)

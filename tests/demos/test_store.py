@@ -213,9 +213,9 @@ def test_foreign_folders_and_files(tmp_path, demos_path):
 
 def test_other_schema_version(demos_path):
     manifest = json.loads((demos_path / "manifest.json").read_text())
-    manifest["schema_version"] = 2
+    manifest["schema_version"] = 3
     (demos_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DemonstrationError, match="schema version 2"):
+    with pytest.raises(DemonstrationError, match="schema version 3"):
         Demonstrations.open(demos_path)
 
 
