@@ -10,6 +10,7 @@ from torch import Tensor
 
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
+from learners.lib import references
 from learners.lib.fields import Count
 from learners.lib.game import game_arguments
 from learners.lib.networks import Policy
@@ -87,11 +88,10 @@ def demonstrations_of(run: Run) -> Demonstrations:
 
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
-    """Tensors of the demonstrations; also sets the run's references for normalized returns."""
+    """Tensors of the demonstrations, which also give the references of a game that has no measured ones."""
     demos.check_compatible(vec)
-    names = {"random": "random_return", "expert": "expert_return"}
-    found = {k: demos.metadata.get(v) for k, v in names.items()}
-    run.references = {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
+    if not run.references:
+        run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
     return to_torch(demos.first(run.args.num_demos).transitions(), vec, run.device)
 
 
