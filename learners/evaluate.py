@@ -42,6 +42,7 @@ from learners.lib.evaluation import (
 )
 from learners.lib.evaluation_file import keep_larger, read_evaluation
 from learners.lib.outcomes import wins_text
+from learners.lib.references import shipped
 from learners.lib.sources import Source, find, known_references
 from mail_envs.commands.errors import exit_status
 from mail_envs.recorded import Named
@@ -155,6 +156,8 @@ def evaluate(args: Args) -> dict[str, Any]:
             references = measure_references(vec, seeds)
         elif id == source.env and source.own_game:
             references = known_references(source.folder)
+        elif not arguments:
+            references = shipped(id)
     finally:
         vec.close()
     score = normalized(result["return"], references)

@@ -172,10 +172,14 @@ def evaluate_network(
         return evaluate(vec, load_policy(path, vec), seeds)
 
 
+def best_expert(id: str) -> str:
+    """The demonstrator that is 1 in normalized returns: the shipped network, or else the scripted expert."""
+    return "expert" if (EXPERTS / f"{id}.safetensors").is_file() else "scripted"
+
+
 def measure_references(vec: Any, seeds: np.ndarray) -> dict[str, float]:
     """Mean return of random play and of the shipped expert (else the scripted one)."""
-    expert = "expert" if (EXPERTS / f"{vec.id}.safetensors").is_file() else "scripted"
-    specs = {"random": "random", "expert": expert}
+    specs = {"random": "random", "expert": best_expert(vec.id)}
     return {k: evaluate(vec, load_policy(spec, vec), seeds)["return"] for k, spec in specs.items()}
 
 

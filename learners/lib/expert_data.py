@@ -12,6 +12,7 @@ from torch import Tensor
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
 from demos.episode import Transitions
+from learners.lib import references
 from learners.lib.fields import Count
 from learners.lib.game import game_arguments
 from learners.lib.networks import Policy
@@ -112,12 +113,11 @@ def _open(run: Run, source: str) -> Demonstrations:
 
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
-    """Tensors of the demonstrations; also sets the run's references for normalized returns."""
+    """Tensors of the demonstrations, which also give the references of a game that has no measured ones."""
     args = run.args
     demos.check_compatible(vec)
-    names = {"random": "random_return", "expert": "expert_return"}
-    found = {k: demos.metadata.get(v) for k, v in names.items()}
-    run.references = {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
+    if not run.references:
+        run.references = references.of_demonstrations(demos.metadata, Path(args.demos))
     transitions = demos.first(args.num_demos).transitions()
     if args.control == "random_lengths":
         expert = _open(run, args.demos).first(args.num_demos).transitions()

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from learners.lib import references
 from learners.lib.evaluation import normalized
 from learners.lib.evaluation_file import read_evaluation
 from learners.lib.metrics_file import read_metrics
@@ -177,10 +178,14 @@ def _defaults(learner: str, preset: str) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------------------- figures
 def references_of(records: list[RunRecord]) -> dict[str, dict[str, float]]:
-    """Random and expert return of every task: means over its runs."""
+    """Random and expert return of every task: the measured ones of its game, else means over its runs."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        noted = (record.evaluation or {}).get("references") or known_references(record.folder)
+        noted = (
+            references.of_settings(record.config)
+            or (record.evaluation or {}).get("references")
+            or known_references(record.folder)
+        )
         for key, value in noted.items():
             found[record.task][key].append(float(value))
     return {t: {k: float(np.mean(v)) for k, v in pair.items()} for t, pair in found.items()}

@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from demos.policies import load_policy
+from learners.lib import references
 from learners.lib.checkpoints import checkpoints, load_checkpoint, same_form, save_checkpoint
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
 from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
@@ -91,7 +92,7 @@ class Run:
         self.steps = self.updates = 0
         self.parts: dict[str, Any] = {}
         self.policy_metadata: dict = {}
-        self.references: dict[str, float] = {}
+        self.references = references.of_settings(vars(args))
         self.results: dict[str, float] = {}
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._stop = False

@@ -28,7 +28,7 @@ from mail_envs.settings_text import (
 OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")
 NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code, when they are typed
 LEARNERS = Path(__file__).resolve().parents[1]
-COMMANDS = ("evaluate", "report", "sweep")
+COMMANDS = ("evaluate", "references", "report", "sweep")
 
 
 @dataclasses.dataclass(frozen=True)

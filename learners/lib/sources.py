@@ -10,7 +10,8 @@ from typing import Any
 
 from demos.manifest import MANIFEST, read_manifest
 from demos.policies import MLPPolicy, is_own_policy
-from learners.lib.files import number, read_json, whole, wrong
+from learners.lib import references
+from learners.lib.files import read_json, whole, wrong
 from learners.lib.settings import read_config
 from mail_envs.recorded import NOTHING, Named, game_of, run_game_of
 from mail_envs.settings_text import parse_settings
@@ -131,14 +132,15 @@ def trained(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_references(folder: Path | None) -> dict[str, float]:
-    """Random and expert return from the metadata of the run's demonstrations; empty when unknown."""
+    """Random and expert return of the run's game, see `learners.lib.references`; {} when unknown."""
     if folder is None:
         return {}
-    demos = read_config(folder).get("demos")
+    config = read_config(folder)
+    measured = references.of_settings(config)
+    if measured:
+        return measured
+    demos = config.get("demos")
     for path in (folder / "demonstrations", *([Path(demos)] if demos else [])):
         if (path / MANIFEST).is_file():
-            manifest = read_manifest(path)
-            keys = {k: f"{k}_return" for k in ("random", "expert")}
-            known = {k: key for k, key in keys.items() if manifest.get(key) is not None}
-            return {k: number(path / MANIFEST, manifest, key) for k, key in known.items()}
+            return references.of_demonstrations(read_manifest(path), path / MANIFEST)
     return {}

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from learners import bc
+from learners.lib import references
+from learners.lib.files import write_json
 from learners.lib.results import binned, gather
 from learners.lib.statistics import (
     iqm,
@@ -23,6 +25,14 @@ from learners.report import Args, build, main, write
 
 GAME = "stochastic_coop_nav"
 REFERENCES = {"random": -60.0, "expert": -10.0}
+
+
+@pytest.fixture(autouse=True)
+def measured(tmp_path_factory, monkeypatch):
+    """The shipped references of GAME are REFERENCES."""
+    path = tmp_path_factory.mktemp("references") / "references.json"
+    write_json(path, {GAME: {f"{k}_return": v for k, v in REFERENCES.items()}})
+    monkeypatch.setattr(references, "SHIPPED", path)
 
 
 def make_run(folder: Path, learner="amagail", seed=0, value: float | None = -20.0, **settings):

@@ -1,0 +1,46 @@
+"""References of normalized returns: random play is 0, the expert is 1.
+
+The file demos/experts/references.json holds one pair for every game with an expert, measured with default
+arguments (`python -m learners.references`). All runs of such a game use it, whatever they learn from. Other games,
+among them those with arguments of their own, have the references in the metadata of their demonstrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from demos.policies import EXPERTS
+from learners.lib.files import number, read_json
+
+SHIPPED = EXPERTS / "references.json"
+CHANGES = (
+    "set",
+    "player_function",
+    "max_rounds",
+    "fixed_horizon",
+    "backend",
+)  # of the default game
+
+
+def shipped(env: str) -> dict[str, float]:
+    """The measured pair of a game with default arguments; {} where there is none."""
+    figures = read_json(SHIPPED).get(env)
+    if figures is None:
+        return {}
+    return {k: number(SHIPPED, figures, f"{k}_return") for k in ("random", "expert")}
+
+
+def of_settings(settings: Mapping[str, Any]) -> dict[str, float]:
+    """`shipped` for the game in a run's settings; {} when they change the game."""
+    if any(settings.get(name) for name in CHANGES):
+        return {}
+    return shipped(settings["env"])
+
+
+def of_demonstrations(metadata: Mapping[str, Any], path: Path) -> dict[str, float]:
+    """The pair in the metadata of a set of demonstrations, as far as it is there; `path` is for errors."""
+    keys = {k: f"{k}_return" for k in ("random", "expert")}
+    known = {k: key for k, key in keys.items() if metadata.get(key) is not None}
+    return {k: number(path, metadata, key) for k, key in known.items()}

@@ -1,0 +1,92 @@
+"""Measure random play and the expert in games with default arguments, for normalized returns.
+
+    python -m learners.references                      # every game with an expert, shipped or scripted
+    python -m learners.references stochastic_coop_nav smac_3m
+
+Figures are means over the episodes of the stream `references` of seed 0, and are written into
+demos/experts/references.json, from which all runs, evaluations and reports take them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import tyro
+
+from demos.experts import SCRIPTED
+from demos.policies import load_policy
+from learners.lib.evaluation import best_expert, evaluate, make_copies
+from learners.lib.fields import Count
+from learners.lib.files import read_json, write_json
+from learners.lib.references import SHIPPED
+from mail_envs.commands.errors import exit_status
+from mail_envs.streams import stream_seed
+
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Measure the references of normalized returns."""
+
+    ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Games; by default all with a shipped or a scripted expert."""
+    episodes: Count = 1000
+    """Number of episodes."""
+
+
+def measure(id: str, episodes: int) -> dict[str, Any]:
+    """Mean returns of random play and of the expert, and win rates in games that report who won.
+
+    ValueError: the expert is not better than random play by two standard errors, so it can be no unit (with both
+    sides of predator-prey scripted, the prey fares no better than at random).
+    """
+    seeds = stream_seed(SEED, "references") + np.arange(episodes)
+    expert = best_expert(id)
+    with closing(make_copies(id, episodes, {})) as vec:
+        found = {
+            name: evaluate(vec, load_policy(spec, vec), seeds)
+            for name, spec in (("random", "random"), ("expert", expert))
+        }
+    gain = found["expert"]["return"] - found["random"]["return"]
+    if gain <= 2 * math.hypot(*(f["sd"] / math.sqrt(episodes) for f in found.values())):
+        raise ValueError(
+            f"{id}: the {expert} policy returns {found['expert']['return']:.2f}, random play "
+            f"{found['random']['return']:.2f}: too close for a reference"
+        )
+    figures: dict[str, Any] = {"expert": expert, "episodes": episodes, "seed": SEED}
+    for name, result in found.items():
+        figures[f"{name}_return"] = round(result["return"], 4)
+        if "win_rate" in result:
+            figures[f"{name}_win_rate"] = round(result["win_rate"], 4)
+    return figures
+
+
+def command(args: Args) -> None:
+    """Measure the games one by one, and write each into the file."""
+    for id in args.ids or SCRIPTED:
+        try:
+            figures = measure(id, args.episodes)
+        except ValueError as error:
+            print(f"left out: {error}")
+            continue
+        known = read_json(SHIPPED) if os.path.lexists(SHIPPED) else {}
+        write_json(SHIPPED, dict(sorted({**known, id: figures}.items())))
+        print(
+            f"{id}: random {figures['random_return']}, {figures['expert']} {figures['expert_return']}"
+        )
+
+
+def main(args: Args) -> int:
+    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    return exit_status(lambda: command(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Args, prog="python -m learners.references", description=Args.__doc__)))
