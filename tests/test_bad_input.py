@@ -345,7 +345,10 @@ def test_render_says_what_is_wrong_in_one_line(words, error, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"out": Path("x.png")}, "--out x.png: write a .gif file"), ({"all": True}, "--all is for")],
+    [
+        ({"out": Path("x.png")}, "--out x.png: the file name must end in .gif"),
+        ({"all": True}, "--all needs --verify"),
+    ],
 )
 def test_replay_says_what_is_wrong_before_it_opens_a_set(options, error, capsys):
     from demos import replay

@@ -89,10 +89,10 @@ def test_a_flipped_bit_costs_its_own_episode_only_and_nothing_is_thrown_away(tmp
     with pytest.raises(DemonstrationError, match=r"shard-00000.*damaged.*readable"):
         Demonstrations.open(path)
     if mend == "repair":
-        assert "kept as it was as shard-00000.arrow.damaged" in inspect.repair(path)
+        assert "the damaged file is kept as shard-00000.arrow.damaged" in inspect.repair(path)
     else:
         with pytest.warns(
-            DemonstrationWarning, match=r"kept as it was as shard-00000.arrow.damaged"
+            DemonstrationWarning, match=r"the damaged file is kept as shard-00000.arrow.damaged"
         ):
             writer = DemonstrationWriter.extend(path)
         writer.append(random_episode(np.random.default_rng(0), seed=99))

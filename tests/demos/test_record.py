@@ -283,7 +283,7 @@ def test_commands_name_what_is_wrong(tmp_path, capsys):
         ({"num_envs": 0}, "num_envs=0 must be at least 1"),
         ({"seed": -1}, "seed=-1 is not an integer in"),
         ({"seed": 2**63}, "is not an integer in"),
-        ({"policy": "random", "greedy": True}, "greedy is for learned policies"),
+        ({"policy": "random", "greedy": True}, "greedy needs a learned policy"),
         ({"out": tmp_path / "b"}, "b: already exists and is not an empty folder"),
         ({"set": ("null_action=skip",)}, "null_action='skip'"),
     ):

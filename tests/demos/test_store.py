@@ -184,7 +184,7 @@ def test_truncated_and_missing_shards_are_named(demos_path):
         Demonstrations.open(demos_path)
     left = len(Demonstrations.open(demos_path, recover=True))
     assert 38 <= left < 40
-    assert f"{left} episodes are in order" in repair(demos_path)
+    assert f"it holds {left} episodes" in repair(demos_path)
     assert len(Demonstrations.open(demos_path)) == left
     (demos_path / "shard-00001.arrow").unlink()
     with pytest.raises(DemonstrationError, match=r"shard-00001.*missing"):
