@@ -1,4 +1,4 @@
-"""Mistakes of the user: each is one clear error, and nothing is lost."""
+"""Invalid input: each mistake gives one clear error, and no data is lost."""
 
 from __future__ import annotations
 

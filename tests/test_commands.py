@@ -1,4 +1,4 @@
-"""The command line: every command as a user runs it, and what it says to mistakes."""
+"""The command line: every command as a user runs it, and its error messages."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _durations(film):
 
 @pytest.fixture
 def pygame(monkeypatch):
-    """pygame on a display that nobody sees, without old events."""
+    """pygame on a dummy display with an empty event queue."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     module = pytest.importorskip("pygame")
     module.display.quit()

@@ -1,4 +1,4 @@
-"""Multi-Agent MuJoCo: our observations, rewards and states are gymnasium-robotics'; only faster."""
+"""Multi-Agent MuJoCo: observations, rewards and states equal those of gymnasium-robotics."""
 
 import importlib.metadata
 import importlib.util
@@ -211,7 +211,7 @@ for backend in ({}, {"num_envs": 2}):
 
 
 def pictures(**environment: str) -> list[str]:
-    """What two attempts to draw print, for one robot and for copies, in a process of its own."""
+    """Output of two attempts to render, for one robot and for copies, in a separate process."""
     done = subprocess.run(
         [sys.executable, "-c", PICTURES], env={**os.environ, **environment},
         capture_output=True, text=True,

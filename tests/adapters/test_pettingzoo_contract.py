@@ -1,4 +1,4 @@
-"""What PettingZoo's environments are told and tell comes through, and what they must not do is named."""
+"""Options and infos of PettingZoo environments are passed through, and violations of the API are reported."""
 
 from __future__ import annotations
 

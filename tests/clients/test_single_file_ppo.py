@@ -1,4 +1,4 @@
-"""A learner in one file, in the style of CleanRL: with SuperSuit, and straight from `make_vec`."""
+"""A single-file learner in the style of CleanRL, with SuperSuit and with `make_vec`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Endless:
-    """One player that is paid 1 in every round, for ever; episodes are cut after ten rounds, or end then."""
+    """One player with reward 1 in every round; episodes are truncated or terminate after ten rounds."""
 
     num_players, num_observations, num_actions = 1, 1, 2
 
@@ -45,7 +45,7 @@ class Endless:
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_time_limit_is_no_end(ends):
-    """A critic that knows the value of going on for ever, 1 / (1 - gamma), is right where the limit cuts."""
+    """A critic that predicts the value of the infinite horizon, 1 / (1 - gamma), is right at truncation."""
     agent = Agent(1, 2)
     with torch.no_grad():
         agent.critic[-1].weight.zero_()

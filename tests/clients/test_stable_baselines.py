@@ -1,4 +1,4 @@
-"""SuperSuit makes one player of every agent; Stable-Baselines3's PPO learns a policy that they share."""
+"""SuperSuit turns every agent into a player; Stable-Baselines3's PPO trains one shared policy."""
 
 from __future__ import annotations
 

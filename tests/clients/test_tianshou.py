@@ -82,7 +82,7 @@ def test_a_step_is_the_turn_of_an_agent_that_participates():
 
 
 def test_only_the_last_agent_of_a_round_is_paid_at_once():
-    """So one-step targets would hide the rewards from the others; N-step targets reach them."""
+    """With one-step targets the other agents would see no rewards; with N-step targets they do."""
     playing = collector(KERNEL)
     playing.collect(n_step=120, reset_before_collect=True)
     batch, _ = playing.buffer.sample(0)

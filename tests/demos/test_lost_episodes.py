@@ -1,4 +1,4 @@
-"""Episodes that a dead or silent simulator cut short are no demonstrations: they are played again."""
+"""Episodes cut short by a dead or hanging simulator are not stored but played again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unlucky_policy(fault: int, failures: int):
 
 @pytest.mark.parametrize("fault", [KILLED, RAISES, SLEEPS])
 def test_a_lost_episode_is_recorded_again(tmp_path, fault, caplog):
-    """All episodes that were asked for, in their order, from beginning to end."""
+    """All requested episodes, in order and complete."""
     with caplog.at_level(logging.WARNING):
         demos = record(
             "faulty_for_records", unlucky_policy(fault, 1), 8, 0, tmp_path / "set", num_envs=4,

@@ -1,4 +1,4 @@
-"""Policies of the user's own: a function `make(vec)` in a file, named wherever a policy is."""
+"""User-defined policies: a function `make(vec)` in a file, accepted wherever a policy is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy files are data from anybody: what is damaged or forged is one error that names the file."""
+"""Policy files are untrusted: damaged or forged ones give one error that names the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METADATA = {
 
 
 def networks() -> dict[str, np.ndarray]:
-    """Every kind of tensor that there is: two groups, GRU, normalized inputs."""
+    """Tensors of every kind: two groups, GRU, normalized inputs."""
     shapes = {}
     for g, (inputs, observed) in enumerate([(5, 3), (3, 2)]):
         shapes |= {
@@ -39,7 +39,7 @@ def networks() -> dict[str, np.ndarray]:
 
 
 def forge(path: Path, tensors: dict, **changes) -> None:
-    """A file whose checksum is right, whatever it says; a change to None leaves the entry out."""
+    """A file with changed metadata and a correct checksum; None removes an entry."""
     entries = {**METADATA, "format": FORMAT, **changes}
     texts = {
         k: v if isinstance(v, str) else json.dumps(v) for k, v in entries.items() if v is not None

@@ -1,4 +1,4 @@
-"""Recording, replaying and looking at demonstrations of the real games."""
+"""Record, replay and inspect demonstrations of the shipped games."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ MINE, OTHER, RESTED, FUNCTION = Every(3), Every(2), Rested(), mail_envs.HistoryD
 
 @pytest.mark.parametrize("name", ["MINE", "RESTED", "FUNCTION"])
 def test_a_player_function_of_ones_own_records_and_replays(tmp_path, name, capsys, monkeypatch):
-    """Its file is named when recording and when replaying; the set alone makes nobody import it."""
+    """Its file must be named for recording and for replay; the set alone does not import it."""
     monkeypatch.chdir(tmp_path)
     mine = f"mine_{name.lower()}.py"
     (tmp_path / mine).write_text(OWN_PLAYERS)

@@ -1,4 +1,4 @@
-"""Scripted players of StarCraft battles: they keep to the mask, heal, turn, retreat, and differ in strength."""
+"""Scripted players of StarCraft battles: they obey the mask, heal, turn, retreat, and differ in strength."""
 
 from __future__ import annotations
 

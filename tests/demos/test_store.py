@@ -1,4 +1,4 @@
-"""What is written is read again, whatever happens in between, and nothing is read that is not intact."""
+"""Stored episodes survive kills and damage to other episodes; damaged episodes are never read."""
 
 from __future__ import annotations
 
