@@ -163,7 +163,7 @@ def test_numbers_that_would_become_legal_ones_in_32_bits_are_refused(value):
 
 
 @pytest.mark.parametrize("value", [-(2**32), 2**32, 2**40 + 1])
-def test_such_numbers_are_legal_nowhere_on_a_device_either(value):
+def test_such_numbers_are_rejected_on_devices_too(value):
     torch = pytest.importorskip("torch")
     target = torch.zeros((1, 2), dtype=torch.int32)
     _take_tensor(target, torch.tensor([[3, value]]), discrete=True)

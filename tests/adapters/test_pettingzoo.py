@@ -543,7 +543,7 @@ def play_connect_four(env, columns):
     return final
 
 
-def test_who_loses_connect_four_is_told():
+def test_the_loser_of_connect_four_is_told():
     env = mail_envs.make(PREFIX + "classic/connect_four-v3")
     final = play_connect_four(env, [0, 1, 0, 1, 0, 1, 0])
     assert final == {"player_0": (1.0, 0), "player_1": (-1.0, 0)}
@@ -631,6 +631,6 @@ def test_a_missing_package_is_named(monkeypatch):
     ],
     ids=str,
 )
-def test_what_is_no_environment(env, arguments, message):
+def test_objects_that_are_not_environments(env, arguments, message):
     with pytest.raises(TypeError, match=message):
         mail_envs.from_pettingzoo(env, **arguments)

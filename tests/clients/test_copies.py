@@ -293,7 +293,7 @@ class Moody(Twin):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_simulator_that_comes_to_something_else_is_no_copy(num_workers, caplog):
+def test_a_simulator_that_replays_differently_is_not_copied(num_workers, caplog):
     vec = VectorGame(Moody(), Synchronous(), 2, num_workers=num_workers)
     vec.reset(seed=0)
     vec.reset(seed=0)

@@ -60,13 +60,13 @@ def test_a_time_limit_is_no_end(ends):
 
 
 @pytest.mark.parametrize("id", [KERNEL, ASYNCHRONOUS])
-def test_it_learns_straight_from_make_vec(id):
+def test_it_learns_with_make_vec(id):
     progress = train(VectorPlayers(mail_envs.make_vec(id, 32)), updates=12)
     first, *_, last = np.array_split(progress.returns, 4)
     assert last.mean() > 0.95 * first.mean() and np.isfinite(progress.losses).all()
 
 
-def test_a_simulator_plays_along():
+def test_a_simulator_works_too():
     pytest.importorskip("mpe2", reason="mpe2 is not installed: pip install '.[bench]'")
     vector = mail_envs.make_vec(SIMULATOR, 4, num_workers=0)
     progress = train(VectorPlayers(vector), updates=2)
@@ -83,7 +83,7 @@ def test_the_same_loop_runs_on_supersuits_players(id):
     assert len(progress.returns) >= 12 and np.isfinite(progress.losses).all()
 
 
-def test_both_ways_play_the_same_games():
+def test_supersuit_and_make_vec_play_the_same_games():
     """Copy k of SuperSuit's players and environment k of `make_vec` have the same seed."""
     ss = client("supersuit")
     players = ss.pettingzoo_env_to_vec_env_v1(make(ASYNCHRONOUS, "parallel"))

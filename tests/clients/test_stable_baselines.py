@@ -25,7 +25,7 @@ def learn(env, steps: int) -> PPO:
 
 
 @pytest.mark.parametrize("id", GAMES)
-def test_ppo_learns_some_thousand_steps(id):
+def test_ppo_learns_for_some_thousand_steps(id):
     learner = learn(make(id, "parallel"), 4000)
     assert learner.num_timesteps >= 4000
     episodes = [e["r"] for e in learner.ep_info_buffer]

@@ -128,7 +128,7 @@ FORGED_TENSORS = [
 ]
 
 
-def test_tensors_that_are_no_networks_are_refused(tmp_path):
+def test_tensors_that_do_not_form_networks_are_rejected(tmp_path):
     path = tmp_path / "p.safetensors"
     for name, value in FORGED_TENSORS:
         forge(path, changed(name, value))
@@ -205,7 +205,7 @@ for path in sorted(Path({folder!r}).glob("*.safetensors")):
 
 
 @pytest.mark.parametrize("format", [FORMAT, "mail_envs policy 1"])
-def test_no_mutant_of_a_policy_file_is_believed(tmp_path, format):
+def test_mutants_of_a_policy_file_are_rejected(tmp_path, format):
     """With a checksum a mutant acts like the original or is refused; without one it does no harm."""
     forge(tmp_path / "original", networks())
     original = (tmp_path / "original").read_bytes()
