@@ -272,8 +272,9 @@ def _check_entries(path: Path, where: str, entries: Mapping[str, Any], checks: C
 
 def action_dims_of(manifest: Mapping[str, Any]) -> list[int]:
     """Number of actions of each agent; the same for all if the manifest does not list them."""
-    equal = [manifest["layout"]["num_actions"]] * len(manifest["agents"])
-    return manifest.get("action_dims") or equal
+    if listed := manifest.get("action_dims"):
+        return listed
+    return [manifest["layout"]["num_actions"]] * len(manifest["agents"])
 
 
 def values_of(manifest: Mapping[str, Any]) -> Values:

@@ -56,7 +56,7 @@ def test_mix_rejects_incompatible_sets(tmp_path, demos_path):
     write(tmp_path / "few", 3)
     write(tmp_path / "other", 3, n=2)
     d = Demonstrations.open(demos_path)
-    with pytest.raises(DemonstrationError, match="needs 20, the second set has 3"):
+    with pytest.raises(DemonstrationError, match="needs 20, but the second set has 3"):
         mix(d, Demonstrations.open(tmp_path / "few"), 0.5)
     with pytest.raises(DemonstrationError, match="agents"):
         mix(d, Demonstrations.open(tmp_path / "other"), 0.5)
