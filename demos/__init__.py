@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-_HOMES = {
+_MODULES = {
     "DemonstrationError": "layout",
     "DemonstrationWarning": "layout",
     "DemonstrationWriter": "writer",
@@ -23,11 +23,11 @@ _HOMES = {
     "rollouts": "record",
     "to_minari": "minari",
 }
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):
     """Import a name when it is first used, so that `import demos` stays fast."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'demos' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"demos.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"demos.{_MODULES[name]}"), name)

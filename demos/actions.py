@@ -1,4 +1,4 @@
-"""Which actions each agent has: it may have fewer than the padded arrays hold."""
+"""Actions of each agent, in arrays that are padded to the agent with the most actions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def own_actions(action_dims: Sequence[int]) -> np.ndarray:
-    """uint8 (N, A): 1 for the actions, or components, that each agent has; the rest is padding."""
+    """uint8 (N, A): 1 for the actions (or components) that an agent has, 0 for padding."""
     dims = np.asarray(action_dims)
     return (np.arange(dims.max()) < dims[:, None]).astype(np.uint8)
 

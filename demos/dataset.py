@@ -1,7 +1,7 @@
-"""Demonstrations: sets of episodes that are opened, selected, mixed, and handed to learners.
+"""Demonstrations: open, select and mix sets of episodes, and read them as arrays.
 
 ```python
-d = Demonstrations.open("runs/demos/stochastic_coop_nav")   # lazy: a memory map and a manifest
+d = Demonstrations.open("runs/demos/stochastic_coop_nav")   # lazy: memory-mapped
 d.first(200), d.sample(200, seed=0), d[10:20]               # views: nothing is copied
 d[0].observations                                           # one Episode
 d.transitions().actions                                     # flat arrays over all selected episodes
@@ -34,8 +34,8 @@ class Demonstrations(Sequence):
         metadata: the manifest without its list of shards: `id, arguments, player_function, null_action,
             agents, observation_dims, action_dims, convention, demonstrator, versions, random_return, expert_return`,
             and the `statistics` of the whole set.
-        layout: the sizes that all episodes share.
-        notices: what was found and passed over when the set was opened (a torn tail, damaged episodes).
+        layout: array sizes, the same in all episodes.
+        notices: what was skipped when the set was opened (an unfinished last episode, damaged episodes).
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class Demonstrations(Sequence):
 
     @classmethod
     def open(cls, path: str | Path, recover: bool = False, verify: bool = True) -> Demonstrations:
-        """Open a set. Episodes stay on disk until they are asked for.
+        """Open a set. Episodes are read from disk when they are first accessed.
 
         Args:
             path: the set's folder.
-            recover: leave damaged episodes and missing shards out, with a notice, instead of raising; every
-                episode is checked for that.
+            recover: check every episode, and skip damaged episodes and missing shards with a notice
+                instead of raising.
             verify: compare the SHA-256 of every closed shard (about half a second per gigabyte). Without
-                it opening takes milliseconds, and damage is still found when an episode is read, by the
-                episode's own checksum.
+                it, opening takes milliseconds; damage is then found by an episode's own checksum when
+                the episode is read.
 
         Raises:
-            DemonstrationError: there is no set, or a part of it is damaged.
+            DemonstrationError: there is no set, or part of it is damaged.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
@@ -88,10 +88,10 @@ class Demonstrations(Sequence):
         if damage and not recover:
             raise DemonstrationError(
                 f"{'; '.join(damage[:3])}{'; ...' * (len(damage) > 3)}. {len(together)} episodes of the set "
-                f"are still readable: Demonstrations.open({str(path)!r}, recover=True), or mend it: "
+                f"are still readable: Demonstrations.open({str(path)!r}, recover=True), or repair the set: "
                 f"python -m demos.inspect {path} --repair"
             )
-        notices += [f"left out what is damaged in {part}" for part in damage]
+        notices += [f"skipped damaged data in {part}" for part in damage]
         for notice in notices:
             warnings.warn(notice, DemonstrationWarning, stacklevel=2)
         metadata = {k: v for k, v in manifest.items() if k not in ("shards", "layout", "format")}
@@ -130,7 +130,7 @@ class Demonstrations(Sequence):
         return self[:n]
 
     def sample(self, n: int, seed: int = 0) -> Demonstrations:
-        """N different episodes, drawn with `seed`, in the order drawn."""
+        """Draw n different episodes with `seed`, in random order."""
         self._check_count(n)
         return self[np.random.default_rng(seed).permutation(len(self))[:n]]
 
@@ -147,7 +147,7 @@ class Demonstrations(Sequence):
         return out
 
     def by_shard(self) -> Iterator[tuple[Shard, np.ndarray, np.ndarray]]:
-        """For each shard in use: itself, positions in this selection, positions in the shard."""
+        """For each shard in use: the shard, positions in this selection, positions in the shard."""
         for number in np.unique(self._index[:, 0]):
             where = np.flatnonzero(self._index[:, 0] == number)
             yield self._shards[number], where, self._index[where, 1]
@@ -155,7 +155,7 @@ class Demonstrations(Sequence):
     # --- flat arrays -----------------------------------------------------------------------------------------
 
     def transitions(self) -> Transitions:
-        """All selected episodes as flat arrays, in memory."""
+        """Load all selected episodes into memory as flat arrays."""
         lengths = self.lengths
         total = int(lengths.sum())
         starts = np.cumsum(lengths) - lengths
@@ -225,8 +225,8 @@ class Demonstrations(Sequence):
         )
 
     def episode_returns(self, table: EpisodeTable | None = None) -> np.ndarray:
-        """Return of each episode, float64 (K,): the mean over agents, or over those that the game names
-        as `return_agents` (the prey of predator-prey).
+        """Return of each episode, float64 (K,): the mean over agents, or over the game's `return_agents`
+        if it has any (the prey in predator-prey).
         """
         returns = (table or self.table()).returns
         agents = self.metadata["agents"]
@@ -234,7 +234,7 @@ class Demonstrations(Sequence):
         return returns[:, [agents.index(a) for a in counted]].mean(axis=1)
 
     def statistics(self) -> dict[str, Any]:
-        """Figures of this selection, ready for JSON. Returns are those of `episode_returns`."""
+        """Statistics of this selection as a JSON-compatible dictionary; see `episode_returns`."""
         if not len(self):
             return {"episodes": 0, "transitions": 0}
         table = self.table()
@@ -260,13 +260,13 @@ class Demonstrations(Sequence):
             out["normalized_return"] = (out["return_mean"] - low) / (high - low)
         return out
 
-    # --- use ---------------------------------------------------------------------------------------------------
+    # --- compatibility -----------------------------------------------------------------------------------------
 
     def check_compatible(self, env: Any) -> None:
-        """Raise a `DemonstrationError` unless these demonstrations can teach agents of `env`.
+        """Raise a `DemonstrationError` unless these demonstrations can be used to train agents in `env`.
 
-        The horizon and reward options may differ; the game, its agents, what they observe and do, and
-        who acts when may not. `null_action="as_action"` does not count as an action of its own.
+        The game, its agents, their observations and actions, and the player function must be the same;
+        the horizon and reward options may differ. The extra action of `null_action="as_action"` is ignored.
         """
         other = describe(env)
         mine = {**self.metadata, **vars(self.layout)}
@@ -281,7 +281,7 @@ class Demonstrations(Sequence):
 
 
 def _shown(value: Any) -> str:
-    """A value of the metadata; player functions as calls."""
+    """A metadata value as text; player functions are shown as calls."""
     if not isinstance(value, dict) or "type" not in value:
         return repr(value)
     arguments = ", ".join(f"{k}={v!r}" for k, v in value.items() if k != "type")
@@ -300,9 +300,9 @@ _COMPARED = {
 
 
 def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0) -> Demonstrations:
-    """As many episodes as `a` has, a share `noise_ratio` of them replaced by episodes of `b`.
+    """Replace a fraction `noise_ratio` of the episodes of `a` by episodes of `b`.
 
-    Which episodes stay, which come in, and their order are drawn with `seed`.
+    `seed` determines which episodes are kept, which are added, and their order.
     """
     if not 0.0 <= noise_ratio <= 1.0:
         raise DemonstrationError(f"noise_ratio={noise_ratio!r} is outside [0, 1]")
@@ -312,12 +312,12 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
     if differing or not alike:
         named = "; ".join(f"{k}: {a.metadata[k]!r} and {b.metadata[k]!r}" for k in differing)
         raise DemonstrationError(
-            f"mix: the sets are of different kinds ({named or f'{a.layout} and {b.layout}'})"
+            f"mix: the two sets are not compatible ({named or f'{a.layout} and {b.layout}'})"
         )
     noisy = round(noise_ratio * len(a))
     if noisy > len(b):
         raise DemonstrationError(
-            f"mix: noise_ratio={noise_ratio} of {len(a)} episodes needs {noisy}, the second set has {len(b)}"
+            f"mix: noise_ratio={noise_ratio} of {len(a)} episodes needs {noisy}, but the second set has {len(b)}"
         )
     rng = np.random.default_rng(seed)
     kept = a._index[rng.permutation(len(a))[: len(a) - noisy]]
@@ -335,22 +335,21 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
 
 
 def _recovered(shard: Shard, problem: str | None) -> tuple[Shard, str | None]:
-    """A shard of which only the intact episodes count, if not all are; and what is wrong with it."""
+    """The shard and what is wrong with it, or None; a damaged one without its manifest entry."""
     if problem is None and shard.intact().all():
         return shard, None
     return shard.unclosed(), problem or f"episode {np.argmin(shard.intact())} is damaged"
 
 
 Piece = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
-PIECE_ROWS = 100_000  # rounds that are copied at a time
+PIECE_ROWS = 100_000  # rows copied at a time
 
 
 def _gather(shard: Shard, where: np.ndarray, k: np.ndarray) -> Iterator[Piece]:
-    """Columns, positions in the selection, and first rows of the episodes k of a shard, some at a time."""
+    """Columns, positions in the selection, and first rows of the episodes k of a shard, in pieces."""
     rows = shard.lengths[k] + 1
-    for part in np.split(
-        np.arange(len(k)), np.flatnonzero(np.diff(np.cumsum(rows) // PIECE_ROWS)) + 1
-    ):
+    cuts = np.flatnonzero(np.diff(np.cumsum(rows) // PIECE_ROWS)) + 1
+    for part in np.split(np.arange(len(k)), cuts):
         yield shard.rows(k[part]), where[part], np.cumsum(rows[part]) - rows[part]
 
 

@@ -1,4 +1,4 @@
-"""Metadata of a set of demonstrations that describe the environment of the recording."""
+"""Metadata that describe the environment in which a set of demonstrations was recorded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def describe(
 ) -> dict[str, Any]:
     """Metadata of a set recorded in `env`, a `VectorGame`: everything needed to simulate it again.
 
-    `random_return` and `expert_return` are the references of normalized returns; by default those in the
-    game's metadata, if there are any.
+    `random_return` and `expert_return` are the references for normalized returns; by default those in the
+    game's metadata, if any.
     """
     published = dict(getattr(env, "metadata", None) or {})
-    # The null action is stored as participation 0, whatever the client calls it.
+    # The null action is stored as participation 0, not as an action.
     phi = env.null_action == "as_action"
     action_dims = [int(n) - phi for n in env.action_dims]
     layout = Layout(
@@ -54,7 +54,7 @@ def describe(
 
 
 def counted_agents(env: Any) -> list[int]:
-    """Indices of the agents over which the return of this game is averaged; all, if it names none."""
+    """Indices of the agents over which this game's return is averaged; by default all."""
     return [env.agents.index(a) for a in env.metadata.get("return_agents") or env.agents]
 
 

@@ -1,4 +1,4 @@
-"""Views of demonstrations: episodes, flat transitions, and a table with one row per episode."""
+"""Episodes, flat transitions, and a table with one row per episode."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Episode:
         alive: bool (T+1, N), False for the dead, who never act again.
         action_masks: uint8 (T+1, N, A) in discrete games, else None; the last row is what would be allowed next.
         final_participation: uint8 (N,), who would have acted next.
-        seed: `reset(seed=seed)` and the actions simulate the episode again.
-        metrics: outcome figures of the game, such as landmarks covered.
+        seed: `reset(seed=seed)` and the actions reproduce the episode.
+        metrics: the game's outcome metrics, such as the number of landmarks covered.
         derived: `alive`, `final_participation` and the last mask were not recorded, but follow from the rest,
             see `demos.schema_one`.
     """
@@ -78,7 +78,7 @@ class Episode:
     def __repr__(self) -> str:
         """Shapes and outcome in one line."""
         _, n, d = self.observations.shape
-        end = "terminated" if self.terminated else "truncated" if self.truncated else "cut"
+        end = "terminated" if self.terminated else "truncated" if self.truncated else "unfinished"
         returns = np.array2string(self.returns, precision=2, threshold=6, edgeitems=2)
         return f"Episode(T={len(self)}, N={n}, D={d}, seed={self.seed}, {end}, returns={returns})"
 
@@ -100,7 +100,7 @@ class Transitions:
             continuous games.
         next_participation: uint8 (M, N), who acts next, or would have acted where the episode ended.
         rewards: float32 (M, N). state: float32 (M, S).
-        terminated, truncated: bool (M,), of the transition that ended the episode.
+        terminated, truncated: bool (M,), true in the last transition of an episode that ended so.
         episode: int64 (M,), position of the episode in the set. round: int32 (M,).
     """
 
@@ -130,7 +130,7 @@ class Transitions:
         return f"Transitions(M={len(self)}, N={n}, D={d})"
 
     def __getitem__(self, rows: slice | np.ndarray) -> Transitions:
-        """A selection of transitions, e.g. a minibatch."""
+        """Select transitions, e.g. a minibatch."""
 
         def pick(values: Any) -> Any:
             return None if values is None else values[rows]
@@ -144,7 +144,7 @@ class EpisodeTable:
 
     Attributes:
         returns: float64 (K, N). lengths: int64 (K,). seeds: int64 (K,).
-        participation: float64 (K, N), share of rounds in which the agent acted.
+        participation: float64 (K, N), fraction of rounds in which the agent acted.
         terminated, truncated: bool (K,). metrics: name -> float32 (K,).
     """
 
@@ -158,7 +158,7 @@ class EpisodeTable:
 
 
 def to_episode(layout: Layout, c: Mapping[str, np.ndarray]) -> Episode:
-    """The columns of one episode as an `Episode`; views."""
+    """The columns of one episode as an `Episode`, without copying."""
     return Episode(
         observations=c["observations"],
         actions=c["actions"][:-1],

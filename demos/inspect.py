@@ -1,4 +1,4 @@
-"""Look at a set of demonstrations: `python -m demos.inspect PATH [--plots FOLDER] [--json] [--repair]`."""
+"""Show the contents of a set of demonstrations: `python -m demos.inspect PATH [--plots FOLDER] [--json] [--repair]`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from demos.layout import DemonstrationWarning
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 
-WIDE_GAME = 12  # with more agents than this, plots show them together
+MANY_AGENTS = 12  # with more agents than this, plots do not separate or label them
 HIDDEN = ("layout", "shards", "statistics", "format", "versions")
 
 
 def report(demonstrations: Demonstrations) -> dict[str, Any]:
-    """Metadata, statistics and the actions' frequencies, ready for JSON."""
+    """Metadata, statistics and action counts as a JSON-compatible dictionary."""
     out = {**demonstrations.metadata, "statistics": demonstrations.statistics()}
     if demonstrations.layout.discrete and len(demonstrations):
         counts = action_counts(demonstrations)
@@ -49,7 +49,7 @@ def action_counts(demonstrations: Demonstrations) -> np.ndarray:
 
 
 def printable(text: str) -> str:
-    """A text from a file without characters that would steer a terminal."""
+    """Escape control characters in a string from a file: terminals would execute them."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -121,20 +121,18 @@ def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
 
     def draw_lengths(axes) -> None:
         top = int(table.lengths.max())
-        axes.hist(
-            table.lengths, bins=np.linspace(0.5, top + 0.5, min(top, 60) + 1), color="tab:blue"
-        )
+        bins = np.linspace(0.5, top + 0.5, min(top, 60) + 1)
+        axes.hist(table.lengths, bins=bins, color="tab:blue")
 
     def draw_participation(axes) -> None:
         axes.bar(range(len(agents)), table.participation.mean(axis=0), color="tab:blue")
         axes.set_ylim(0, 1)
-        axes.set_xticks(
-            range(len(agents)), agents if len(agents) <= WIDE_GAME else [""] * len(agents)
-        )
+        labels = agents if len(agents) <= MANY_AGENTS else [""] * len(agents)
+        axes.set_xticks(range(len(agents)), labels)
 
     def draw_actions(axes) -> None:
         counts = action_counts(demonstrations)
-        if len(agents) > WIDE_GAME:
+        if len(agents) > MANY_AGENTS:
             axes.bar(range(counts.shape[1]), counts.sum(axis=0) / counts.sum())
             return
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -146,54 +144,49 @@ def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
     name = demonstrations.metadata["id"]
     save("returns.png", f"{name}: returns", "return", "episodes", draw_returns)
     save("lengths.png", f"{name}: lengths", "rounds", "episodes", draw_lengths)
-    save(
-        "participation.png",
-        f"{name}: participation",
-        "agent",
-        "share of rounds",
-        draw_participation,
-    )
+    title = f"{name}: participation"
+    save("participation.png", title, "agent", "fraction of rounds", draw_participation)
     if demonstrations.layout.discrete:
-        save("actions.png", f"{name}: actions", "action", "share of turns", draw_actions)
+        save("actions.png", f"{name}: actions", "action", "fraction of turns", draw_actions)
     return paths
 
 
 def repair(path: Path) -> str:
-    """Make a damaged set whole again from its readable episodes, and say what was kept.
+    """Rebuild a damaged set from its readable episodes, and report what was kept.
 
-    A damaged shard is replaced by one with its readable episodes; as it was, it is kept beside the set as
+    A damaged shard is replaced by one that holds its readable episodes; the original is kept as
     `shard-….arrow.damaged`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DemonstrationWarning)
         with DemonstrationWriter.extend(path, repair=True) as writer:
             pass
-    return "\n".join([*writer.notices, f"{path}: {writer.episodes} episodes are in order now"])
+    return "\n".join([*writer.notices, f"{path}: repaired; it holds {writer.episodes} episodes"])
 
 
 @dataclass
 class Args:
-    """Show what a set of demonstrations holds."""
+    """Show the contents of a set of demonstrations."""
 
     path: tyro.conf.Positional[Path]
     """Folder of the set."""
     plots: Path | None = None
     """Write PNG plots of returns, lengths, participation and actions into this folder."""
     json: bool = False
-    """Print everything as JSON instead of tables."""
+    """Print JSON instead of tables."""
     recover: bool = False
     """Show the readable part of a damaged set."""
     repair: bool = False
-    """Close what a kill left open, and set damaged shards aside, keeping their readable episodes."""
+    """Close the shard of an interrupted recording, and rebuild damaged shards from their readable episodes."""
 
 
 def main(args: Args) -> int:
-    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    """Run the command; returns its exit status, see `mail_envs.commands.errors`."""
     return exit_status(lambda: command(args))
 
 
 def command(args: Args) -> None:
-    """Repair, show and plot as told."""
+    """Repair, show and plot as the options say."""
     beside = sys.stderr if args.json else sys.stdout
     if args.repair:
         print(repair(args.path), file=beside)

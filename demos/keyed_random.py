@@ -1,9 +1,9 @@
-"""Random numbers for policies that depend only on the episode and the round.
+"""Random numbers for policies, which depend only on the episode and the round.
 
 With one `numpy.random.Generator` for many environments, the actions in an episode would depend on the number
-of environments. Here a number is a function of (episode seed, round, how many were drawn before in this
-round): SplitMix64's output function over a counter, as in `mail_envs.random`, with its own key. The interface
-is therefore small: `random`, `standard_normal` and `integers`, with one row per environment.
+of environments. Here a number is a function of the episode's seed, the round, and how many were drawn before
+in this round: SplitMix64's output function over a counter, as in `mail_envs.random`, with another key.
+Therefore there are only `random`, `standard_normal` and `integers`, with one row per environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-POLICY = np.uint64(0xDA3E39CB94B95BDB)  # salt: unlike those of the dynamics and the player function
+POLICY = np.uint64(0xDA3E39CB94B95BDB)  # differs from the salts of the dynamics and player function
 ROUND_BITS = np.uint64(24)  # numbers per round and environment
 
 
@@ -29,7 +29,7 @@ class KeyedRandom:
     """Draws for K environments; the first axis of every draw is the environment.
 
     Args:
-        seeds: int64 (K,), the running episodes' seeds. rounds: int (K,), the rounds they are in.
+        seeds: int64 (K,), the running episodes' seeds. rounds: int (K,), their current rounds.
     """
 
     def __init__(self, seeds: np.ndarray, rounds: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class KeyedRandom:
         """Uniform numbers in [0, 1), float64 of shape `size` = (K, ...)."""
         if len(size) == 0 or size[0] != len(self._start):
             raise ValueError(
-                f"draws for {len(self._start)} environments need that as their first axis, got size={size!r}"
+                f"the first axis of a draw must be the {len(self._start)} environments, got size={size!r}"
             )
         count = int(np.prod(size[1:], dtype=np.int64))
         counters = np.arange(self._drawn, self._drawn + count, dtype=np.uint64)
@@ -60,6 +60,6 @@ class KeyedRandom:
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(
-            f"a recorded policy draws with rng.random, rng.standard_normal or rng.integers, one row per "
-            f"environment, so that episodes do not depend on num_envs; rng.{name} is not available"
+            f"rng.{name} is not available: so that episodes do not depend on num_envs, policies draw with "
+            f"rng.random, rng.standard_normal or rng.integers, one row per environment"
         )

@@ -1,4 +1,4 @@
-"""What one row of a demonstration holds: sizes, Arrow columns, and the way between arrays and columns."""
+"""Rows of demonstrations: sizes, Arrow schema, and conversion between arrays and columns."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import pyarrow as pa
 
 
 class DemonstrationError(ValueError):
-    """A set of demonstrations that cannot be read, or that does not fit what it is used for."""
+    """A set of demonstrations cannot be read, or does not fit its use."""
 
 
 class DemonstrationWarning(UserWarning):
-    """Something about a set of demonstrations that its reader should know, and that is no error."""
+    """Something in a set of demonstrations was skipped or repaired."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes that every episode of a set shares: the Arrow schema follows from them."""
+    """Array sizes, the same in all episodes of a set; they determine the Arrow schema."""
 
     num_agents: int  # N
-    observation_size: int  # D, of the agent that observes most
-    num_actions: int  # A, of the agent that has most
+    observation_size: int  # D, the largest of all agents
+    num_actions: int  # A, the largest of all agents
     state_size: int  # S
     discrete: bool
-    masked: bool  # episodes have action masks
+    masked: bool  # whether episodes have action masks
     metrics: tuple[str, ...] = ()
     alive: bool = True  # episodes say who is alive, and their last row who would act next: schema 2
 
@@ -41,38 +41,34 @@ class Layout:
     def arrays(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
         """Column name -> dtype and shape of one row."""
         n, a = self.num_agents, self.num_actions
+        f4, i4, u1 = (np.dtype(t) for t in (np.float32, np.int32, np.uint8))
         columns = {
-            "observations": (np.dtype(np.float32), (n, self.observation_size)),
-            "state": (np.dtype(np.float32), (self.state_size,)),
-            "actions": (
-                np.dtype(np.int32 if self.discrete else np.float32),
-                (n,) if self.discrete else (n, a),
-            ),
-            "participation": (np.dtype(np.uint8), (n,)),
-            "rewards": (np.dtype(np.float32), (n,)),
+            "observations": (f4, (n, self.observation_size)),
+            "state": (f4, (self.state_size,)),
+            "actions": (i4, (n,)) if self.discrete else (f4, (n, a)),
+            "participation": (u1, (n,)),
+            "rewards": (f4, (n,)),
         }
         if self.masked:
-            columns["action_mask"] = (np.dtype(np.uint8), (n, a))
+            columns["action_mask"] = (u1, (n, a))
         if self.alive:
-            columns["alive"] = (np.dtype(np.uint8), (n,))
+            columns["alive"] = (u1, (n,))
         return columns
 
     @lru_cache(maxsize=64)  # noqa: B019
     def row_bytes(self) -> int:
         """Bytes of one row in all columns."""
-        columns = sum(t.itemsize * math.prod(shape) for t, shape in self.arrays().values())
-        return (
-            columns + 2 * 8 + 4 + 2 + 4 * len(self.metrics) + 4
-        )  # numbers, flags, metrics, checksum
+        arrays = sum(t.itemsize * math.prod(shape) for t, shape in self.arrays().values())
+        episode_seed, round_number, flags, crc = 2 * 8, 4, 2, 4
+        return arrays + episode_seed + round_number + flags + 4 * len(self.metrics) + crc
 
     @lru_cache(maxsize=64)  # noqa: B019
     def schema(self) -> pa.Schema:
-        """One Arrow field per column; arrays are lists of fixed size, in C order."""
-        fields = [pa.field(k, pa.int64()) for k in ("episode", "seed")] + [
-            pa.field("round", pa.int32())
-        ]
+        """One Arrow field per column; arrays are fixed-size lists in C order."""
+        fields = [pa.field(k, pa.int64()) for k in ("episode", "seed")]
+        fields.append(pa.field("round", pa.int32()))
         for name, (dtype, shape) in self.arrays().items():
-            fields.append(pa.field(name, pa.list_(pa.from_numpy_dtype(dtype), int(np.prod(shape)))))
+            fields.append(pa.field(name, pa.list_(pa.from_numpy_dtype(dtype), math.prod(shape))))
         fields += [pa.field(k, pa.uint8()) for k in ("terminated", "truncated")]
         fields += [pa.field(f"metric.{name}", pa.float32()) for name in self.metrics]
         fields.append(pa.field("crc32", pa.uint32()))
@@ -80,7 +76,7 @@ class Layout:
 
 
 def to_columns(layout: Layout, number: int, episode: Any) -> dict[str, np.ndarray]:
-    """One episode as the columns of T + 1 rows; `number`: its place in the set."""
+    """One episode as columns of T + 1 rows; `number` is its position in the set."""
     rows = len(episode.observations)
     last = np.zeros(rows, np.uint8)
     last[-1] = 1
@@ -128,7 +124,7 @@ def _to_arrow(field: pa.Field, values: np.ndarray) -> pa.Array:
 
 
 def checksum(layout: Layout, columns: Mapping[str, np.ndarray], rows: slice = slice(None)) -> int:
-    """CRC-32 of the given rows, over every column but `episode` and `crc32` itself."""
+    """CRC-32 of the given rows over all columns but `episode` and `crc32`."""
     crc = 0
     names = ["seed", "round", *layout.arrays(), "terminated", "truncated"]
     for name in names + [f"metric.{m}" for m in layout.metrics]:
@@ -139,7 +135,7 @@ def checksum(layout: Layout, columns: Mapping[str, np.ndarray], rows: slice = sl
 def decode(
     layout: Layout, table: pa.Table | pa.RecordBatch, names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Columns as NumPy arrays, all or those with these names; of a record batch without a copy."""
+    """Columns as NumPy arrays, by default all; without copying if `table` is a record batch."""
     columns = {}
     arrays = layout.arrays()
     for name in names or table.schema.names:

@@ -1,6 +1,6 @@
-"""The manifest of a set of demonstrations: a JSON file that is replaced as a whole.
+"""The manifest of a set of demonstrations: a JSON file that is always replaced as a whole.
 
-It may come from anybody: every entry that something is computed from is checked when it is read.
+Manifests are untrusted input: every entry that is used is checked when the file is read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ READABLE = (1, 2)
 MANIFEST = "manifest.json"
 SHARD_NAME = re.compile(r"shard-[0-9]{5,9}\.arrow")
 
-LARGEST_FILE = 2**26  # bytes of a manifest
-LARGEST_ROW = 2**31  # numbers in one column of a row: what Arrow can count
-DEPTH = 16  # of lists and dictionaries within one another
-ANY_SET = (
-    255  # action sets, where the player function does not say how many: all that a byte can name
+MAX_BYTES = 2**26  # of a manifest
+MAX_ROW = 2**31  # numbers in one column of a row, Arrow's limit
+MAX_DEPTH = 16  # of nested lists and dictionaries
+MAX_SETS = (
+    255  # action sets that fit a byte, assumed where the player function does not give a number
 )
 
 
@@ -38,7 +38,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest atomically: readers see the old one or the new one."""
     content = json.loads(json.dumps({k: v for k, v in manifest.items() if k != "checksum"}))
     temporary = folder / (MANIFEST + ".tmp")
-    temporary.unlink(missing_ok=True)  # what a kill left; a link is not followed
+    temporary.unlink(missing_ok=True)  # left by a killed process; links are not followed
     number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(number, "w", encoding="utf-8") as file:
         json.dump({**content, "checksum": _checksum(content)}, file, indent=1)
@@ -49,12 +49,12 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _checksum(content: Mapping[str, Any]) -> int:
-    """CRC-32 of what a manifest says, however it is written."""
+    """CRC-32 of a manifest's contents, independent of key order and whitespace."""
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a set, or a `DemonstrationError` that says what the folder holds instead."""
+    """The checked manifest of a set; `DemonstrationError` if the folder has none or it is not valid."""
     path = folder / MANIFEST
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
@@ -88,25 +88,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _parse(path: Path) -> Any:
-    """What the JSON file says, none of it nested more than DEPTH deep."""
+    """Decode the JSON file; its size and nesting depth are limited."""
     try:
         with open_regular(path) as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = str(error).removeprefix(f"{path}: ") if error.errno is None else error.strerror
         raise DemonstrationError(f"{path}: cannot be read: {reason}") from None
-    if len(data) > LARGEST_FILE:
-        raise DemonstrationError(f"{path}: larger than {LARGEST_FILE} bytes")
+    if len(data) > MAX_BYTES:
+        raise DemonstrationError(f"{path}: larger than {MAX_BYTES} bytes")
     try:
         manifest = json.loads(data.decode())
         level = [manifest]
-        for _ in range(DEPTH):
+        for _ in range(MAX_DEPTH):
             level = [v for part in level for v in _parts(part)]
         if level:
             raise RecursionError
     except RecursionError:
-        raise DemonstrationError(f"{path}: nested more than {DEPTH} deep") from None
-    except ValueError as error:  # of the encoding, of JSON, or a number of too many digits
+        raise DemonstrationError(f"{path}: nested more than {MAX_DEPTH} levels deep") from None
+    except (
+        ValueError
+    ) as error:  # invalid encoding, invalid JSON, or an integer with too many digits
         raise DemonstrationError(f"{path}: not valid JSON ({_line(error)})") from None
     return manifest
 
@@ -122,7 +124,7 @@ def _line(error: Exception) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value from a file in an error: short, printable, in one line."""
+    """A value from a file, shortened and escaped for a one-line error."""
     return ascii(value) if isinstance(value, (int, float)) else _SHORT.repr(value)
 
 
@@ -131,81 +133,99 @@ _SHORT.maxstring = _SHORT.maxother = 80
 _SHORT.maxlevel = 3
 
 
-def _whole(low: int, high: int = 2**62) -> Callable[[Any], bool]:
+def _is_integer(low: int, high: int = 2**62) -> Callable[[Any], bool]:
     return lambda v: type(v) is int and low <= v <= high
 
 
-def _list(each: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _is_list(each: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda v: isinstance(v, list) and all(map(each, v))
 
 
-def _text(value: Any) -> bool:
+def _is_string(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _texts(value: Any) -> bool:
-    """A list of texts, none of them twice."""
-    return _list(_text)(value) and len(set(value)) == len(value)
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
-def _number(value: Any) -> bool:
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e30
 
 
-Checks = Mapping[str, tuple[Callable[[Any], bool], str]]  # entry -> what it must be, in words, too
+def _are_names(value: Any) -> bool:
+    return _is_list(_is_string)(value) and len(set(value)) == len(value)
+
+
+def _are_versions(value: Any) -> bool:
+    return _is_dict(value) and all(map(_is_string, value.values()))
+
+
+def _is_player_function(value: Any) -> bool:
+    return _is_dict(value) and _is_string(value.get("type"))
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda v: _is_string(v) and pattern.fullmatch(v) is not None
+
+
+# The check of an entry, and what to say when it fails.
+Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
+STRING = (_is_string, "a string")
+BOOL = (_is_bool, "true or false")
+DICT = (_is_dict, "a dictionary")
+NUMBER = (_is_number, "a number")
+COUNT = (_is_integer(0), "a non-negative integer")
+POSITIVE = (_is_integer(1), "a positive integer")
+NAMES = (_are_names, "a list of distinct names")
 
 NEEDED: Checks = {
-    "id": (_text, "a text"),
-    "agents": (_texts, "a list of different names"),
-    "observation_dims": (_list(_whole(0)), "a list of sizes"),
-    "layout": (lambda v: isinstance(v, dict), "a dictionary"),
-    "shards": (_list(lambda v: isinstance(v, dict)), "a list of dictionaries"),
+    "id": STRING,
+    "agents": NAMES,
+    "observation_dims": (_is_list(COUNT[0]), "a list of non-negative integers"),
+    "layout": DICT,
+    "shards": (_is_list(_is_dict), "a list of dictionaries"),
 }
 OPTIONAL: Checks = {
-    "arguments": (lambda v: isinstance(v, dict), "a dictionary"),
-    "player_function": (
-        lambda v: isinstance(v, dict) and _text(v.get("type")),
-        "a dictionary with a type",
-    ),
-    "null_action": (_text, "a text"),
-    "max_rounds": (_whole(1), "a whole number from 1 on"),
-    "fixed_horizon": (lambda v: isinstance(v, bool), "true or false"),
-    "action_dims": (_list(_whole(1)), "a list of numbers of actions"),
-    "return_agents": (_texts, "a list of different names"),
-    "convention": (_text, "a text"),
-    "demonstrator": (_text, "a text"),
-    "versions": (
-        lambda v: isinstance(v, dict) and all(map(_text, v.values())),
-        "a dictionary of texts",
-    ),
-    "random_return": (_number, "a number"),
-    "expert_return": (_number, "a number"),
-    "statistics": (lambda v: isinstance(v, dict), "a dictionary"),
+    "arguments": DICT,
+    "player_function": (_is_player_function, "a dictionary with a type"),
+    "null_action": STRING,
+    "max_rounds": POSITIVE,
+    "fixed_horizon": BOOL,
+    "action_dims": (_is_list(POSITIVE[0]), "a list of positive integers"),
+    "return_agents": NAMES,
+    "convention": STRING,
+    "demonstrator": STRING,
+    "versions": (_are_versions, "a dictionary of strings"),
+    "random_return": NUMBER,
+    "expert_return": NUMBER,
+    "statistics": DICT,
 }
 LAYOUT: Checks = {
-    "num_agents": (_whole(1), "a whole number from 1 on"),
-    "observation_size": (_whole(0), "a whole number"),
-    "num_actions": (_whole(1), "a whole number from 1 on"),
-    "state_size": (_whole(0), "a whole number"),
-    "discrete": (lambda v: isinstance(v, bool), "true or false"),
-    "masked": (lambda v: isinstance(v, bool), "true or false"),
-    "metrics": (_texts, "a list of different names"),
-    "alive": (lambda v: isinstance(v, bool), "true or false"),
+    "num_agents": POSITIVE,
+    "observation_size": COUNT,
+    "num_actions": POSITIVE,
+    "state_size": COUNT,
+    "discrete": BOOL,
+    "masked": BOOL,
+    "metrics": NAMES,
+    "alive": BOOL,
 }
 SHARD: Checks = {
-    "file": (lambda v: _text(v) and bool(SHARD_NAME.fullmatch(v)), "a name like shard-00000.arrow"),
-    "bytes": (_whole(0), "a whole number"),
-    "sha256": (
-        lambda v: _text(v) and bool(re.fullmatch("[0-9a-f]{64}", v)),
-        "64 hexadecimal digits",
-    ),
-    "episodes": (_whole(0), "a whole number"),
-    "transitions": (_whole(0), "a whole number"),
+    "file": (_matches(SHARD_NAME), "a name like shard-00000.arrow"),
+    "bytes": COUNT,
+    "sha256": (_matches(re.compile("[0-9a-f]{64}")), "64 hexadecimal digits"),
+    "episodes": COUNT,
+    "transitions": COUNT,
 }
 
 
 def _check(path: Path, manifest: dict[str, Any]) -> None:
-    """Raise a `DemonstrationError` unless the manifest's entries are what they must be, and agree."""
+    """Raise a `DemonstrationError` unless the manifest's entries are valid and consistent."""
     _check_entries(path, "the manifest", manifest, NEEDED)
     given = {k: v for k, v in OPTIONAL.items() if manifest.get(k) is not None}
     _check_entries(path, "the manifest", manifest, given)
@@ -213,33 +233,32 @@ def _check(path: Path, manifest: dict[str, Any]) -> None:
     _check_entries(path, "the layout", layout, LAYOUT)
     unknown = layout.keys() - {f.name for f in fields(Layout)}
     n, d, a = (layout[k] for k in ("num_agents", "observation_size", "num_actions"))
-    problems = {
-        f"unknown layout {shown(sorted(unknown))}": unknown,
-        "rows are too large": max(n * max(a, d), layout["state_size"]) >= LARGEST_ROW,
-        f"{len(manifest['agents'])} agents, num_agents={n}": len(manifest["agents"]) != n,
-        f"observation_dims are not those of {n} agents that observe up to {d} numbers": (
-            len(manifest["observation_dims"]) != n or max(manifest["observation_dims"]) != d
+    agents, sizes = manifest["agents"], manifest["observation_dims"]
+    actions, returned = action_dims_of(manifest), manifest.get("return_agents") or ()
+    problems = (
+        (unknown, f"unknown layout entries {shown(sorted(unknown))}"),
+        (max(n * max(a, d), layout["state_size"]) >= MAX_ROW, "rows are too large"),
+        (len(agents) != n, f"there are {len(agents)} agents, but num_agents={n}"),
+        (
+            len(sizes) != n or max(sizes) != d,
+            f"observation_dims do not fit {n} agents and size {d}",
         ),
-        f"action_dims are not those of {n} agents with up to {a} actions": (
-            len(action_dims_of(manifest)) != n or max(action_dims_of(manifest)) != a
+        (len(actions) != n or max(actions) != a, f"action_dims do not fit {n} agents, {a} actions"),
+        (
+            layout["alive"] != (manifest["schema_version"] > 1),
+            f"schema version {manifest['schema_version']}, alive={layout['alive']}",
         ),
-        f"schema version {manifest['schema_version']}, alive={layout['alive']}": (
-            layout["alive"] != (manifest["schema_version"] > 1)
-        ),
-        "return_agents are not among the agents": (
-            set(manifest.get("return_agents") or ()) - set(manifest["agents"])
-        ),
-        "discrete actions without masks, or masks of continuous ones": (
-            layout["discrete"] != layout["masked"]
-        ),
-    }
-    for problem, holds in problems.items():
-        if holds:
-            raise DemonstrationError(f"{path}: {problem}")
-    episode = 2 * Layout(**layout).row_bytes()  # of one round, and what was seen after it
+        (set(returned) - set(agents), "return_agents are not among the agents"),
+        (layout["discrete"] != layout["masked"], "masks do not fit: discrete games have them"),
+    )
+    for wrong, message in problems:
+        if wrong:
+            raise DemonstrationError(f"{path}: {message}")
+    # An episode has one round at least, and what was seen after it.
+    smallest = 2 * Layout(**layout).row_bytes()
     for entry in manifest["shards"]:
         _check_entries(path, "a shard's entry", entry, SHARD)
-        if not entry["episodes"] * episode <= entry["bytes"] >= entry["transitions"]:
+        if not entry["episodes"] * smallest <= entry["bytes"] >= entry["transitions"]:
             raise DemonstrationError(
                 f"{path}: {entry['file']} of {entry['bytes']} bytes cannot hold {entry['episodes']} "
                 f"episodes of {entry['transitions']} rounds"
@@ -253,29 +272,28 @@ def _check_entries(path: Path, where: str, entries: Mapping[str, Any], checks: C
     missing = [name for name in checks if name not in entries and name != "metrics"]
     if missing:
         raise DemonstrationError(f"{path}: {where} lacks {', '.join(missing)}")
-    for name, (fits, words) in checks.items():
-        if name in entries and not fits(entries[name]):
-            raise DemonstrationError(
-                f"{path}: {name} must be {words}, found {shown(entries[name])}"
-            )
+    for name, (valid, expected) in checks.items():
+        if name in entries and not valid(entries[name]):
+            found = shown(entries[name])
+            raise DemonstrationError(f"{path}: {name} must be {expected}, found {found}")
 
 
 def action_dims_of(manifest: Mapping[str, Any]) -> list[int]:
-    """Every agent's number of actions; sets that do not say it are of games in which all have as many."""
-    return manifest.get("action_dims") or (
-        [manifest["layout"]["num_actions"]] * len(manifest["agents"])
-    )
+    """Number of actions of each agent; the same for all if the manifest does not list them."""
+    if listed := manifest.get("action_dims"):
+        return listed
+    return [manifest["layout"]["num_actions"]] * len(manifest["agents"])
 
 
 def values_of(manifest: Mapping[str, Any]) -> Values:
-    """What a manifest says of the values in its episodes, the layout included."""
+    """The bounds that a manifest sets on the values in its episodes."""
     player = manifest.get("player_function") or {}
-    sets, own = player.get("sets"), ":" in player.get("type", ":")
-    num_sets = len(sets) if isinstance(sets, list) else ANY_SET if own else 1
+    sets, custom = player.get("sets"), ":" in player.get("type", ":")
+    num_sets = len(sets) if isinstance(sets, list) else MAX_SETS if custom else 1
     return Values(
         layout=Layout(**manifest["layout"]),
         observation_dims=tuple(manifest["observation_dims"]),
         action_dims=tuple(action_dims_of(manifest)),
-        num_sets=min(num_sets, ANY_SET),
+        num_sets=min(num_sets, MAX_SETS),
         max_rounds=manifest.get("max_rounds"),
     )

@@ -1,6 +1,6 @@
-"""Arrow IPC messages in an untrusted or damaged file: their positions and contents.
+"""Find and read the Arrow IPC messages in an untrusted or damaged file.
 
-No metadata are trusted: lengths are compared with the file, and a record batch is validated in full before
+No metadata are trusted: lengths are checked against the file, and a record batch is fully validated before
 its values are read.
 """
 
@@ -24,8 +24,8 @@ class Header(NamedTuple):
     """Metadata of a message.
 
     Attributes:
-        kind: SCHEMA, RECORD_BATCH or another. body: where the body starts; end: where it ends.
-        rows: of a record batch. needed: bytes of the body that its buffers take.
+        kind: SCHEMA, RECORD_BATCH or another. body, end: start and end of the body in the file.
+        rows: number of rows of a record batch. needed: bytes of the body that its buffers use.
     """
 
     kind: int
@@ -36,11 +36,10 @@ class Header(NamedTuple):
 
 
 def header_at(view: memoryview, start: int) -> Header | None:
-    """The header of the message at `start`, whose body may lie beyond the end of the file.
+    """The header of the message at `start`, or None if there is no consistent one.
 
-    None when there is none, or one that does not agree with itself. A hand-written reader of a few fields
-    of `Message.fbs`: indexing a shard of ten thousand episodes this way touches one page per episode, and
-    makes no objects.
+    The body may extend beyond the end of the file. The few fields of `Message.fbs` are read by hand because
+    indexing a shard of ten thousand episodes then touches one page per episode and creates no Arrow objects.
     """
     if start + 8 > len(view) or view[start : start + 4] != CONTINUATION:
         return None
@@ -72,12 +71,12 @@ def header_at(view: memoryview, start: int) -> Header | None:
 
 
 def _target(view: memoryview, position: int) -> int:
-    """Where the FlatBuffers offset at `position` leads."""
+    """The position that the FlatBuffers offset at `position` points to."""
     return position + struct.unpack_from("<I", view, position)[0]
 
 
 def _field(view: memoryview, table: int, index: int) -> int:
-    """Position of field `index` of a FlatBuffers table, 0 when it is absent."""
+    """Position of field `index` of a FlatBuffers table, 0 if it is absent."""
     vtable = table - struct.unpack_from("<i", view, table)[0]
     slot = 4 + 2 * index
     if slot >= struct.unpack_from("<H", view, vtable)[0]:
@@ -87,7 +86,7 @@ def _field(view: memoryview, table: int, index: int) -> int:
 
 
 def possible_starts(view: memoryview, start: int) -> Iterator[int]:
-    """Where messages after `start` might begin: at every mark that a plausible size follows."""
+    """Possible starts of messages after `start`: continuation markers followed by a plausible size."""
     begin = -(-start // ALIGNMENT) * ALIGNMENT
     words = np.frombuffer(view[begin : begin + (len(view) - begin) // 8 * 8], "<u8")
     sizes = words >> np.uint64(32)
@@ -98,9 +97,9 @@ def possible_starts(view: memoryview, start: int) -> Iterator[int]:
 
 
 def is_torn(view: memoryview, start: int, smallest: int) -> bool:
-    """Whether the bytes from `start` to the end are the beginning of one message whose rest was never written.
+    """Whether the file ends with a partly written message that begins at `start`.
 
-    `smallest`: bytes that any message has at least.
+    `smallest`: the minimum size of a message in bytes.
     """
     header = header_at(view, start)
     if header is not None:
@@ -110,7 +109,7 @@ def is_torn(view: memoryview, start: int, smallest: int) -> bool:
 
 
 def read_schema(view: memoryview, end: int) -> pa.Schema:
-    """The schema of a stream from its first message, which ends at `end`; ValueError when it is none."""
+    """Read the schema, the first message of a stream, which ends at `end`; ValueError if it is invalid."""
     try:
         return pa.ipc.read_schema(pa.py_buffer(view[:end]))
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -118,7 +117,7 @@ def read_schema(view: memoryview, end: int) -> pa.Schema:
 
 
 def read_batch(buffer: pa.Buffer, start: int, end: int, schema: pa.Schema) -> pa.RecordBatch:
-    """The record batch between two positions, a view of `buffer`; ValueError when it is no sound one."""
+    """The record batch between two positions, as a view of `buffer`; ValueError if it is invalid."""
     try:
         message = pa.ipc.read_message(buffer.slice(start, end - start))
         batch = pa.ipc.read_record_batch(message, schema)
@@ -133,5 +132,5 @@ def read_batch(buffer: pa.Buffer, start: int, end: int, schema: pa.Schema) -> pa
 
 
 def _reason(error: BaseException) -> str:
-    """Arrow's message in one line, of which there may be many."""
+    """Arrow's error message, shortened to one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200]

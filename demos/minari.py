@@ -1,24 +1,23 @@
 """Exchange with Minari: `to_minari(demonstrations)` and `from_minari(dataset_id, out)`.
 
-Minari has no notion of several agents. This layout was found to work with Minari's own reader and with
+Minari does not support several agents. The following layout works with Minari's own reader and with
 TorchRL's `MinariExperienceReplay` (HDF5; every leaf a Box or Discrete of float32, int64 or uint8):
 
 ```
-observation   agents / <agent> / observation   float32 (its own length,)
-              agents / <agent> / action_mask   uint8 (A + 1,): its own A actions, and last the null action φ,
-                                               the only one of agents that wait
-              agents / <agent> / acting        uint8 (1,): who acts on this observation, m of M action sets
+observation   agents / <agent> / observation   float32 (D,), of the agent's own size
+              agents / <agent> / action_mask   uint8 (A + 1,): the agent's A actions, then the null action φ
+              agents / <agent> / acting        uint8 (1,): participation on this observation, m of M action sets
               agents / <agent> / alive         uint8 (1,): 0 for the dead
               state                            float32 (S,)
 action        <agent>                          Discrete(A + 1), φ where the agent did not act
-rewards       the mean over the agents whose return counts
-infos         reward / <agent>                 float32 (1,): of the round that led here, 0 in the first
+rewards       mean over the game's return agents
+infos         reward / <agent>                 float32 (1,): reward of the previous round, 0 in the first
 ```
 
-Continuous actions are Boxes, zero where the agent did not act, and have no masks. Our own metadata goes
-into the dataset's metadata under `mail_envs`, the references of normalized returns under Minari's names,
-and seeds and metrics into the episodes' metadata. `EpisodeBuffer` is filled with whole arrays, so that
-neither the extra `minari[create]` nor jax is needed.
+Continuous actions are Boxes, zero where the agent did not act, and have no masks. Our metadata are stored in
+the dataset's metadata under `mail_envs`, the reference returns under Minari's names, and seeds and metrics in
+the episodes' metadata. `EpisodeBuffer` is filled with whole arrays, which needs neither the extra
+`minari[create]` nor jax.
 """
 
 from __future__ import annotations
@@ -69,9 +68,8 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
     state = Box(-np.inf, np.inf, (layout.state_size,), np.float32)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # about optional metadata that we do not have
+            # Minari warns about optional metadata that we do not have.
+            warnings.simplefilter("ignore", UserWarning)
             dataset = minari.create_dataset_from_buffers(
                 dataset_id,
                 _buffers(demonstrations),
@@ -105,7 +103,7 @@ def _agents(meta: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
 
 
 def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
-    """One `EpisodeBuffer` after the other."""
+    """One `EpisodeBuffer` per episode."""
     from minari.data_collector import EpisodeBuffer
 
     meta, layout = demonstrations.metadata, demonstrations.layout
@@ -155,14 +153,14 @@ def from_minari(dataset: Any, out: str | Path) -> Demonstrations:
     meta = dataset.storage.metadata.get("mail_envs")
     if meta is None:
         raise DemonstrationError(
-            f"the Minari dataset {dataset.spec.dataset_id!r} was not written by to_minari: it does not say "
-            f"which agents there are and who acted"
+            f"the Minari dataset {dataset.spec.dataset_id!r} was not written by to_minari: it has no data "
+            f"on agents and participation"
         )
     names = meta["layout"]["metrics"]
     with DemonstrationWriter.create(out, meta) as writer:
-        for data, attributes in zip(dataset.iterate_episodes(), dataset.storage.get_episode_metadata(
-            dataset.episode_indices), strict=True):  # fmt: skip
-            writer.append(_episode(data, attributes, meta, names))
+        attributes = dataset.storage.get_episode_metadata(dataset.episode_indices)
+        for data, entries in zip(dataset.iterate_episodes(), attributes, strict=True):
+            writer.append(_episode(data, entries, meta, names))
     return Demonstrations.open(out)
 
 

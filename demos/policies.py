@@ -1,16 +1,16 @@
-"""Policies that demonstrate: learned networks, scripted experts, random play, and your own. NumPy only.
+"""Demonstrator policies: trained networks, scripted experts, random play, and your own. NumPy only.
 
 A policy is a callable `policy(observations, info, rng) -> actions` over K environments at once:
 observations float32 (K, N, D); info the dictionary of `VectorGame` (`participation`, `action_mask`, `state`,
-`round`, ...); actions int (K, N), or float32 (K, N, A) in continuous games. What it returns for agents that do
-not participate does not count. It draws with `rng.random(size)`, `rng.standard_normal(size)` or
-`rng.integers(low, high, size)`, where `size` begins with K.
+`round`, ...); actions int (K, N), or float32 (K, N, A) in continuous games. Actions of agents that do not
+participate are ignored. Random numbers come from `rng.random(size)`, `rng.standard_normal(size)` or
+`rng.integers(low, high, size)`, where `size[0]` is K.
 
-`info["environment"]`, int (K,), says which environments these are; by default the first K. Recurrent policies
-must be called exactly once per round of every environment: an agent's memory is updated in rounds in which it
-acts, and cleared when an episode begins (`info["round"]` is 0).
+`info["environment"]`, int (K,), holds the indices of these environments; by default the first K. Call recurrent
+policies exactly once per round of every environment: an agent's memory is updated in rounds in which it acts,
+and reset when an episode begins (`info["round"]` is 0).
 
-Your own policy is made by a function of the environment; name it with its file: `--policy my_policy.py:make`.
+For a policy of your own, write a function that makes it for an environment: `--policy my_policy.py:make`.
 
 ```python
 import numpy as np
@@ -47,14 +47,14 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
     Args:
         spec: "random"; "scripted", or "scripted:NAME" where there are several; "expert", the shipped
             network of this game; the path of a run folder or of a policy file (`.safetensors`);
-            `my_policy.py:make` or `my_module:make`, a function of the user's own that makes one. These
-            are imported, so a spec is what a user typed, never what a file says.
-        env: the game that is to be played.
+            `my_policy.py:make` or `my_module:make`, the user's own function that makes one. The latter
+            is imported: pass only what a user typed, never what a file says.
+        env: the environment to play.
         greedy: learned policies take their most likely action instead of sampling.
 
     Raises:
-        ValueError: no such policy, not a policy file, or one made for other observations or actions.
-        TypeError: the user's own is no function that makes a policy.
+        ValueError: no such policy, not a policy file, or a policy for other observations or actions.
+        TypeError: the user's function does not make a policy.
     """
     if spec == "random":
         return random_policy(env)
@@ -72,7 +72,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
 
             others = "scripted, random" if env.id in SCRIPTED else "random"
             raise ValueError(
-                f"no trained expert is shipped for {env.id!r}; there are {others}, and any run folder "
+                f"no trained expert is shipped for {env.id!r}; available: {others}, or a run folder "
                 "(python -m learners.mack trains an expert)"
             )
         return MLPPolicy.load(path, env, greedy)
@@ -88,7 +88,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
 
 
 def is_own_policy(spec: str | Path) -> bool:
-    """Whether `spec` names a function of the user's own, `my_policy.py:make` or `my_module:make`."""
+    """Whether `spec` names the user's own function, `my_policy.py:make` or `my_module:make`."""
     where, colon, name = str(spec).rpartition(":")
     return bool(colon) and where != "scripted" and name.isidentifier() and not Path(spec).exists()
 
@@ -121,7 +121,7 @@ def best_policy(env: Any) -> str:
 
 
 def random_policy(env: Any) -> Policy:
-    """Uniform over the actions that are allowed; continuous: uniform in the action space."""
+    """Uniform over the allowed actions, or over the action space in continuous games."""
     if not env.discrete:
         low, high = action_bounds(env)
 
@@ -139,7 +139,7 @@ def random_policy(env: Any) -> Policy:
 
 
 def environments(info: Mapping[str, Any]) -> np.ndarray:
-    """Which environments the rows of `info` are, int (K,)."""
+    """Index of the environment of each row of `info`, int (K,)."""
     return np.asarray(info.get("environment", np.arange(len(info["participation"]))))
 
 
@@ -147,21 +147,20 @@ def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
     cumulative = np.cumsum(weights, axis=-1)
     threshold = draws[..., None] * cumulative[..., -1:]
-    return np.minimum((cumulative <= threshold).sum(axis=-1), weights.shape[-1] - 1).astype(
-        np.int32
-    )
+    chosen = (cumulative <= threshold).sum(axis=-1)
+    return np.minimum(chosen, weights.shape[-1] - 1).astype(np.int32)
 
 
 class MLPPolicy:
-    """A policy network per group of agents, read from a `policy.safetensors` file.
+    """One policy network per group of agents, read from a `policy.safetensors` file.
 
-    Arithmetic is float64, so that an episode does not depend on how many environments are stepped
-    together (the order of sums in a float32 matrix product does).
+    Computes in float64, so that an episode does not depend on the number of environments: the order of
+    summation in a float32 matrix product does.
 
     Attributes:
         metadata: the file's metadata, decoded: `id, arguments, player_function, agents, groups, learner, steps, ...`.
         greedy: take the most likely action instead of sampling.
-        memory: what the agents of a recurrent policy remember, (environments, N, H); H = 0 of others.
+        memory: hidden states of a recurrent policy, (environments, N, H); H = 0 otherwise.
     """
 
     def __init__(
@@ -179,14 +178,14 @@ class MLPPolicy:
 
     @classmethod
     def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> MLPPolicy:
-        """Read a file, and check that it fits `env` when one is given."""
+        """Read a file, and check that it fits `env` if given."""
         policy = cls(*read_policy_file(path), greedy)
         if env is not None:
             policy.check(env, path)
         return policy
 
     def check(self, env: Any, source: Any = "policy") -> None:
-        """Raise ValueError when the networks do not fit the agents of `env`."""
+        """Raise ValueError if the networks do not fit the agents of `env`."""
         if len(self.groups) != env.num_agents:
             raise ValueError(
                 f"{source}: made for {len(self.groups)} agents ({self.metadata.get('id')}), "
@@ -215,9 +214,9 @@ class MLPPolicy:
             self.bounds = action_bounds(env)
 
     def outputs(self, observations: np.ndarray, memory: np.ndarray | None = None) -> np.ndarray:
-        """Logits, or means of Gaussian policies: float64 (K, N, outputs), zero beyond an agent's own.
+        """Logits, or means of Gaussian policies: float64 (K, N, outputs), padded with zeros.
 
-        `memory`: of recurrent policies, (K, N, H); what is remembered afterwards is written into it.
+        `memory`: hidden states of recurrent policies, (K, N, H), updated in place.
         """
         widest = max(network.outputs for network in self.networks)
         out = np.zeros((*observations.shape[:2], widest))
@@ -225,14 +224,12 @@ class MLPPolicy:
             memory = np.zeros((*observations.shape[:2], self.memory.shape[2]))
         for g, network in enumerate(self.networks):
             members = np.flatnonzero(self.groups == g)
-            own = observations[:, members, : network.inputs]
-            out[:, members, : network.outputs], memory[:, members] = network(
-                own, memory[:, members]
-            )
+            values, after = network(observations[:, members, : network.inputs], memory[:, members])
+            out[:, members, : network.outputs], memory[:, members] = values, after
         return out
 
-    def _recall(self, observations: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """`outputs`, with what the agents of these environments remember."""
+    def _recurrent_outputs(self, observations: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+        """`outputs` with the hidden states of these environments, which are updated."""
         rows = environments(info)
         if len(self.memory) <= rows.max(initial=0):
             grown = np.zeros((rows.max() + 1, *self.memory.shape[1:]))
@@ -247,8 +244,10 @@ class MLPPolicy:
 
     def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         observations = np.asarray(observations)
-        recurrent = self.memory.shape[2] > 0
-        out = self._recall(observations, info) if recurrent else self.outputs(observations)
+        if self.memory.shape[2] > 0:
+            out = self._recurrent_outputs(observations, info)
+        else:
+            out = self.outputs(observations)
         if self.gaussian:
             return self._gaussian(out, rng)
         mask = np.asarray(info["action_mask"]) != 0
@@ -309,7 +308,7 @@ class _Network:
     def __call__(
         self, observations: np.ndarray, memory: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(K, members, D) and (K, members, H) -> float64 (K, members, outputs), and the memory after."""
+        """(K, members, D) and (K, members, H) -> float64 (K, members, outputs) and the new memory."""
         x = observations.astype(np.float64)
         if self.mean is not None and self.std is not None:
             x = (x - self.mean) / self.std
@@ -320,13 +319,13 @@ class _Network:
         for weight, bias in self.layers[:-1]:
             x = self.activate(x @ weight + bias)
         if self.gru:
-            x = self._remember(x, memory.reshape(len(x), -1))
+            x = self._gru_step(x, memory.reshape(len(x), -1))
             memory = x.reshape(memory.shape)
         weight, bias = self.layers[-1]
         return (x @ weight + bias).reshape(len(observations), -1, self.outputs), memory
 
-    def _remember(self, x: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        """The gated recurrent unit of torch: (rows, H) and (rows, H) -> (rows, H)."""
+    def _gru_step(self, x: np.ndarray, memory: np.ndarray) -> np.ndarray:
+        """One step of torch's GRU: input (rows, H) and memory (rows, H) -> new memory (rows, H)."""
         weight_ih, bias_ih, weight_hh, bias_hh = self.gru
         given = np.split(x @ weight_ih + bias_ih, 3, axis=1)
         recalled = np.split(memory @ weight_hh + bias_hh, 3, axis=1)

@@ -5,9 +5,10 @@
     group{g}.log_std                 of Gaussian policies
     group{g}.gru.weight_ih, ...      of recurrent policies, after the hidden layers
 
-The metadata are JSON, or plain texts (`TEXTS`): `groups` (the group of every agent), `activation`, `distribution`,
-`agent_id`, `recurrent`, `null_action`, and what `demos.describe` says of the game. Files come from anybody: everything is checked
-when a file is read, and nothing that it names is imported. Files of format 1 have no checksum.
+The metadata are JSON, or plain strings (`TEXTS`): `groups` (the group of every agent), `activation`,
+`distribution`, `agent_id`, `recurrent`, `null_action`, and the description of the game by `demos.describe`.
+Files are untrusted input: everything is checked when a file is read, and nothing that it names is imported.
+Files of format 1 have no checksum.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mail_envs.plain_files import open_regular
 
 FORMAT = "mail_envs policy 2"
 WITHOUT_CHECKSUM = "mail_envs policy 1"
-TEXTS = ("format", "id", "learner", "activation", "distribution", "null_action")  # no JSON
+TEXTS = ("format", "id", "learner", "activation", "distribution", "null_action")  # not JSON
 ACTIVATIONS = ("relu", "tanh")
 DISTRIBUTIONS = ("categorical", "gaussian")
 
@@ -35,7 +36,7 @@ DISTRIBUTIONS = ("categorical", "gaussian")
 def write_policy_file(
     path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
-    """Write a file. Entries of `metadata` that are None are left out, texts are kept as they are."""
+    """Write a file. Entries of `metadata` that are None are omitted; strings are stored unchanged."""
     entries = {**metadata, "format": FORMAT}
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
@@ -46,9 +47,9 @@ def write_policy_file(
 
 
 def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Tensors and decoded metadata of a file; ValueError naming the file when something is wrong with it."""
+    """Tensors and decoded metadata of a file; ValueError with the file's name if it is not valid."""
     try:
-        open_regular(path).close()  # a named pipe would wait for ever
+        open_regular(path).close()  # opening a named pipe would block forever
         with safe_open(str(path), "numpy") as file:
             texts = file.metadata() or {}
             found = texts.get("format")
@@ -57,7 +58,7 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             names = list(file.keys())
             kinds = {file.get_slice(name).get_dtype() for name in names}
             if kinds - {"F32", "F64"}:
-                raise ValueError(f"{path}: networks are of F32 or F64, not {', '.join(kinds)}")
+                raise ValueError(f"{path}: tensors must be F32 or F64, not {', '.join(kinds)}")
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -78,7 +79,7 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
 
 
 def checksum(tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> str:
-    """SHA-256 over all metadata and tensors, whatever their order in the file."""
+    """SHA-256 over all metadata and tensors, independent of their order in the file."""
     digest = hashlib.sha256(json.dumps(sorted(texts.items())).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, tensor.dtype.str, tensor.shape]).encode())
@@ -90,7 +91,7 @@ def _decoded(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return text  # a text of the writer's own
+        return text  # a plain string under a name that is not in TEXTS
     except RecursionError:
         raise ValueError("an entry is nested too deep") from None
 
@@ -123,7 +124,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def check_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """KeyError or ValueError unless the tensors are networks for these groups, and all numbers finite."""
+    """KeyError or ValueError unless the tensors are networks for these groups and finite."""
     groups = metadata["groups"]
     shapes = expected_shapes(tensors, metadata)
     for name, shape in shapes.items():
@@ -148,7 +149,7 @@ def check_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 def expected_shapes(
     tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor that there must be, from the inputs, outputs and hidden layers found."""
+    """Required tensors and their shapes, derived from the inputs, outputs and hidden layers found."""
     depth = 1
     while f"group0.{depth}.weight" in tensors:
         depth += 1
@@ -176,7 +177,7 @@ def expected_shapes(
 def observed_numbers(
     tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], group: int
 ) -> int:
-    """How many numbers an agent of the group observes: the inputs without those that say which agent it is."""
+    """Observation size of the group's agents: the network's inputs without the one-hot agent id."""
     name = f"group{group}.0.weight"
     _rows(tensors, name)
     identity = metadata["groups"].count(group) if metadata.get("agent_id") else 0
@@ -186,7 +187,7 @@ def observed_numbers(
 def _rows(tensors: Mapping[str, np.ndarray], name: str) -> int:
     shape = tensors[name].shape
     if len(shape) != 2:
-        raise ValueError(f"{name} has the shape {shape}, not that of a matrix")
+        raise ValueError(f"{name} has the shape {shape}, expected a matrix")
     return shape[0]
 
 

@@ -1,10 +1,10 @@
 """Record demonstrations: `python -m demos.record --env ID --policy scripted --episodes 1000 --out PATH`.
 
-The episodes are those of the stream of --seed (`mail_envs.streams`), in order: sets with different seeds share no
-episode, and no learner is trained or evaluated on them. Sets are not biased toward episodes that end early, and do
-not depend on the number of environments. The policies' random numbers are keyed by the episode's seed and the round
-(`demos.keyed_random`). The same command therefore records the same bits, and running it again completes a set that
-was interrupted by Ctrl-C or a kill.
+Episode seeds come from a stream of --seed (`mail_envs.streams`): sets with different seeds share no episode, and
+learners are never trained or evaluated on these seeds. Sets are not biased toward episodes that end early, and do
+not depend on the number of environments: policies draw random numbers keyed by the episode's seed and the round
+(`demos.keyed_random`). The same command therefore records the same bits, and running it again completes an
+interrupted set.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from mail_envs.streams import stream_seed
 log = logging.getLogger(__name__)
 
 NUM_ENVS = 256
-MOST_ATTEMPTS = 3  # at an episode whose simulator dies
+MAX_ATTEMPTS = 3  # at an episode whose simulator dies
 REFERENCE_EPISODES = 500
 IDENTITY = (
     "id", "arguments", "player_function", "null_action", "max_rounds", "fixed_horizon", "agents",
@@ -50,10 +50,10 @@ IDENTITY = (
 
 
 def rollouts(env: Any, policy: Policy, seeds: Sequence[int] | np.ndarray) -> Iterator[Episode]:
-    """Play the episodes with these seeds in `env` (a `VectorGame`, E at a time), in their order.
+    """Play the episodes with these seeds in `env` (a `VectorGame`), E at a time, and yield them in order.
 
-    An episode that ended because its simulator's process died or was silent is played again; the loss is
-    logged. ChildProcessError when that happens MOST_ATTEMPTS times to one episode.
+    An episode whose simulator process died or timed out is played again, and the loss is logged.
+    ChildProcessError: this happened MAX_ATTEMPTS times to one episode.
     """
     seeds = np.asarray(seeds, np.int64)
     for start in range(0, len(seeds), env.num_envs):
@@ -61,7 +61,7 @@ def rollouts(env: Any, policy: Policy, seeds: Sequence[int] | np.ndarray) -> Ite
 
 
 def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> Iterator[Episode]:
-    """One episode in each of the first len(seeds) environments. An environment that is done is ignored."""
+    """One episode in each of the first len(seeds) environments; finished environments are ignored."""
     padded = np.concatenate([seeds, np.repeat(seeds[-1:], env.num_envs - len(seeds))])
     observations, info = env.reset_to(padded)
     tape = _Tape(env)
@@ -99,7 +99,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
                 int(e), t, bool(terminated[e]), bool(truncated[e]), int(seeds[e]), metrics
             )
         running &= ~done
-        while following in finished:  # an episode is handed out as soon as all before it are done
+        while following in finished:  # yield an episode as soon as all earlier ones are finished
             yield finished.pop(following)
             following += 1
     if lost:
@@ -108,9 +108,9 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
 
 
 def _again(env: Any, policy: Policy, seeds: np.ndarray, attempts: int) -> Iterator[Episode]:
-    """Play the episodes that were lost with their simulators once more."""
+    """Play the episodes again whose simulators died."""
     shown = ", ".join(map(str, seeds[:5])) + (", ..." if len(seeds) > 5 else "")
-    if attempts >= MOST_ATTEMPTS:
+    if attempts >= MAX_ATTEMPTS:
         raise ChildProcessError(
             f"the simulator of {env.id} was lost {attempts} times during the episodes of the seeds {shown}"
         )
@@ -123,10 +123,10 @@ def _again(env: Any, policy: Policy, seeds: np.ndarray, attempts: int) -> Iterat
 def act(
     env: Any, policy: Policy, rows: np.ndarray, observations: np.ndarray, info: dict
 ) -> np.ndarray:
-    """Actions (E, N[, A]) of all environments: the policy's in `rows`, elsewhere the first allowed one, or zero.
+    """Actions (E, N[, A]): the policy's for environments `rows`; elsewhere the first allowed action, or zero.
 
-    The policy's random numbers are keyed by episode and round. ValueError, TypeError: it returned actions of
-    another shape or type.
+    The policy's random numbers are keyed by episode and round. ValueError, TypeError: it returned actions
+    with the wrong shape or type.
     """
     names = ("participation", "action_mask", "alive", "state", "round", "seed")
     view = {k: info[k][rows] for k in names if k in info} | {"environment": rows}
@@ -152,7 +152,7 @@ def _where(done: np.ndarray, final: np.ndarray, current: np.ndarray) -> np.ndarr
 
 
 class _Tape:
-    """What happened in E environments, (T, E, ...) arrays that grow with the rounds."""
+    """Recorded data of E environments, in arrays (T, E, ...) that grow as needed."""
 
     def __init__(self, env: Any) -> None:
         metadata = describe(env)
@@ -194,7 +194,7 @@ class _Tape:
         seed: int,
         metrics: dict[str, float],
     ) -> Episode:
-        """Environment e's first `length` rounds, without what absent agents were told to do."""
+        """The first `length` rounds of environment e; actions of absent agents are set to zero."""
         short = ("actions", "rewards")
         part = {k: v[: length + (k not in short), e].copy() for k, v in self.arrays.items()}
         part["participation"], final = part["participation"][:-1], part["participation"][-1]
@@ -211,7 +211,7 @@ class _Tape:
 
 
 def mean_return(env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES) -> float:
-    """Mean return over fixed seeds, for references; of the agents that count in this game."""
+    """Mean return over fixed seeds, averaged over the game's return agents: a reference return."""
     counted = counted_agents(env)
     seeds = stream_seed(0, "references") + np.arange(episodes)
     return float(np.mean([e.returns[counted].mean() for e in rollouts(env, policy, seeds)]))
@@ -234,21 +234,21 @@ def record(
 ) -> Demonstrations:
     """Record the episodes of seeds `seed` to `seed + episodes - 1` into `out`, and open the set.
 
-    An existing set is continued: seeds that it holds already are not played again, so the same call
-    completes a set that was cut short.
+    An existing set is continued: seeds that it holds are not played again, so repeating an interrupted
+    call completes the set.
 
     Args:
         id: the game's id.
-        policy: what `load_policy` takes, or a policy of your own.
-        episodes: how many.
-        seed: of the first; the others follow.
+        policy: a name for `load_policy`, or a policy.
+        episodes: number of episodes.
+        seed: seed of the first episode.
         out: folder of the set.
-        num_envs: environments side by side; the result does not depend on it.
-        random_return: reference of normalized returns; None: measured over 500 episodes.
-        expert_return: the other one; None: this set's own mean, when the demonstrator is the shipped
-            expert or a scripted one.
+        num_envs: environments played at the same time; the result does not depend on it.
+        random_return: return of random play, for normalized returns; by default measured over 500 episodes.
+        expert_return: return of the expert, for normalized returns; by default the mean of this set if
+            the demonstrator is the shipped expert or a scripted one.
         greedy: learned policies take their most likely action.
-        demonstrator: who demonstrates, for the metadata; found out when None.
+        demonstrator: the demonstrator's name in the metadata; by default derived from `policy`.
         progress: show a progress bar.
         **arguments: for `mail_envs.make_vec`: `player_function`, `max_rounds`, the game's own, ...
 
@@ -264,7 +264,7 @@ def record(
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
         player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
         if greedy and not isinstance(player, MLPPolicy):
-            raise ValueError(f"greedy is for learned policies, which {policy!r} is not")
+            raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         writer, recorded = _writer(out, describe(env, name, random_return, expert_return), env)
         left = np.setdiff1d(seeds, recorded)
@@ -281,7 +281,7 @@ def record(
 def _writer(
     out: Path, metadata: dict[str, Any], env: Any
 ) -> tuple[DemonstrationWriter, np.ndarray]:
-    """A writer for the set in `out`, new or continued, and the seeds that it holds."""
+    """A writer for a new or existing set in `out`, and the seeds that the set holds."""
     if (out / MANIFEST).exists():
         return _continue(out, metadata)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -292,7 +292,7 @@ def _writer(
 
 
 def _write(writer: DemonstrationWriter, episodes: Iterable[Episode]) -> None:
-    """Append the episodes. A set that is still empty when something fails is taken away again."""
+    """Append the episodes. If an error occurs while the set is empty, the set is removed."""
     try:
         with writer:
             for episode in episodes:
@@ -300,13 +300,13 @@ def _write(writer: DemonstrationWriter, episodes: Iterable[Episode]) -> None:
     except BaseException:
         if writer.episodes == 0:
             (writer.folder / MANIFEST).unlink()
-            with suppress(OSError):  # there is something else in it
+            with suppress(OSError):  # the folder is not empty
                 writer.folder.rmdir()
         raise
 
 
 def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter, np.ndarray]:
-    """A writer at the end of the set in `out`, and the seeds that it holds."""
+    """A writer for the existing set in `out`, and the seeds that the set holds."""
     writer = DemonstrationWriter.extend(out)
     try:
         for key in IDENTITY:
@@ -322,17 +322,14 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
 
 
 def _name(policy: Any, player: Policy, greedy: bool) -> str:
-    """Name of the demonstrator for the metadata; it contains no path of this machine."""
+    """The demonstrator's name for the metadata, without a local path."""
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
     if isinstance(player, MLPPolicy):
         name = "expert" if policy == "expert" else Path(policy).name
         details = [str(player.metadata[k]) for k in ("learner", "steps") if k in player.metadata]
-        return (
-            name
-            + (f" ({', '.join(details)} steps)" if details else "")
-            + (" greedy" if greedy else "")
-        )
+        name += f" ({', '.join(details)} steps)" if details else ""
+        return name + " greedy" * greedy
     if isinstance(policy, (str, Path)):
         return str(policy)
     return getattr(policy, "__name__", type(policy).__name__)
@@ -347,24 +344,24 @@ class Args:
     out: Path
     """Folder of the set. An existing set with the same settings is continued."""
     policy: str = "scripted"
-    """Demonstrator: expert, scripted, random, a run folder, a policy file, or your own function that makes a
+    """Demonstrator: expert, scripted, random, a run folder, a policy file, or a function of yours that makes a
     policy, `my_policy.py:make` (see demos/policies.py)."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0
-    """Seed of the set: sets of different seeds share no episode."""
+    """Seed of the set: sets with different seeds share no episode."""
     num_envs: int = NUM_ENVS
-    """Number of environments played at the same time; it changes only the speed."""
+    """Number of environments played at the same time; affects only the speed."""
     greedy: bool = False
     """Learned policies take their most likely action."""
     player_function: str | None = None
-    """Who acts when, in place of the id's own rule, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
+    """Player function, if not the game's default, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
     set: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
 
 
 def main(args: Args) -> int:
-    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    """Run the command; returns its exit status, see `mail_envs.commands.errors`."""
     return exit_status(lambda: command(args))
 
 

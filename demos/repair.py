@@ -1,4 +1,4 @@
-"""Repair of damaged or unclosed shards: readable episodes stay in the set, damaged files are kept beside it."""
+"""Repair damaged or unclosed shards: readable episodes stay in the set, damaged files are kept beside it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from demos.store import Shard, shard_entry
 
 
 def mend(shard: Shard) -> tuple[dict[str, Any] | None, str | None]:
-    """Make a shard's file a closed one that holds its readable episodes, all of them and nothing else.
+    """Replace a shard by a closed one that holds exactly its readable episodes.
 
-    A file that has anything else, other than the torn end of a write that a kill interrupted, is kept as
-    it is under another name, `shard-00000.arrow.damaged`. Whenever this is interrupted, the readable episodes are
-    in the set.
+    A partly written last episode is cut off. A file with any other damage is kept as
+    `shard-00000.arrow.damaged`. An interruption at any point loses no readable episode.
 
     Returns:
-        The shard's manifest entry, or None when no episode is left; and what a user should know, or None.
+        The shard's manifest entry, or None if no episode is left; and a notice for the user, or None.
     """
     path, was_closed = shard.path, shard.closed is not None
     if not os.path.lexists(path):
@@ -42,18 +41,17 @@ def mend(shard: Shard) -> tuple[dict[str, Any] | None, str | None]:
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
         file.write(shard.schema.serialize().to_pybytes())
         view = memoryview(shard.buffer).cast("B")
-        file.writelines(
-            view[shard.found.starts[k] : shard.found.ends[k]] for k in np.flatnonzero(intact)
-        )
+        places = zip(shard.found.starts[intact], shard.found.ends[intact], strict=True)
+        file.writelines(view[start:end] for start, end in places)
         file.write(END_OF_STREAM)
         file.flush()
         os.fsync(file.fileno())
     _keep(path, kept)
     os.replace(temporary, path)
-    count = int(intact.sum())
-    return _entry(
-        shard, intact
-    ), f"{path}: {count} episodes are readable; kept as it was as {kept.name}"
+    notice = (
+        f"{path}: {intact.sum()} episodes are readable; the damaged file is kept as {kept.name}"
+    )
+    return _entry(shard, intact), notice
 
 
 def _entry(shard: Shard, intact: np.ndarray) -> dict[str, Any]:
@@ -61,7 +59,7 @@ def _entry(shard: Shard, intact: np.ndarray) -> dict[str, Any]:
 
 
 def _end(shard: Shard, intact: np.ndarray) -> dict[str, Any] | None:
-    """Cut a torn write off, and say where the stream ends; a file without an episode goes away."""
+    """Cut off a partly written episode and end the stream; a file without episodes is deleted."""
     if not len(intact):
         shard.path.unlink()
         return None
@@ -74,7 +72,7 @@ def _end(shard: Shard, intact: np.ndarray) -> dict[str, Any] | None:
 
 
 def _free_name(path: Path) -> Path:
-    """A name beside a damaged file that is not taken."""
+    """An unused name for a damaged file, in the same folder."""
     kept, number = path.with_name(f"{path.name}.damaged"), 1
     while os.path.lexists(kept):
         number += 1
@@ -83,7 +81,7 @@ def _free_name(path: Path) -> Path:
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """Give a file another name, without a moment in which it has none of both where there are hard links."""
+    """Give a file a second name, so that it always has a name; rename it where hard links do not work."""
     try:
         os.link(path, kept, follow_symlinks=False)
     except (OSError, NotImplementedError):

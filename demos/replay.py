@@ -1,7 +1,7 @@
 """Show or check recorded episodes: `python -m demos.replay PATH --episode 3 --out episode.gif`.
 
-An episode is simulated again from its seed with the recorded actions. `--verify` compares what comes out
-with what was recorded, bit for bit: observations, states, rewards, participation, masks, who is alive, the end.
+An episode is simulated again from its seed with the recorded actions. `--verify` compares the result with the
+recording, bit for bit: observations, states, rewards, participation, masks, who is alive, termination.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def make_env(
 ) -> Any:
     """The environment in which a set was recorded, as a `VectorGame`.
 
-    A game or a player function of the user's own is not imported because the set says so: `named` holds it.
-    `source` is the set's name in errors.
+    Nothing that the set names is imported; `named` holds the user's own game or player function.
+    `source` is the set's name in error messages.
     """
     id, keywords = game_of(metadata, source, named)
     return mail_envs.make_vec(id, num_envs, replayable=True, **keywords)
@@ -49,9 +49,9 @@ def make_env(
 def simulate(
     env: Any, episode: Episode, each_round: Callable[[int], None] = lambda t: None
 ) -> tuple[str, ...]:
-    """Play the recorded actions in environment 0 of `env`; returns what came out differently.
+    """Play the recorded actions in environment 0 of `env`; returns what differs from the recording.
 
-    `each_round(t)` is called when round t is about to be played, not after the end.
+    `each_round(t)` is called before round t is played.
     """
     differences: dict[str, int] = {}
     own = own_actions(describe(env)["action_dims"])
@@ -98,9 +98,9 @@ def simulate(
 def verify(
     demonstrations: Demonstrations, env: Any | None = None, progress: bool = False
 ) -> list[str]:
-    """Simulate every episode again; one line for each that did not come out the same.
+    """Simulate every episode again; returns one line for each that differs from the recording.
 
-    `env`: where, if `make_env` needs to be told more than the set says.
+    `env`: the environment, if `make_env` cannot make it from the metadata alone.
     """
     env = env or make_env(demonstrations.metadata)
     problems = []
@@ -112,7 +112,7 @@ def verify(
 
 
 def frames(env: Any, episode: Episode) -> list[np.ndarray]:
-    """Pictures of an episode, uint8 (H, W, 3): of every round, or of at most MOST_FRAMES evenly spread."""
+    """Frames of an episode, uint8 (H, W, 3): every round, or every k-th to keep to MOST_FRAMES."""
     every = -(-len(episode) // MOST_FRAMES)
     pictures: list[np.ndarray] = []
     with tqdm(total=len(episode), unit="round", desc="drawing") as bar:
@@ -147,11 +147,11 @@ class Args:
     out: Path | None = None
     """Write an animation (.gif) instead of opening a window."""
     verify: bool = False
-    """Check that simulating again gives the same bits; draws nothing unless --out is given."""
+    """Check that simulating again gives the same bits; draws only if --out is given."""
     all: bool = False
     """With --verify: all episodes."""
     env: str | None = None
-    """Python file of the game, if it is your own: nothing that the set names is imported."""
+    """Python file of the game, if it is your own; nothing that the set names is imported."""
     player_function: str | None = None
     """Player function, if it is your own, such as `my_players.py:NAME`."""
     set: Annotated[tuple[str, ...], SETTINGS] = ()
@@ -159,16 +159,16 @@ class Args:
 
 
 def main(args: Args) -> int:
-    """The command; returns its exit status, see `mail_envs.commands.errors`."""
+    """Run the command; returns its exit status, see `mail_envs.commands.errors`."""
     return exit_status(lambda: command(args))
 
 
 def command(args: Args) -> int:
-    """Verify, animate or show; returns 1 when a simulated episode differs from the recorded one."""
+    """Verify, animate or show; returns 1 if a simulated episode differs from the recorded one."""
     if args.out is not None and args.out.suffix != ".gif":
-        raise ValueError(f"--out {args.out}: write a .gif file")
+        raise ValueError(f"--out {args.out}: the file name must end in .gif")
     if args.all and not args.verify:
-        raise ValueError("--all is for --verify")
+        raise ValueError("--all needs --verify")
     named = Named.typed(args.env, args.player_function, args.set)
     demonstrations = Demonstrations.open(args.path)
     if not -len(demonstrations) <= args.episode < len(demonstrations):
@@ -183,7 +183,7 @@ def command(args: Args) -> int:
 
 
 def replay(demonstrations: Demonstrations, env: Any, args: Args) -> int:
-    """What `command` does, in the environment that the set was recorded in."""
+    """Verify, animate or show episodes in `env`, the environment of the recording."""
     k = args.episode % len(demonstrations)
     if args.verify:
         chosen = demonstrations if args.all else demonstrations[k : k + 1]

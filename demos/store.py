@@ -1,24 +1,23 @@
 """Demonstrations on disk: a folder of append-only Arrow shards and a JSON manifest.
 
 ```
-PATH/manifest.json        what was recorded, by whom, with which versions; one entry per closed shard
+PATH/manifest.json        the recording's game, demonstrator and versions; one entry per closed shard
 PATH/shard-00000.arrow    an Arrow IPC stream: one record batch = one episode of T+1 rows
 ```
 
-A row is a round. Row t holds the observation and the state of round t, who acted on them, the actions and
-the rewards they led to; row T holds the final observation and state, who was alive, which actions would have been
-allowed and who would have acted, with the other columns zero. (Sets of schema 1 say less: `demos.schema_one`.)
-Every column is plain and of fixed size, so that any Arrow reader opens a shard (`pyarrow.ipc.open_stream`),
-and nothing is ever unpickled.
+A row is a round. Row t holds the observation and state of round t, the participation, the actions and the
+rewards; row T holds the final observation and state, who was alive, which actions would have been allowed and who
+would have acted, and zeros in the other columns. (Sets of schema 1 say less: `demos.schema_one`.) Columns are plain
+and of fixed size: any Arrow reader opens a shard (`pyarrow.ipc.open_stream`), and nothing is ever unpickled.
 
-Why nothing finished is lost: an episode is handed to the operating system in one write, as one complete
-IPC message. A process that is killed leaves at most one torn message at the end, and readers stop before
-it. A shard that reaches its size limit is closed: an end-of-stream mark, synced to the disk, and its size,
-SHA-256 and episode count put into the manifest, which is replaced atomically. The last column of every
-batch is a CRC-32 of the episode, checked when the episode is first read, as its values are.
+No finished episode is lost: each is written in one call, as one complete IPC message. A killed process leaves
+at most one partly written message at the end, which readers ignore. A shard that reaches its size limit is
+closed: it ends with an end-of-stream marker and is synced to disk, and its size, SHA-256 and number of episodes
+are added to the manifest, which is replaced atomically. The last column of every batch is a CRC-32 of the
+episode; checksum and values are checked when the episode is first read.
 
-A shard may be damaged, or made by somebody who means harm: reading it gives what was recorded or raises a
-`DemonstrationError`. Episodes behind a damaged place are found again by the mark of the next message.
+Shards may be damaged or malicious: reading one gives what was recorded or raises a `DemonstrationError`.
+Episodes after a damaged place are found by the marker of the next message.
 """
 
 from __future__ import annotations
@@ -58,22 +57,22 @@ except ImportError:  # no advisory locks on this platform
     fcntl = None
 
 SHARD_BYTES = 64 * 2**20
-LEAST_ROWS = 2  # of an episode: one round, and what was seen after it
+MIN_ROWS = 2  # of an episode: one round and the final observation
 
-# The search for episodes behind a damaged place ends after so many bytes for each byte of the file. Only a
-# file that was made to be slow has that many false beginnings.
+# The search for episodes after a damaged place reads at most SEARCH bytes per byte of the file. Only a file that
+# is crafted to be slow has so many false starts of messages.
 SEARCH = 16
-LOOK = 1024  # bytes that one look at a header counts as
+HEADER_COST = 1024  # bytes that parsing one header counts as
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a shard's file.
+    """Index of a shard's file.
 
     Attributes:
-        starts, ends, lengths: int64 (episodes,), positions of each episode's message, and its T.
-        first: where the schema ends. damaged: where damaged places begin, in order.
-        complete: whether the file ends as a closed shard does.
+        starts, ends, lengths: int64 (episodes,), start and end of each episode's message, and its T.
+        first: end of the schema. damaged: starts of damaged places, in order.
+        complete: whether the file ends with the end-of-stream marker.
         foreign: why the file does not seem to belong to the set, or None.
     """
 
@@ -91,10 +90,10 @@ NOTHING = Found(NONE, NONE, NONE)
 
 
 class Shard:
-    """One file of episodes, memory-mapped; indexed when it is first used.
+    """One file of episodes, memory-mapped, and indexed when it is first used.
 
     `closed` is the shard's manifest entry (`file, bytes, sha256, episodes, transitions`), or None for a
-    shard that was never closed: its complete episodes are found by walking it.
+    shard that was never closed: its complete episodes are found by scanning the file.
     """
 
     def __init__(self, path: Path, values: Values, closed: Mapping[str, Any] | None = None) -> None:
@@ -102,19 +101,19 @@ class Shard:
         self.layout, self.schema = values.layout, values.layout.schema()
         self._mapped: pa.Buffer | None = None
         self._found: Found | None = None
-        self._checked = np.zeros(0, bool)  # the episodes whose values were looked at
+        self._checked = np.zeros(0, bool)  # episodes whose checksums and values were checked
 
     def __len__(self) -> int:
-        """Number of episodes; of a closed shard as the manifest says."""
+        """Number of episodes; of a closed shard according to the manifest."""
         return self.closed["episodes"] if self.closed else len(self.found.starts)
 
     def unclosed(self) -> Shard:
-        """The same file without its manifest entry: what is readable of it counts."""
+        """The same file without its manifest entry: it holds whatever episodes are found."""
         return Shard(self.path, self.values)
 
     @property
     def buffer(self) -> pa.Buffer:
-        """The whole file, without a copy. A `DemonstrationError` when there is no such file."""
+        """The memory-mapped file. `DemonstrationError` if it cannot be read."""
         if self._mapped is None:
             try:
                 with open_regular(self.path) as file:
@@ -131,7 +130,7 @@ class Shard:
 
     @property
     def found(self) -> Found:
-        """What lies where in the file."""
+        """Index of the file."""
         if self._found is None:
             self._found = self._search(memoryview(self.buffer).cast("B"))
             self._checked = np.zeros(len(self._found.starts), bool)
@@ -140,21 +139,20 @@ class Shard:
     @property
     def lengths(self) -> np.ndarray:
         """T of each episode, int64 (episodes,)."""
-        self._insist()
+        self._check_manifest()
         return self.found.lengths
 
-    def _insist(self) -> None:
+    def _check_manifest(self) -> None:
         """Raise a `DemonstrationError` unless a closed shard holds what the manifest says."""
         if self.closed is not None and (problem := self.found.foreign or self._miscounted()):
             raise DemonstrationError(f"{self.path}: {problem}")
 
-    # --- what is wrong -----------------------------------------------------------------------------------
+    # --- damage ------------------------------------------------------------------------------------------
 
     def problem(self, verify: bool) -> str | None:
         """What is wrong with the file, or None.
 
-        A closed shard is only read for that when `verify` is set; episodes of one that was never closed
-        are checked in any case.
+        A closed shard is only read if `verify` is set; the episodes of an unclosed shard are always checked.
         """
         try:
             if self.closed is None:
@@ -172,25 +170,26 @@ class Shard:
             return str(error).removeprefix(f"{self.path}: ")
 
     def _damage(self) -> str | None:
-        """What is damaged before the last readable episode of a shard that was never closed."""
+        """Damage before the last readable episode of an unclosed shard, or None."""
         if self.found.damaged and self.found.damaged[0] < self.end:
             return f"damaged from byte {self.found.damaged[0]} on"
         lost = np.flatnonzero(~self.intact())
         return f"episode {lost[0]} is damaged" if len(lost) else None
 
     def _miscounted(self) -> str | None:
-        """How a closed shard's file differs from what the manifest says of it."""
+        """How a closed shard's file differs from its manifest entry, or None."""
         assert self.closed is not None
         expected = self.closed["episodes"], self.closed["transitions"]
         counted = len(self.found.starts), int(self.found.lengths.sum())
         if expected != counted:
-            return "expected {} episodes of {} rounds, found {} of {}".format(*expected, *counted)
+            text = "expected {} episodes with {} rounds in total, found {} with {}"
+            return text.format(*expected, *counted)
         if self.found.damaged:
             return f"damaged from byte {self.found.damaged[0]} on"
         return None if self.found.complete else "the end of the stream is missing"
 
     def intact(self) -> np.ndarray:
-        """Which of the episodes that can be found are readable, bool (episodes,)."""
+        """Which of the episodes found are readable, bool (episodes,)."""
         try:
             found = self.found
         except DemonstrationError:
@@ -203,26 +202,24 @@ class Shard:
 
     @property
     def end(self) -> int:
-        """Where the last episode ends."""
+        """End of the last episode."""
         return int(self.found.ends[-1]) if len(self.found.ends) else self.found.first
 
     @property
     def unfinished(self) -> int:
-        """Bytes behind the last readable episode of a shard that was never closed, without a proper end."""
+        """Bytes after the last episode of an unclosed shard, 0 if the stream ends properly."""
         left = len(self.buffer) - self.end
         return 0 if self.found.complete and left == len(END_OF_STREAM) else left
 
     def is_torn(self) -> bool:
-        """Whether these bytes are none, or the beginning of an episode whose rest was never written."""
-        smallest = (
-            LEAST_ROWS * self.layout.row_bytes() if self.end else self.schema.serialize().size
-        )
-        return is_torn(memoryview(self.buffer).cast("B"), self.end, smallest)
+        """Whether `unfinished` bytes are none, or a partly written episode."""
+        episode, schema = MIN_ROWS * self.layout.row_bytes(), self.schema.serialize().size
+        return is_torn(memoryview(self.buffer).cast("B"), self.end, episode if self.end else schema)
 
     # --- the index -----------------------------------------------------------------------------------------
 
     def _search(self, view: memoryview) -> Found:
-        """Walk through the messages; behind a damaged place, look for the next readable episode."""
+        """Scan the messages; after a damaged place, search for the next readable episode."""
         first, foreign = self._read_schema(view)
         messages: list[tuple[int, int, int]] = []  # start, end, rows
         damaged = [0] if len(view) and (foreign or not first) else []
@@ -236,7 +233,7 @@ class Shard:
                 complete = True
             else:
                 if messages and not self._reads(*messages[-1]):
-                    start = messages.pop()[0]  # it may have told a wrong length
+                    start = messages.pop()[0]  # its length may be wrong
                 damaged.append(start)
                 start = self._next_readable(view, start + 8)
         while self.closed is None and messages and not self._reads(*messages[-1]):
@@ -248,7 +245,7 @@ class Shard:
         return dataclasses.replace(found, foreign=foreign)
 
     def _read_schema(self, view: memoryview) -> tuple[int, str | None]:
-        """Where the schema's message ends, 0 when it is not readable; and how it differs from the set's."""
+        """End of the schema's message, 0 if it is not readable; and how it differs from the set's, or None."""
         header = header_at(view, 0)
         if header is None or header.kind != SCHEMA or header.end > len(view):
             return 0, None
@@ -256,7 +253,7 @@ class Shard:
             schema = read_schema(view, header.end)
             found = {f.name: str(f.type) for f in schema}
         except ValueError:
-            return header.end, "the names of its columns are damaged"
+            return header.end, "the column names are damaged"
         if schema.equals(self.schema):
             return header.end, None
         expected = {f.name: str(f.type) for f in self.schema}
@@ -265,27 +262,21 @@ class Shard:
             f"{shown(k)}: expected {expected.get(k)}, found {shown(found.get(k))}"
             for k in names[:3]
         )
-        return (
-            header.end,
-            f"the columns are not those of the manifest: {differing or 'their order'}",
-        )
+        text = f"the columns are not those of the manifest: {differing or 'their order'}"
+        return header.end, text
 
     def _fits(self, header: Header, view: memoryview) -> bool:
         """Whether a message can be an episode of this set, judged by its lengths."""
-        rows, needed = header.rows, header.needed
-        return (
-            header.kind == RECORD_BATCH
-            and header.end <= len(view)
-            and rows >= LEAST_ROWS
-            and rows * self.layout.row_bytes() <= needed
-        )
+        in_file = header.kind == RECORD_BATCH and header.end <= len(view)
+        room = header.rows * self.layout.row_bytes() <= header.needed
+        return in_file and room and header.rows >= MIN_ROWS
 
     def _next_readable(self, view: memoryview, start: int) -> int:
-        """Where the next readable episode begins; the end of the file when there is none."""
+        """Start of the next readable episode, or the end of the file if there is none."""
         left = SEARCH * len(view)
         for position in possible_starts(view, start):
             header = header_at(view, position)
-            left -= LOOK
+            left -= HEADER_COST
             if header is not None and self._fits(header, view):
                 left -= header.end - position
                 if self._reads(position, header.end, header.rows):
@@ -299,16 +290,16 @@ class Shard:
     def rows(
         self, chosen: Sequence[int] | np.ndarray, names: Sequence[str] | None = None
     ) -> dict[str, np.ndarray]:
-        """The rows of some episodes, one behind the other; of a single one as views of the file.
+        """The rows of some episodes, concatenated; of a single episode as views of the file.
 
         Args:
-            chosen: numbers of episodes.
-            names: the columns that are wanted, by default all.
+            chosen: indices of episodes.
+            names: columns to read, by default all.
 
         Raises:
-            DemonstrationError: one of them is damaged, or its values cannot have been recorded.
+            DemonstrationError: an episode is damaged, or has values that cannot have been recorded.
         """
-        self._insist()
+        self._check_manifest()
         chosen, found = np.asarray(chosen, np.int64), self.found
         batches = []
         for k in chosen.tolist():
@@ -337,12 +328,13 @@ class Shard:
         return batch
 
     def _wrong(self, columns: dict[str, np.ndarray], rows: np.ndarray) -> tuple[int, str] | None:
-        """The first of some episodes, with these numbers of rows, that is not as it was written, and why."""
+        """The first of some episodes with a wrong checksum or impossible values, and why; or None.
+
+        rows: int64 (K,), the number of rows of each episode.
+        """
         stops = np.cumsum(rows)
-        for k, (start, stop) in enumerate(
-            zip((stops - rows).tolist(), stops.tolist(), strict=True)
-        ):
-            part = slice(start, stop)
+        for k, (stop, count) in enumerate(zip(stops.tolist(), rows.tolist(), strict=True)):
+            part = slice(stop - count, stop)
             if (columns["crc32"][part] != checksum(self.layout, columns, part)).any():
                 return k, "is damaged (its checksum does not match)"
         problem = self.values.problem(columns, stops - rows)
@@ -358,7 +350,7 @@ class Shard:
 
 
 def shard_entry(path: Path, episodes: int, transitions: int) -> dict[str, Any]:
-    """What the manifest says about a closed shard."""
+    """The manifest entry of a closed shard."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -371,7 +363,7 @@ def shard_entry(path: Path, episodes: int, transitions: int) -> dict[str, Any]:
 
 
 def open_shards(folder: Path, manifest: Mapping[str, Any]) -> list[Shard]:
-    """All shards in the order in which they were written, those that were never closed included."""
+    """All shards in the order of writing, including unclosed ones."""
     closed = {entry["file"]: entry for entry in manifest["shards"]}
     beside = {path.name for path in folder.iterdir() if SHARD_NAME.fullmatch(path.name)}
     names = sorted(closed.keys() | beside, key=shard_number)
@@ -380,20 +372,23 @@ def open_shards(folder: Path, manifest: Mapping[str, Any]) -> list[Shard]:
 
 
 def shard_number(name: str) -> int:
-    """12 of `shard-00012.arrow`."""
+    """12 for `shard-00012.arrow`."""
     return int(name.removeprefix("shard-").removesuffix(".arrow"))
 
 
 def shard_name(number: int) -> str:
-    """`shard-00012.arrow` for 12; a `DemonstrationError` beyond the last possible one."""
+    """`shard-00012.arrow` for 12; `DemonstrationError` if the number is too large."""
     name = f"shard-{number:05d}.arrow"
     if not SHARD_NAME.fullmatch(name):
-        raise DemonstrationError(f"{name}: there is no further number for a shard")
+        raise DemonstrationError(f"{name}: the set has too many shards")
     return name
 
 
 def lock(folder: Path) -> int:
-    """Keep other writers out until the returned file is closed, or this process dies; -1 without locks."""
+    """Lock the folder for writing; returns a file descriptor to close, -1 where there are no locks.
+
+    DemonstrationError: another process holds the lock. The lock ends with this process.
+    """
     if fcntl is None:
         return -1
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -406,9 +401,9 @@ def lock(folder: Path) -> int:
 
 
 class ShardWriter:
-    """The open end of a set: appends messages, and closes a shard when it has reached its size.
+    """Appends messages to shards, and closes a shard when it has reached its size limit.
 
-    `first`: number of the first shard. `held`: the folder's lock, given back by `release`.
+    `first`: number of the first shard. `held`: the folder's lock, which `release` releases.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, first: int, limit: int, held: int) -> None:
@@ -420,7 +415,7 @@ class ShardWriter:
         self._lock = held
 
     def append(self, message: bytes, transitions: int) -> dict[str, Any] | None:
-        """Write one episode; returns the manifest entry of the shard when this closed it."""
+        """Write one episode; returns the manifest entry of the shard if this closed it."""
         if self._fd < 0:
             self.path = self.folder / shard_name(self.next_index)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -439,7 +434,7 @@ class ShardWriter:
         return written
 
     def close_shard(self) -> dict[str, Any] | None:
-        """End the running shard, if there is one, and return its manifest entry."""
+        """Close the current shard, if any, and return its manifest entry."""
         if self._fd < 0 or self.path is None:
             return None
         self._write(END_OF_STREAM)
@@ -449,12 +444,12 @@ class ShardWriter:
         return shard_entry(self.path, self.episodes, self.transitions)
 
     def sync(self) -> None:
-        """Wait until the running shard is on the disk (the system keeps it safe from a kill without this)."""
+        """Wait until the current shard is on disk (needed for power failures only, not for kills)."""
         if self._fd >= 0:
             os.fsync(self._fd)
 
     def release(self) -> None:
-        """Give the folder's lock back."""
+        """Release the folder's lock."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -1,4 +1,4 @@
-"""Allowed values in the rows of an episode: checksums detect damage, not values that were wrong when written."""
+"""Check the values in episodes: checksums detect damage, but not values that were wrong when written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Values:
     """Bounds of the values in the episodes of a set.
 
     Attributes:
-        observation_dims, action_dims: of each agent; what the arrays hold beyond is zero.
-        num_sets: M, the number of action sets. max_rounds: the longest episode, None when it is not known.
+        observation_dims, action_dims: of each agent; the padding after them must be zero.
+        num_sets: M, the number of action sets. max_rounds: limit on the length of an episode, if known.
     """
 
     layout: Layout
@@ -28,10 +28,10 @@ class Values:
     def problem(
         self, columns: Mapping[str, np.ndarray], starts: np.ndarray
     ) -> tuple[int, str] | None:
-        """The first problem found in the rows of some episodes: which episode, and what is wrong.
+        """The first problem found in some episodes, as (episode, description), or None.
 
         Args:
-            columns: as `demos.layout.decode` gives them, R rows.
+            columns: columns of R rows, see `demos.layout.decode`.
             starts: int64 (K,), the first row of each episode.
         """
         rows = len(columns["round"])
@@ -47,20 +47,20 @@ class Values:
     def _checks(
         self, c: Mapping[str, np.ndarray], first: np.ndarray, length: np.ndarray
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """What may be wrong, and in which rows it is, bool (R,).
+        """Possible problems, and in which rows each occurs, bool (R,).
 
-        first, length: int64 (R,), of each row's episode: its first row, and its number of rows.
+        first, length: int64 (R,), the first row and the number of rows of each row's episode.
         """
         row = np.arange(len(first))
         last = row - first == length - 1
-        yield "its rounds are not counted from 0 on", c["round"] != row - first
+        yield "rounds are not numbered from 0", c["round"] != row - first
         if self.max_rounds is not None:
             yield f"it is longer than {self.max_rounds} rounds", length - 1 > self.max_rounds
         for name in ("episode", "seed"):
             yield f"{name} is negative", c[name] < 0
             yield f"{name} changes", c[name] != c[name][first]
         for name in (f"metric.{m}" for m in self.layout.metrics):
-            bits = c[name].view(np.int32)  # NaN is equal to itself
+            bits = c[name].view(np.int32)  # bits, because NaN != NaN
             yield f"{name} changes", bits != bits[first]
         for name in ("terminated", "truncated"):
             yield f"{name} is neither 0 nor 1", c[name] > 1
@@ -84,30 +84,29 @@ class Values:
     def _checks_of_agents(
         self, c: Mapping[str, np.ndarray], absent: np.ndarray
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Those in which agents differ. absent: bool (R, N)."""
+        """Problems with the actions, observations and masks of single agents. absent: bool (R, N)."""
         dims = np.array(self.action_dims)
-        foreign = np.arange(self.layout.num_actions) >= dims[:, None]  # (N, A)
+        padding = np.arange(self.layout.num_actions) >= dims[:, None]  # (N, A)
         actions = c["actions"]
         if self.layout.discrete:
             yield "an action of an agent that did not act", _any((actions != 0) & absent)
             yield "an action that its agent does not have", _any((actions < 0) | (actions >= dims))
         else:
             yield "an action of an agent that did not act", _any((actions != 0) & absent[..., None])
-            yield "an action beyond its agent's components", _any((actions != 0) & foreign)
-        beyond = np.arange(self.layout.observation_size) >= np.array(self.observation_dims)[:, None]
+            yield "an action beyond its agent's components", _any((actions != 0) & padding)
+        sizes = np.array(self.observation_dims)
+        beyond = np.arange(self.layout.observation_size) >= sizes[:, None]  # (N, D)
         if beyond.any():
             yield "an observation beyond its agent's size", _any((c["observations"] != 0) & beyond)
         if self.layout.masked:
-            yield "action_mask is neither 0 nor 1", _any(c["action_mask"] > 1)
-            if foreign.any():
-                yield (
-                    "an action mask beyond its agent's actions",
-                    _any((c["action_mask"] != 0) & foreign),
-                )
+            mask = c["action_mask"]
+            yield "action_mask is neither 0 nor 1", _any(mask > 1)
+            if padding.any():
+                yield "an action mask beyond its agent's actions", _any((mask != 0) & padding)
 
 
 def _any(wrong: np.ndarray) -> np.ndarray:
-    """Whether anything in a row is, bool (R,)."""
+    """Whether any entry of a row is true, bool (R,)."""
     return np.asarray(wrong.reshape(len(wrong), -1).any(axis=1))
 
 

@@ -1,4 +1,4 @@
-"""Writing demonstrations: appending episodes to a set."""
+"""Write demonstrations: append episodes to a new or existing set."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from demos.store import SHARD_BYTES, ShardWriter, lock, open_shards, shard_numbe
 
 
 class DemonstrationWriter:
-    """Appends episodes to a set. Each is safe from a kill of the process once `append` has returned.
+    """Appends episodes to a set. Once `append` has returned, killing the process does not lose the episode.
 
-    Use it as a context manager; leaving it, also by an exception, closes the running shard.
+    Use it as a context manager, which closes the current shard at the end, also after an exception.
 
     Attributes:
-        episodes: how many the set holds by now. notices: what was found damaged when the set was extended.
+        episodes: number of episodes in the set. notices: damage found when the set was opened for extension.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], limit: int, held: int) -> None:
@@ -53,25 +53,22 @@ class DemonstrationWriter:
             self._following = max(self.episodes, int(last[-1]) + 1)
         first = shard_number(shards[-1].path.name) + 1 if shards else 0
         self._writer = ShardWriter(folder, self.layout.schema(), first, limit, held)
-        self._fixed = (
-            self.episodes > 0
-        )  # the names of the metrics are known from the first episode on
+        self._metrics_known = self.episodes > 0  # the first episode determines their names
 
     @property
     def layout(self) -> Layout:
-        """The sizes that all episodes share."""
+        """Array sizes, the same in all episodes."""
         return self.values.layout
 
     @classmethod
     def create(
         cls, path: str | Path, metadata: Mapping[str, Any], shard_bytes: int = SHARD_BYTES
     ) -> DemonstrationWriter:
-        """Start a set in an absent or empty folder."""
+        """Create a set in a new or empty folder."""
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            hint = (
-                "; DemonstrationWriter.extend continues it" if (folder / MANIFEST).exists() else ""
-            )
+            is_set = (folder / MANIFEST).exists()
+            hint = "; DemonstrationWriter.extend continues it" if is_set else ""
             raise DemonstrationError(f"{folder}: already exists and is not an empty folder{hint}")
         folder.mkdir(parents=True, exist_ok=True)
         version = metadata.get("schema_version", SCHEMA_VERSION)  # 1 where an older set comes back
@@ -91,20 +88,20 @@ class DemonstrationWriter:
     def extend(
         cls, path: str | Path, shard_bytes: int = SHARD_BYTES, repair: bool = False
     ) -> DemonstrationWriter:
-        """Continue a set. Shards that a kill left open are closed first, without the end that was torn off.
+        """Continue a set. Shards left open by a killed process are closed first, without a partly written episode.
 
-        What is readable stays; a shard that holds anything else is kept beside the set as it was, see
+        Readable episodes are kept. A shard with other damage is kept beside the set under another name, see
         `demos.repair`, with a `DemonstrationWarning`.
 
         Args:
             path: the set's folder.
             shard_bytes: size at which a shard is closed.
-            repair: mend closed shards, too, and forget those that are missing. Without it, one that is
-                missing or has another size is an error.
+            repair: repair closed shards too, and drop missing ones from the manifest. Otherwise a shard that
+                is missing or has the wrong size is an error.
         """
         folder = Path(path)
         if not folder.is_dir():
-            read_manifest(folder)  # says what is there instead
+            read_manifest(folder)  # raises the error that says what is there
         held = lock(folder)
         try:
             manifest = read_manifest(folder)
@@ -120,19 +117,19 @@ class DemonstrationWriter:
         return writer
 
     def append(self, episode: Episode) -> None:
-        """Write one episode. A `DemonstrationError` if it does not fit the set, or holds impossible values."""
+        """Write one episode. `DemonstrationError` if it does not fit the set, or has impossible values."""
         self._check(episode)
-        if not self._fixed:
+        if not self._metrics_known:
             layout = replace(self.layout, metrics=tuple(episode.metrics))
             self.values = replace(self.values, layout=layout)
             self.manifest["layout"] = asdict(layout)
             write_manifest(self.folder, self.manifest)
             self._writer.schema = layout.schema()
-            self._fixed = True
+            self._metrics_known = True
         columns = to_columns(self.layout, self._following, episode)
         if problem := self.values.problem(columns, np.zeros(1, np.int64)):
             raise DemonstrationError(
-                f"{self.folder}: the episode of seed {episode.seed} is not kept: {problem[1]}"
+                f"{self.folder}: the episode of seed {episode.seed} is rejected: {problem[1]}"
             )
         message = encode(self._writer.schema, columns).serialize().to_pybytes()
         closed = self._writer.append(message, len(episode))
@@ -164,7 +161,7 @@ class DemonstrationWriter:
                     f"{shape} in the set ({self.manifest['id']})"
                 )
         unknown = set(episode.metrics) - set(self.layout.metrics)
-        if self._fixed and unknown:
+        if self._metrics_known and unknown:
             raise DemonstrationError(
                 f"{self.folder}: metrics {sorted(unknown)} are not in the set's columns"
             )
@@ -174,7 +171,7 @@ class DemonstrationWriter:
         write_manifest(self.folder, self.manifest)
 
     def flush(self) -> None:
-        """Wait until all appended episodes are on the disk, safe from a power failure."""
+        """Wait until all appended episodes are on disk, so that a power failure does not lose them."""
         self._writer.sync()
 
     def annotate(self, **entries: Any) -> None:
@@ -183,7 +180,7 @@ class DemonstrationWriter:
         write_manifest(self.folder, self.manifest)
 
     def close(self) -> None:
-        """Close the running shard, and write checksums and statistics into the manifest."""
+        """Close the current shard, and write its checksum and the set's statistics into the manifest."""
         try:
             entry = self._writer.close_shard()
             if entry:
@@ -207,7 +204,7 @@ class DemonstrationWriter:
 
 
 def _mend(folder: Path, manifest: dict[str, Any], repair: bool) -> list[str]:
-    """Close open shards, or mend all with `repair`, and note it in the manifest; what a user should know."""
+    """Close unclosed shards, or repair all if `repair` is set, update the manifest; returns notices."""
     notices = []
     for shard in open_shards(folder, manifest):
         if shard.closed is not None and not repair:

@@ -32,7 +32,10 @@ def clock_dtype(num_agents: int) -> np.dtype:
             ("rounds", "i4"),
             ("last_length", "i4"),
             ("illegal_actions", "i4"),  # since the last call of reset()
-            ("idle", "i4"),  # with a fixed horizon: the game is over, the environment waits for the limit
+            (
+                "idle",
+                "i4",
+            ),  # with a fixed horizon: the game is over, the environment waits for the limit
             ("begun", "i4"),  # an episode ended in the last round, and this one replaced it
             ("returns", "f4", (num_agents,)),
             ("last_returns", "f4", (num_agents,)),

@@ -1,4 +1,4 @@
-"""The ids that tests of the contract run on: all, except where a family is one game in many sizes."""
+"""Ids for conformance tests: all, but only a few of families that are one game in many sizes."""
 
 import mail_envs
 

@@ -1,4 +1,4 @@
-"""What all tests need."""
+"""Fixtures shared by all tests."""
 
 import signal
 import sys

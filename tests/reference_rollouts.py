@@ -76,7 +76,7 @@ def crowd(vector: VectorGame) -> None:
 
 
 def rollout(case: str, device: str = "cpu") -> dict[str, np.ndarray]:
-    """What STEPS rounds of fixed actions show, as arrays by name: over more than one episode."""
+    """Data of STEPS rounds of fixed actions, over more than one episode, as arrays by name."""
     vector = make(case, device)
     get = vector._device.get
     vector.reset(seed=11)

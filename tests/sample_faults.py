@@ -1,4 +1,4 @@
-"""A simulator that counts, and fails when it is told to."""
+"""A simulator that counts rounds and fails on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALWAYS_RAISES = 13  # a seed that cannot be played
 
 
 class Faulty(SimulatorGame):
-    """Two agents see the seed and the round, and are paid the round.
+    """Two agents observe the seed and the round; the reward is the round.
 
     `fragile`: a file; when it is missing, the next reset creates it and kills the process.
     `broken`: it cannot be made. `child`: it starts a process of its own.

@@ -1,4 +1,4 @@
-"""A game in which agents die and masks forbid actions, as a user would write it; a way to play."""
+"""A user-defined game with deaths and action masks, and a function that plays it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ THIRD = np.float32(0.3)
 
 @njit
 def not_twice_in_a_row(i, history):
-    """Nobody acts twice in a row; whoever rested acts with probability 0.5."""
+    """No agent acts twice in a row; an agent that did not act acts with probability 0.5."""
     t = history.shape[0]
     if t > 0 and history[t - 1, i] != 0:
         return ZERO

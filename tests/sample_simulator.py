@@ -1,4 +1,4 @@
-"""A simulator that is a kernel game underneath: whatever a view does with one must be the other's, bit for bit."""
+"""A simulator that wraps a kernel game: views must give the same results with both, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes of the user: each is one clear error, and nothing is lost."""
+"""Invalid input: each mistake gives one clear error, and no data is lost."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_numbers_that_would_become_legal_ones_in_32_bits_are_refused(value):
 
 
 @pytest.mark.parametrize("value", [-(2**32), 2**32, 2**40 + 1])
-def test_such_numbers_are_legal_nowhere_on_a_device_either(value):
+def test_such_numbers_are_rejected_on_devices_too(value):
     torch = pytest.importorskip("torch")
     target = torch.zeros((1, 2), dtype=torch.int32)
     _copy_tensor(target, torch.tensor([[3, value]]), discrete=True)
@@ -345,7 +345,10 @@ def test_render_says_what_is_wrong_in_one_line(words, error, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"out": Path("x.png")}, "--out x.png: write a .gif file"), ({"all": True}, "--all is for")],
+    [
+        ({"out": Path("x.png")}, "--out x.png: the file name must end in .gif"),
+        ({"all": True}, "--all needs --verify"),
+    ],
 )
 def test_replay_says_what_is_wrong_before_it_opens_a_set(options, error, capsys):
     from demos import replay

@@ -1,4 +1,4 @@
-"""What is played follows from the sources as they are, however warm the cache of compiled code is."""
+"""The compiled code always matches the current sources, even with a warm cache."""
 
 from __future__ import annotations
 

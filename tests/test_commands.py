@@ -1,4 +1,4 @@
-"""The command line: every command as a user runs it, and what it says to mistakes."""
+"""The command line: every command as a user runs it, and its error messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_list_names_every_game(capsys):
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_info_tells_spaces_players_and_arguments(id, capsys, monkeypatch):
+def test_info_shows_spaces_players_and_arguments(id, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     try:
         vector = mail_envs.make_vec(id)
@@ -154,7 +154,7 @@ def test_info_says_where_the_time_limit_is_part_of_the_task(capsys):
         ("last_standing", {}, "random"),
     ],
 )
-def test_the_best_policy_that_there_is_plays(id, keywords, expected, capsys):
+def test_the_best_available_policy_plays(id, keywords, expected, capsys):
     mail_envs.register("last_standing", LastStanding)
     assert best_policy(mail_envs.make_vec(id, **keywords)) == expected
     assert capsys.readouterr().out == f"policy: {expected}\n"
@@ -181,7 +181,7 @@ def test_exit_statuses_are_the_same_everywhere(error, status, said, capsys):
     assert capsys.readouterr().err == said
 
 
-def test_tracebacks_are_for_what_nobody_expected_and_for_those_who_ask(monkeypatch):
+def test_tracebacks_are_shown_for_unexpected_errors_and_on_request(monkeypatch):
     def command(error):
         raise error
 
@@ -192,7 +192,7 @@ def test_tracebacks_are_for_what_nobody_expected_and_for_those_who_ask(monkeypat
         exit_status(lambda: command(ValueError("mistake")))
 
 
-def test_render_writes_a_film_and_a_filmstrip(tmp_path, capsys):
+def test_render_writes_an_animation_and_a_filmstrip(tmp_path, capsys):
     from PIL import Image
 
     for name in ("x.gif", "x.png"):
@@ -218,7 +218,7 @@ def _durations(film):
 
 @pytest.fixture
 def pygame(monkeypatch):
-    """pygame on a display that nobody sees, without old events."""
+    """pygame on a dummy display with an empty event queue."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     module = pytest.importorskip("pygame")
     module.display.quit()
@@ -280,7 +280,7 @@ def test_play_waits_until_the_person_moves(session, monkeypatch):
     assert session.vector.buffers.clock["rounds"][0] < 12
 
 
-def test_tab_steers_the_next_agent_and_escape_ends(session):
+def test_tab_switches_to_the_next_agent_and_escape_quits(session):
     session.post("tab")
     session.show("")
     assert session.steered == 1
@@ -446,7 +446,7 @@ def test_battles_of_peers_run(id, peer):
 # `test_cuda` compiles every game, too, and asks for more than the check does.
 @pytest.mark.parametrize("id", IDS)
 @pytest.mark.parametrize("name", [name for name in CHECKS if name != "compiles for CUDA"])
-def test_our_games_keep_their_promises(id, name):
+def test_our_games_pass_check(id, name):
     try:
         CHECKS[name](Subject(id))
     except (NotApplicable, ImportError) as reason:  # or the simulator is not installed
@@ -622,7 +622,7 @@ def test_a_file_stands_for_its_game_in_every_command(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("keywords", [{}, {"continuous": True}, {"masked": True}], ids=str)
-def test_a_game_of_unlike_agents_keeps_its_promises(keywords):
+def test_a_game_with_different_agents_passes_check(keywords):
     subject = Subject(mail_envs.spec(UNEQUAL).id, keywords)
     for name in set(CHECKS) - {"PettingZoo render_test", "compiles for CUDA"}:
         if name != "action masks" or not keywords.get("continuous"):

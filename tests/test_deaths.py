@@ -144,7 +144,7 @@ def test_what_the_dead_may_do_is_named():
         mail_envs.make("smac_3m", dead="vanish")
 
 
-def test_several_deaths_in_a_round_are_buried_one_after_the_other():
+def test_several_deaths_in_a_round_are_handled_one_by_one():
     env = duel(AECGame, endless=True)
     env.reset(seed=0)
     env.vector.buffers.world["lives"][0] = [1, 1, 3]
@@ -175,7 +175,7 @@ def test_the_end_of_the_game_ends_it_for_all():
         assert infos["fighter_0"]["survivors"] == 1
 
 
-def test_who_dies_in_the_last_round_has_terminated_not_been_cut_off():
+def test_an_agent_that_dies_in_the_last_round_is_terminated_not_truncated():
     aec, parallel = (duel(view, endless=True, max_rounds=1) for view in (AECGame, ParallelGame))
     for env in (aec, parallel):
         env.reset(seed=0)

@@ -1,4 +1,4 @@
-"""Modules import each other one way: there is no circle, not even through imports inside of functions."""
+"""There are no circular imports, not even through imports inside functions."""
 
 from __future__ import annotations
 

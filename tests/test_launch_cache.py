@@ -1,4 +1,4 @@
-"""The directory of compiled code: shared by users, not to be written, absent."""
+"""The directory of compiled code: shared by users, read-only, or missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mail_envs.launch_cache import cache_directory, import_generated
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home of its own, and a process that has not asked for the directory yet."""
+    """A separate home, and a process that has not used the directory yet."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MAIL_ENVS_CACHE", raising=False)
     cache_directory.cache_clear()
@@ -25,7 +25,7 @@ def home(tmp_path, monkeypatch):
 
 
 def below_a_file(folder):
-    """A path that nobody can make a directory, root neither."""
+    """A path at which not even root can create a directory."""
     (folder / "file").write_text("")
     return folder / "file" / "cache"
 

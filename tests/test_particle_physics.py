@@ -96,7 +96,7 @@ def test_continuous_actions_push_by_their_differences():
 
 
 @pytest.mark.parametrize("null_dynamics", ["coast", "brake", "hold"])
-def test_what_becomes_of_those_who_wait(null_dynamics):
+def test_null_dynamics_move_absent_agents(null_dynamics):
     player = mail_envs.TurnOrder([[0, 1, 2], [0], []])
     vector = single(player_function=player, null_dynamics=null_dynamics)
     world = world_of(vector, pos=FAR_APART, vel=0)
@@ -246,7 +246,7 @@ def crowding(pos, penalty):
 
 @pytest.mark.parametrize("penalty", ["soft", "hard", "none"])
 @pytest.mark.parametrize("num_agents", [3, 4])
-def test_navigation_pays_for_distance_and_crowding(penalty, num_agents):
+def test_navigation_rewards_depend_on_distance_and_crowding(penalty, num_agents):
     vector = mail_envs.make_vec("coop_nav", 200, penalty=penalty, num_agents=num_agents, seed=1,
                                 autoreset=False)  # fmt: skip
     world = vector.buffers.world
@@ -263,7 +263,7 @@ def test_navigation_pays_for_distance_and_crowding(penalty, num_agents):
 
 
 @pytest.mark.parametrize("penalty", ["soft", "hard", "none"])
-def test_reaching_pays_for_everybodys_distance(penalty):
+def test_reaching_rewards_depend_on_all_distances(penalty):
     vector = mail_envs.make_vec("coop_reaching", 200, penalty=penalty, seed=1)
     world = vector.buffers.world
     world["pos"] *= np.float32(0.4)
@@ -292,7 +292,7 @@ def leaving(x):
     return 0.0 if x < 0.9 else (x - 0.9) * 10 if x < 1 else min(np.exp(2 * x - 2), 10)
 
 
-def test_predator_prey_pays_for_contacts_and_walls():
+def test_predator_prey_rewards_depend_on_contacts_and_walls():
     vector = mail_envs.make_vec("predator_prey", 300, seed=1)
     world = vector.buffers.world
     rng = np.random.default_rng(0)
@@ -380,7 +380,7 @@ def test_max_rounds_is_the_same_as_argument_of_the_game_or_of_make():
 @pytest.mark.parametrize(
     ("id", "reach"), [("coop_nav", 1.0), ("coop_reaching", 1.0), ("predator_prey", 0.9)]
 )
-def test_bodies_start_at_rest_and_uniformly(id, reach):
+def test_bodies_start_at_rest_at_uniform_positions(id, reach):
     world = mail_envs.make_vec(id, 3000, seed=0).buffers.world
     assert not world["vel"].any()
     for places, limit in ((world["pos"], 1.0), (world["landmark"], reach)):

@@ -376,7 +376,7 @@ def test_an_agent_that_the_game_lacks_is_named(agent):
 
 
 @pytest.mark.parametrize("groups", [[0, 1, 2], 5, [["agent_0"]]])
-def test_turn_order_wants_groups(groups):
+def test_turn_order_needs_groups(groups):
     with pytest.raises((TypeError, ValueError), match="groups"):
         mail_envs.TurnOrder(groups)
 
@@ -490,7 +490,7 @@ def test_functions_without_a_module_say_that_they_cannot_be_found_again():
         from_config(config)
 
 
-def test_a_set_of_which_the_mask_leaves_nothing_gives_way_to_the_mask():
+def test_an_action_set_without_allowed_actions_gives_way_to_the_mask():
     sets = mail_envs.ActionSets(lambda h, t: np.tile([0.0, 1.0], (len(h), 2, 1)), [[0, 2], [1]])
     vector = VectorGame(LastStanding(num_agents=2), sets)
     _, info = vector.reset(seed=0)

@@ -179,7 +179,7 @@ def test_a_worker_that_dies_in_a_reset_loses_its_other_episodes_with_the_next_ro
     assert (vec.buffers.rewards == [[1, 1], [0, 0]]).all()
 
 
-def test_a_copy_that_is_killed_while_it_idles_comes_back(faulty):
+def test_an_idle_copy_that_is_killed_is_restarted(faulty):
     vec = faulty(num_envs=2, num_workers=1, fixed_horizon=True)
     vec.reset(seed=0)
     vec.step(actions(vec, e0=ENDS))
@@ -194,7 +194,7 @@ def test_a_copy_that_is_killed_while_it_idles_comes_back(faulty):
 
 
 @pytest.mark.parametrize("fault", [KILLED, RAISES])
-def test_a_worker_that_never_gets_anywhere_is_an_error(faulty, fault):
+def test_a_worker_that_never_finishes_an_episode_is_an_error(faulty, fault):
     vec = faulty()
     vec.reset(seed=0)
     left = pids(vec)
@@ -225,7 +225,7 @@ def test_a_timeout_must_be_positive(faulty):
         faulty(worker_timeout=0.0)
 
 
-def test_a_game_defined_here_and_now_travels_to_the_workers():
+def test_a_locally_defined_game_is_sent_to_the_workers():
     class Here(SimulatorGame):
         agents = ["agent_0"]
         observation_spaces = {"agent_0": gymnasium.spaces.Box(-1, 1, (1,))}

@@ -62,7 +62,7 @@ def test_an_unknown_id_names_the_nearest(wrong):
             call(wrong)
 
 
-def test_an_id_like_no_other_points_to_the_table():
+def test_an_id_without_similar_ones_points_to_the_list():
     with pytest.raises(ValueError, match=r"qqqq.*mail_envs\.specs\(\)"):
         mail_envs.make("qqqq")
 
@@ -82,7 +82,7 @@ def test_a_misspelt_argument_of_make_itself_is_named_too():
         mail_envs.make("coop_nav", player_functoin=mail_envs.Synchronous())
 
 
-def test_an_argument_like_no_other_lists_what_there_is():
+def test_an_argument_without_similar_ones_lists_the_arguments():
     with pytest.raises(TypeError, match=r"num_agents.*null_dynamics"):
         mail_envs.make("coop_nav", qqqq=1)
 
@@ -194,7 +194,7 @@ def test_a_file_that_names_a_users_game_is_not_imported(tmp_path, monkeypatch):
     assert ran.exists()
 
 
-def test_the_table_gives_an_id_whoever_asks():
+def test_the_registry_returns_an_id_for_every_caller():
     assert registry_module.registered("coop_nav") is mail_envs.spec("coop_nav")
     with pytest.raises(ValueError, match=r"unknown id 'coop_naw'.*'coop_nav'"):
         registry_module.registered("coop_naw")

@@ -49,7 +49,7 @@ def test_arrays_need_no_screen():
     assert done.stdout.strip() == "(60, 80, 3)"
 
 
-def test_shapes_land_where_the_world_says():
+def test_shapes_are_drawn_at_their_world_positions():
     canvas = Canvas((300, 300))
     canvas.begin((-1, 1, -1, 1))
     canvas.circle((0.5, 0.5), 0.1, "red")
@@ -68,7 +68,7 @@ def test_equal_states_give_equal_pictures():
     assert np.array_equal(first, vector.render(1))
 
 
-def test_the_view_zooms_out_for_whoever_leaves_the_box():
+def test_the_view_zooms_out_for_agents_outside_the_box():
     areas = []
     for far in (0.0, 3.0, 30.0):
         canvas = Canvas((300, 300))
@@ -107,7 +107,7 @@ def test_every_shape_leaves_a_mark():
 
 
 @pytest.mark.parametrize("participation", ([1, 0], [0, 1], [0, 0], [1, 1]))
-def test_participants_wear_a_halo_and_the_others_are_dimmed(participation):
+def test_participants_have_a_halo_and_other_agents_are_dimmed(participation):
     canvas = Canvas((400, 400))
     canvas.annotate(participation=participation)
     canvas.begin()

@@ -310,7 +310,7 @@ def test_torch_and_numpy_games_are_equal():
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-def test_the_callers_actions_are_left_alone(continuous):
+def test_the_callers_actions_are_not_changed(continuous):
     vector = mail_envs.make_vec("coop_nav", 2, continuous_actions=continuous, seed=0)
     actions = np.ones((2, 3, 5), np.float32) if continuous else np.ones((2, 3), np.int64)
     kept = actions.copy()

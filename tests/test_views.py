@@ -147,7 +147,7 @@ def test_an_episode_may_end_before_anybody_acts():
     assert [turn[1:] for turn in finish(env)] == [(0.0, True)] * 3
 
 
-def test_nothing_but_the_last_turn_of_a_round_moves_the_game():
+def test_only_the_last_turn_of_a_round_advances_the_game():
     env = mail_envs.make("coop_nav")
     env.reset(seed=0)
     before = env.state()
@@ -214,7 +214,7 @@ def test_the_last_infos_hold_the_metrics():
     assert all("landmarks_covered" in info for info in infos.values())
 
 
-def test_what_a_view_hands_out_is_a_copy():
+def test_views_return_copies():
     env = mail_envs.make("coop_nav")
     env.reset(seed=0)
     observation, state = env.last()[0], env.state()

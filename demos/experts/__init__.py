@@ -1,4 +1,4 @@
-"""Demonstrators: scripted ones, made here from a table, and trained ones (`<id>.safetensors`)."""
+"""Shipped demonstrators: scripted policies, and trained networks (`<id>.safetensors`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mail_envs.markov_game import KernelGame
 
 PUSHES = 5  # none, left, right, down, up
 
-# The module in this folder and its function that makes the policy for an environment.
+# id -> module in this folder and its function that makes the policy for an environment
 SCRIPTED = {
     "coop_nav": "coop_nav:coop_nav",
     "deterministic_coop_nav": "coop_nav:coop_nav",
@@ -36,9 +36,9 @@ SCRIPTED = {
 
 
 def scripted_expert(env: Any, style: str = ""):
-    """The scripted demonstrator of `env`'s game; ValueError when there is none.
+    """The scripted demonstrator for `env`; ValueError if there is none.
 
-    `style` chooses between several, by the names in the module's `STYLES`.
+    `style` is one of the module's `STYLES`, where there are several.
     """
     if env.id not in SCRIPTED:
         raise ValueError(
@@ -47,8 +47,8 @@ def scripted_expert(env: Any, style: str = ""):
         )
     if not isinstance(env.game, KernelGame):
         raise ValueError(
-            f"the scripted demonstrator of {env.id!r} reads the state of the native game; this one is "
-            f"played by {type(env.game).__name__}: record it with the native game, or play at random"
+            f"the scripted demonstrator of {env.id!r} needs the state of the native game, but this is "
+            f"{type(env.game).__name__}: use the native backend, or the policy 'random'"
         )
     file, _, name = SCRIPTED[env.id].partition(":")
     module = importlib.import_module(f"demos.experts.{file}")
@@ -63,7 +63,7 @@ def scripted_expert(env: Any, style: str = ""):
 
 
 def continuous(policy, env: Any):
-    """Play a discrete policy's choices as continuous actions: 1 for what is chosen, 0 for the rest."""
+    """Convert a discrete policy to continuous actions: 1 for the chosen components, 0 for the others."""
     vectors = np.stack(
         [choices(env.action_spaces[a].shape[0], env.num_actions) for a in env.agents]
     )
@@ -76,9 +76,10 @@ def continuous(policy, env: Any):
 
 
 def choices(own: int, width: int) -> np.ndarray:
-    """The continuous action (width,) for every discrete one of an agent whose space has `own` numbers.
+    """The continuous action (width,) for each discrete action of an agent with `own` components.
 
-    Five or fewer numbers: one choice. More: `move + 5 * word`, five numbers for the move, then the word's.
+    With at most five components an action is a move. With more it is `move + 5 * word`: five components
+    for the move, the others for the word.
     """
     moves, words = min(own, PUSHES), max(own - PUSHES, 0)
     table = np.zeros((PUSHES * max(width - PUSHES, 1), width), np.float32)

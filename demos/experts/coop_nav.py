@@ -1,7 +1,7 @@
 """Scripted demonstrator of cooperative navigation.
 
 Landmarks are assigned to agents so that the sum of distances is smallest, measured from where each agent
-would come to rest; every agent then follows the best of all sequences of four pushes to its landmark.
+would come to rest. Every agent then plans its way to its landmark by exhaustive search over four rounds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def coop_nav(env: Any):
 
 
 def assigned_landmarks(states: np.ndarray, num_agents: int) -> np.ndarray:
-    """Where each agent should go, float64 (K, N, 2). Agents left over go to the nearest landmark."""
+    """Each agent's target, float64 (K, N, 2). Surplus agents go to the nearest landmark."""
     bodies = states[:, : 4 * num_agents].reshape(len(states), num_agents, 4).astype(np.float64)
     landmarks = states[:, 4 * num_agents :].reshape(len(states), -1, 2).astype(np.float64)
     rest = bodies[..., :2] + DRIFT * bodies[..., 2:]

@@ -1,8 +1,8 @@
 """Scripted demonstrator of cooperative reaching.
 
-The agents gather on a circle around the landmark, evenly spaced so that they do not touch: each keeps its
-place in the order of angles, and the polygon is turned to where the agents are. Every agent follows the
-best of all sequences of four pushes to its corner, at a high price for overlapping with the others.
+The agents gather on a circle around the landmark, evenly spaced so that they do not touch: they keep their
+angular order, and the polygon is rotated to fit their positions. Every agent plans its way to its corner by
+exhaustive search over four rounds, with a high cost of overlapping with the others.
 """
 
 from __future__ import annotations

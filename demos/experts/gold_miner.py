@@ -1,9 +1,8 @@
-"""Scripted demonstrators of Gold Miner: the game's own bots in the allies' places.
+"""Scripted demonstrators of Gold Miner: the game's own bots play the allies.
 
-`scripted` is BlackPanther, `scripted:greedy`, `scripted:deepmind` and `scripted:black_panther` name one. They
-decide from the game's record, where they also keep their notes, and not from observations. Where the game
-enforces the availability mask they keep to it: an action that it forbids gives way to a random one that it
-allows.
+`scripted` is BlackPanther; `scripted:greedy`, `scripted:deepmind` and `scripted:black_panther` choose one. They
+read the game's state, where their memory is kept too, instead of observations. Where the game enforces the
+action mask, a masked action is replaced by a random allowed one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Scripted demonstrators of MPE scenarios in which agents go to places that they observe.
+"""Scripted demonstrators of MPE scenarios in which agents move to targets that they observe.
 
-Every agent takes the first push of the best of all sequences of five to its place. They are planned in
-the agent's own frame, where it stands at the origin.
+Every agent plans its way to its target by exhaustive search over five rounds, in coordinates relative to itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scripted demonstrator of MPE's spread: that of cooperative navigation, from what the agents observe."""
+"""Scripted demonstrator of MPE's spread: that of cooperative navigation, applied to the observations."""
 
 from __future__ import annotations
 

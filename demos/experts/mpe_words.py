@@ -1,7 +1,7 @@
-"""Scripted demonstrators of MPE scenarios in which agents talk.
+"""Scripted demonstrators of MPE scenarios in which agents communicate.
 
-A goal is told by its number, one word each. Whoever hears a word goes to that landmark; before the first word
-it goes to the middle of the landmarks, and when a later word is missing it does not push.
+Word k means landmark k. An agent that hears a word moves to that landmark. Before the first word it moves to
+the center of the landmarks; if a later word is missing it does not push.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def speaker_listener(env: Any):
 
 
 def reference(env: Any):
-    """Both name the other's goal and go where they are sent."""
+    """Each agent says the other's goal and moves to the landmark that it hears."""
     bodies = bodies_of(env)
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
@@ -48,7 +48,7 @@ def reference(env: Any):
 
 
 def crypto(env: Any):
-    """Alice says the message, or the other one when the key is 1; Bob undoes it; Eve repeats Alice's word."""
+    """Alice sends message XOR key, Bob decrypts it with the key, Eve repeats Alice's word."""
     words = env.observation_dims[0]
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
@@ -60,7 +60,7 @@ def crypto(env: Any):
 
 
 def heard(places: np.ndarray, word: np.ndarray) -> np.ndarray:
-    """Where words (..., W) send agents that see landmarks at `places` (..., 6): (..., 2)."""
+    """Targets (..., 2) of agents that hear words (..., W) and observe landmarks at `places` (..., 6)."""
     landmarks = places.reshape(*places.shape[:-1], NUM_LANDMARKS, 2)
     named = word.argmax(axis=-1) % NUM_LANDMARKS
     chosen = np.take_along_axis(landmarks, named[..., None, None], axis=-2)[..., 0, :]
@@ -69,5 +69,5 @@ def heard(places: np.ndarray, word: np.ndarray) -> np.ndarray:
 
 
 def has_news(word: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-    """Whether there is a word to follow, or nothing was said yet: bool (K, N)."""
+    """Whether the agent hears a word, or nothing can have been said yet (round 0): bool (K, N)."""
     return word.any(axis=-1) | (np.asarray(info["round"]) == 0)[:, None]

@@ -1,8 +1,8 @@
-"""Short exhaustive plans for bodies of the particle world, compiled.
+"""Exhaustive search over short action sequences in the particle games, compiled.
 
-An agent tries every sequence of pushes over a few rounds with its own dynamics, and takes the first push of
-the cheapest. The others are expected to follow `paths`: at first those of `coast` or `pursue`, and, once
-an agent has planned in this round, its plan. Branches that already cost more than the best plan are cut.
+An agent simulates its own dynamics for every sequence of pushes over a few rounds, and takes the first push of
+the one with the lowest cost. The other agents are assumed to follow `paths`: those of `coast` or `pursue`, or
+their plans if they have planned in this round. Branches that cost more than the best plan so far are pruned.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ PUSHES = 5  # none, left, right, down, up
 MAX_DEPTH = 8
 APPROACH, FLEE = 0, 1
 
-CONTACT_PRICE = 10.0  # what the prey pays per contact
-# the prey's price of an adversary at distance d: FEAR * exp(-d / FEAR_RANGE)
+CONTACT_COST = 10.0  # for the prey, per contact
+# the prey's cost of an adversary at distance d: FEAR * exp(-d / FEAR_RANGE)
 FEAR, FEAR_RANGE = 1.0, 0.3
-OBSTACLE_PRICE = 10.0  # per unit of overlap with a solid landmark
+OBSTACLE_COST = 10.0  # per unit of overlap with a solid landmark
 
 
 class Bodies(NamedTuple):
@@ -50,7 +50,7 @@ def bodies_of(env: Any) -> Bodies:
 
 @disk_cached
 def advance(body, ux, uy, accel, max_speed, position_first):
-    """One round of one body (x, y, vx, vy) under the push (ux, uy), without contacts."""
+    """Advance a body (x, y, vx, vy) by one round under the push (ux, uy), ignoring contacts."""
     x, y, vx, vy = body
     new_vx = KEEP * vx + DT * accel * ux
     new_vy = KEEP * vy + DT * accel * uy
@@ -66,7 +66,7 @@ def advance(body, ux, uy, accel, max_speed, position_first):
 
 @disk_cached
 def coast(states, depth, bodies):
-    """Where agents (N, 4) will be in the next rounds when nobody pushes: float64 (N, depth, 2)."""
+    """Positions of agents (N, 4) in the next rounds if they do not push: float64 (N, depth, 2)."""
     paths = np.empty((len(states), depth, 2))
     for i in range(len(states)):
         body = (states[i, 0], states[i, 1], states[i, 2], states[i, 3])
@@ -78,15 +78,14 @@ def coast(states, depth, bodies):
 
 @disk_cached
 def pursue(state, target, depth, i, bodies):
-    """Where agent i will be in the next rounds when it pushes straight to `target`: (depth, 2)."""
+    """Positions of agent i in the next rounds if it pushes straight toward `target`: (depth, 2)."""
     path = np.empty((depth, 2))
     body = (state[0], state[1], state[2], state[3])
     for k in range(depth):
         dx, dy = target[0] - body[0], target[1] - body[1]
         d = max(np.sqrt(dx * dx + dy * dy), 1e-9)
-        body = advance(
-            body, dx / d, dy / d, bodies.accel[i], bodies.max_speed[i], bodies.position_first
-        )
+        ux, uy = dx / d, dy / d
+        body = advance(body, ux, uy, bodies.accel[i], bodies.max_speed[i], bodies.position_first)
         path[k, 0], path[k, 1] = body[0], body[1]
     return path
 
@@ -100,7 +99,7 @@ def distance(x, y, point):
 
 @disk_cached
 def crowding(x, y, k, paths, reach, hard):
-    """Overlap with the others' expected places in round k; `reach` (N,) is 0 for those that do not count."""
+    """Overlap with the other agents' predicted positions in round k; agents with `reach` 0 are ignored."""
     total = 0.0
     for j in range(len(paths)):
         if reach[j] > 0.0:
@@ -112,20 +111,20 @@ def crowding(x, y, k, paths, reach, hard):
 
 @disk_cached
 def fear(x, y, k, paths, reach):
-    """The prey's price of being at (x, y) in round k: contacts, adversaries near by, the walls."""
+    """The prey's cost of being at (x, y) in round k: contacts, proximity of adversaries, walls."""
     total = wall(x) + wall(y)
     for j in range(len(paths)):
         if reach[j] > 0.0:
             d = distance(x, y, paths[j, k])
             total += FEAR * np.exp(-d / FEAR_RANGE)
             if d < reach[j]:
-                total += CONTACT_PRICE
+                total += CONTACT_COST
     return total
 
 
 @disk_cached
 def wall(x):
-    """The predator-prey game's price for leaving the box, felt a little earlier."""
+    """Cost of leaving the box along one axis; it begins a little earlier than the game's penalty."""
     return 10.0 * max(abs(x) - 0.85, 0.0)
 
 
@@ -140,10 +139,10 @@ def overlap(x, y, obstacles, reach):
 
 @disk_cached
 def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies):
-    """First push of agent i's cheapest plan, and where it leads: (action, (depth, 2)).
+    """First push of agent i's lowest-cost plan, and the positions of that plan: (action, (depth, 2)).
 
-    kind APPROACH: the distance to `target` (depth, 2) plus `weight` times the crowding, in every round;
-    FLEE: the prey's `fear`. Solid landmarks cost extra.
+    Cost per round: for kind APPROACH the distance to `target` (depth, 2) plus `weight` times the crowding;
+    for FLEE the prey's `fear`. Overlap with solid landmarks is added to both.
     """
     nodes = np.empty((MAX_DEPTH + 1, 5))  # x, y, vx, vy, cost so far
     nodes[0, :4] = state
@@ -172,9 +171,8 @@ def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies)
             if weight > 0.0:
                 cost += weight * crowding(x, y, k, paths, reach, bodies.hard_penalty)
         if bodies.obstacle_radius > 0.0:
-            cost += OBSTACLE_PRICE * overlap(
-                x, y, obstacles, bodies.radius[i] + bodies.obstacle_radius
-            )
+            reach_solid = bodies.radius[i] + bodies.obstacle_radius
+            cost += OBSTACLE_COST * overlap(x, y, obstacles, reach_solid)
         if cost >= best:
             continue
         trail[k, 0], trail[k, 1] = x, y
@@ -189,14 +187,14 @@ def plan(kind, i, state, target, paths, obstacles, reach, weight, depth, bodies)
 
 @disk_cached
 def unpack(state, n):
-    """One row of the global state: agents (N, 4), landmarks (L, 2), float64."""
+    """Split one row of the global state into agents (N, 4) and landmarks (L, 2), float64."""
     whole = state.astype(np.float64)
     return whole[: 4 * n].copy().reshape(n, 4), whole[4 * n :].copy().reshape(-1, 2)
 
 
 @disk_cached
 def approach_all(states, participation, targets, weight, depth, bodies):
-    """Pushes of all agents to resting targets (K, N, 2), one agent after the other: int32 (K, N)."""
+    """Pushes of all agents toward fixed targets (K, N, 2), planned one agent at a time: int32 (K, N)."""
     num_envs, n = participation.shape
     actions = np.zeros((num_envs, n), np.int32)
     goal = np.empty((depth, 2))

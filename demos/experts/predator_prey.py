@@ -1,8 +1,8 @@
-"""Scripted demonstrators of predator-prey and tag: prey that flees inside the box, adversaries that chase it.
+"""Scripted demonstrators of predator-prey and tag: the prey flees within the box, the adversaries chase it.
 
-The prey plans first: it expects every adversary to run straight at its nearest prey, and takes the best of all
-sequences of four pushes against contacts, closeness and the walls. The adversaries then run to where their
-prey plans to be, a moment ahead, around the obstacles and not into each other.
+The prey plans first: it assumes that every adversary moves straight toward its nearest prey, and searches all
+sequences of four pushes for the one with the lowest cost of contacts, proximity and walls. The adversaries
+then move to where their prey plans to be, avoiding the obstacles and each other.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def tag(env: Any):
 
 @disk_cached
 def nearest(agents, j, prey):
-    """The prey that is nearest to agent j."""
+    """Index of the prey nearest to agent j."""
     best, found = np.inf, 0
     for i in range(len(agents)):
         if prey[i]:
@@ -67,7 +67,7 @@ def nearest(agents, j, prey):
 
 @disk_cached
 def chase_and_flee(states, participation, prey, depth, bodies):
-    """Pushes of the agents that are `prey` (N,) and of the others, who chase them: int32 (K, N)."""
+    """Actions of the prey, bool (N,), and of the adversaries, all other agents: int32 (K, N)."""
     num_envs, n = participation.shape
     actions = np.zeros((num_envs, n), np.int32)
     for e in range(num_envs):
@@ -87,16 +87,8 @@ def chase_and_flee(states, participation, prey, depth, bodies):
             if not prey[j] and participation[e, j]:
                 reach = np.where(prey, 0.0, bodies.radius + bodies.radius[j])
                 reach[j] = 0.0
+                goal = paths[nearest(agents, j, prey)]
                 actions[e, j], paths[j] = plan(
-                    APPROACH,
-                    j,
-                    agents[j],
-                    paths[nearest(agents, j, prey)],
-                    paths,
-                    obstacles,
-                    reach,
-                    CROWDING,
-                    depth,
-                    bodies,
+                    APPROACH, j, agents[j], goal, paths, obstacles, reach, CROWDING, depth, bodies
                 )
     return actions

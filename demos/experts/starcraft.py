@@ -1,8 +1,8 @@
-"""Scripted demonstrators of StarCraft battles: simple rules of micromanagement, on the true positions.
+"""Scripted demonstrators of StarCraft battles: simple micromanagement rules with full observability.
 
-`scripted:focus_fire`, `scripted:nearest` and `scripted:kite` name them, `scripted` is the best of the three on its
-battle. They keep to the action mask, walk straight, know nothing of walls, and read the game's record: they see
-everything.
+`scripted:focus_fire`, `scripted:nearest` and `scripted:kite` choose one; `scripted` is the best of the three on
+each map. They obey the action mask, read the true positions from the game's state, and walk in straight lines
+without regard to terrain.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from mail_envs.games.starcraft.units import MEDIVAC
 
 STYLES = ("focus_fire", "nearest", "kite")
 STEPS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # north, south, east, west
-# Where another style than focus fire wins more, or is paid more.
+# Maps on which another style than focus fire has a higher win rate or return.
 BEST = {
     **dict.fromkeys(("smac_3s_vs_3z", "smac_3s_vs_4z", "smac_3s_vs_5z", "smac_2m_vs_1z"), "kite"),
     **dict.fromkeys(("smac_3s5z", "smac_3s5z_vs_3s6z", "smac_1c3s5z", "smac_corridor"), "nearest"),
     **dict.fromkeys(("smac_bane_vs_bane", "smac_2c_vs_64zg", "smac_27m_vs_30m"), "nearest"),
 }
 FAR = np.float32(1e6)
-CHASED, CLOSE = 2.8, 2.0  # at which distance one runs from a pursuer, and from any enemy
-LOOKAHEAD = 2.5  # how far a step is thought to lead
-HOME = 10.0  # beyond this from the middle of the map, along an axis, walls are feared
+CHASED, CLOSE = 2.8, 2.0  # distances at which a unit retreats from a pursuer, and from any enemy
+LOOKAHEAD = 2.5  # assumed length of a step
+HOME = 10.0  # distance from the map's center, along an axis, from which walls are avoided
 
 
 def starcraft(env: Any, style: str = ""):
     """The demonstrator for `env`; the best one if no style is named.
 
-    focus_fire: attack the weakest enemy in reach, else walk toward the nearest one. nearest: attack that instead.
-    kite: whoever is chased runs, away from enemies and walls; the others focus their fire. Medivacs heal
-    whoever has lost the largest share of its health, and stay with the nearest friend.
+    focus_fire: attack the weakest enemy in range, else walk toward the nearest one. nearest: attack the
+    nearest enemy. kite: chased units retreat from enemies and walls, the others focus fire. Medivacs heal the
+    ally that has lost the largest fraction of its health, and stay near allies.
     """
     style = style or BEST.get(env.id, "focus_fire")
 
@@ -50,11 +50,11 @@ def starcraft(env: Any, style: str = ""):
 
 
 class Battle:
-    """What the rules look at, for K copies: N agents, T targets, which are enemies or a medivac's friends.
+    """Inputs of the rules for K copies: N agents and T targets (enemies, or allies for medivacs).
 
     Attributes:
-        mask: (K, N, A). rows: (K, N, T) of targets in the record. away: float32 (K, N, T, 2), from agents to targets.
-        distance: (K, N, T); FAR to targets that are dead or do not exist.
+        mask: (K, N, A). rows: (K, N, T), indices of the targets' units. away: float32 (K, N, T, 2), offsets
+        from agents to targets. distance: (K, N, T); FAR for targets that are dead, missing or of no use.
     """
 
     def __init__(self, env: Any, world: np.ndarray, mask: np.ndarray):
@@ -70,7 +70,7 @@ class Battle:
         self.rows = np.where(exists, rows, 0)
         copies = np.arange(len(world))[:, None, None]
         self.away = world["pos"][copies, self.rows] - world["pos"][:, :n, None]
-        mortal = np.linalg.norm(self.away, axis=-1)
+        distance = np.linalg.norm(self.away, axis=-1)
         self.health = world["health"][copies, self.rows]
         self.share = self.health / np.maximum(world["max_health"][copies, self.rows], 1)
         self.strength = self.health + world["shield"][copies, self.rows]
@@ -78,13 +78,13 @@ class Battle:
         can_hit = self.params["damage"][world["type"][:, :n, None], kinds] > 0
         can_heal = self.params["biological"][kinds] != 0
         useful = np.where(self.heals[..., None], can_heal, can_hit)
-        fits = exists & useful & (self.health > 0) & (mortal > 0)
-        self.distance = np.where(fits, mortal, FAR)
+        valid = exists & useful & (self.health > 0) & (distance > 0)
+        self.distance = np.where(valid, distance, FAR)
         reach = self.params["reach"][world["type"][:, :n]][..., None]
-        self.in_reach = fits & (mortal <= reach)
+        self.in_reach = valid & (distance <= reach)
 
     def attack(self, nearest: bool) -> np.ndarray:
-        """Orders to targets in reach, else moves toward the nearest target; int (K, N)."""
+        """Attack or heal a target in range, else move toward the nearest target; int (K, N)."""
         cost = self.distance if nearest else self.strength + 0.01 * self.distance
         cost = np.where(self.heals[..., None], self.share + FAR * (self.share >= 1), cost)
         may = self.in_reach & (self.mask[..., self.first :] > 0)
@@ -97,13 +97,13 @@ class Battle:
         return np.where(hits, self.first + best, approach)
 
     def turn_toward(self, to: np.ndarray) -> np.ndarray:
-        """What agents do whose nearest target is in reach, but may not be attacked: with cones, they turn."""
+        """Actions of agents whose nearest target is in range but masked: with cones of sight, they turn to it."""
         if self.first == FIRST_LOOK:
             return np.full(to.shape[:2], STOP)
         return FIRST_LOOK + (to @ self.params["looks"].T).argmax(-1)
 
     def in_danger(self) -> np.ndarray:
-        """Whether agents are chased or beset, bool (K, N)."""
+        """Whether a pursuer or any other enemy is too close, bool (K, N)."""
         pos, n = self.world["pos"], self.n
         distance = np.linalg.norm(pos[:, None, n:] - pos[:, :n, None], axis=-1)
         distance[np.broadcast_to(self.world["health"][:, None, n:] <= 0, distance.shape)] = FAR
@@ -111,7 +111,7 @@ class Battle:
         return (np.where(pursues, distance, FAR).min(-1) < CHASED) | (distance.min(-1) < CLOSE)
 
     def retreat(self) -> np.ndarray:
-        """The step after which enemies and walls are least to be feared, int (K, N)."""
+        """The move that leads farthest from enemies and walls, int (K, N)."""
         world, n = self.world, self.n
         after = world["pos"][:, :n, None] + LOOKAHEAD * STEPS
         gaps = np.linalg.norm(world["pos"][:, None, None, n:] - after[:, :, :, None], axis=-1)
@@ -122,14 +122,14 @@ class Battle:
         return NORTH + (fear + wall + 9 * closed).argmin(-1)
 
     def allowed(self, actions: np.ndarray) -> np.ndarray:
-        """Stop instead of what the mask forbids; nothing for the dead. int32 (K, N)."""
+        """Replace masked actions by stop, or by the no-op for dead agents: int32 (K, N)."""
         fine = np.take_along_axis(self.mask, actions[..., None], -1)[..., 0] > 0
         other = np.where(self.mask[..., STOP] > 0, STOP, NO_OP)
         return np.where(fine, actions, other).astype(np.int32)
 
 
 def along(to: np.ndarray) -> np.ndarray:
-    """The move along the axis with the larger offset, of (..., 2)."""
+    """The move along the axis with the larger component of the offset (..., 2)."""
     east, north = to[..., 0], to[..., 1]
     sideways = np.where(east > 0, NORTH + 2, NORTH + 3)
     return np.where(np.abs(east) >= np.abs(north), sideways, np.where(north > 0, NORTH, NORTH + 1))

@@ -102,7 +102,7 @@ class FakeController:
 
 
 def drive(monkeypatch, kind, of, frames: dict) -> list[FakeController]:
-    """Have every environment of a real class launch a `FakeController`; gives those that were launched."""
+    """Make every environment of a real class launch a `FakeController`; returns those launched."""
     launched = []
 
     def launch(core):
@@ -130,7 +130,7 @@ def blank(game):
 
 
 def play(game, actions, acts=None):
-    """A round, then a look; acts: None: everybody."""
+    """One round, then its observations; acts: who acts, None for all agents."""
     row = blank(game)
     actions = np.asarray(actions, np.int32)
     acts = np.ones(len(actions), np.uint8) if acts is None else np.asarray(acts, np.uint8)
@@ -145,7 +145,7 @@ def look(game, row=None):
 
 
 def check_views(**arguments):
-    """AEC, parallel and vector views, where agents participate by chance."""
+    """AEC, parallel and vector views with random participation."""
     arguments = {"backend": "starcraft2", "player_function": Stochastic(0.5), **arguments}
     env = mail_envs.make("smac_3m", **arguments)
     env.reset(seed=3)

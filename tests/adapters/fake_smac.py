@@ -1,4 +1,4 @@
-"""Packages smac and smacv2 without StarCraft: their interface, and their traps, for test_starcraft2.py."""
+"""Fake packages smac and smacv2 without StarCraft, with the interface and pitfalls of the originals."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _fits(of, given: dict) -> bool:
 
 
 class FakeDistribution:
-    """As SMACv2's: a generator of its own, one in a part of it, and the interpreter's."""
+    """Random state like SMACv2's: its own generator, that of a component, and the global ones."""
 
     def __init__(self, part=None):
         self.rng, self.part, self.drawn = np.random.default_rng(), part, None

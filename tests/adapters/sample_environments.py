@@ -1,4 +1,4 @@
-"""PettingZoo environments for the tests: one parallel, made of whatever spaces; one with turns of its own."""
+"""PettingZoo environments for the tests: a parallel one with arbitrary spaces, and a turn-based one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pettingzoo import AECEnv, ParallelEnv
 
 
 class Medley(ParallelEnv):
-    """Observations at random, rewards by action and round, deaths on schedule; notes what it receives.
+    """Random observations, rewards by action and round, scheduled deaths; records what it receives.
 
     Args:
         observations, actions: spaces by agent.

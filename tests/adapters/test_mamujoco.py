@@ -1,4 +1,4 @@
-"""Multi-Agent MuJoCo: our observations, rewards and states are gymnasium-robotics'; only faster."""
+"""Multi-Agent MuJoCo: observations, rewards and states equal those of gymnasium-robotics."""
 
 import importlib.metadata
 import importlib.util
@@ -71,7 +71,7 @@ def test_the_native_game_is_the_original(id):
 
 @pytest.mark.parametrize("id", ROBOTS)
 @pytest.mark.parametrize("agent_obsk", [0, 2, 3])
-def test_agents_see_as_far_as_they_are_told(id, agent_obsk):
+def test_agents_observe_as_far_as_the_argument_says(id, agent_obsk):
     ours, theirs = pair(id, agent_obsk=agent_obsk)
     assert ours.observation_spaces == theirs.observation_spaces
     assert_equal_rounds(id, ours, theirs, 5)
@@ -95,7 +95,7 @@ def test_observations_are_as_long_as_the_papers_table_says(id, state, dims):
         assert game.state_space.shape == (state,)
 
 
-def test_who_does_not_act_applies_no_torque():
+def test_absent_agents_apply_no_torque():
     vec = mail_envs.make_vec(CHEETAH, player_function=mail_envs.TurnOrder([[1, 4]]), seed=0)
     garbage = np.full((1, 6, 1), np.nan, np.float32)
     garbage[0, [1, 4], 0] = 0.5, -0.25
@@ -211,7 +211,7 @@ for backend in ({}, {"num_envs": 2}):
 
 
 def pictures(**environment: str) -> list[str]:
-    """What two attempts to draw print, for one robot and for copies, in a process of its own."""
+    """Output of two attempts to render, for one robot and for copies, in a separate process."""
     done = subprocess.run(
         [sys.executable, "-c", PICTURES], env={**os.environ, **environment},
         capture_output=True, text=True,
@@ -220,7 +220,7 @@ def pictures(**environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_screen_that_does_not_answer_is_no_obstacle(monkeypatch):
+def test_a_dead_display_does_not_prevent_rendering(monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     found = pictures(DISPLAY=":99")
     assert len(set(found)) == 1 and found[0] in ("(480, 480, 3)", "1 True")
@@ -319,7 +319,7 @@ def test_envpool_is_used_where_it_has_the_robot(id):
 
 
 @pytest.mark.parametrize("view", [{}, {"autoreset": False}, {"fixed_horizon": True}], ids=str)
-def test_envpool_begins_anew_only_what_ended(view):
+def test_envpool_resets_only_finished_copies(view):
     vec = in_envpool("mamujoco_hopper_3x1", 6, seed=0, max_rounds=60, **view)
     rng = np.random.default_rng(0)
     before = vec.buffers.observations.copy()

@@ -30,7 +30,7 @@ def original(id, **arguments):
 
 @pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "continuous"])
 @pytest.mark.parametrize("id", IDS)
-def test_both_backends_promise_the_same(id, continuous):
+def test_both_backends_have_the_same_spaces(id, continuous):
     ours, theirs = (
         mail_envs.make_game(spec_of(id), backend=backend, continuous_actions=continuous)[0]
         for backend in (None, "mpe2")

@@ -1,4 +1,4 @@
-"""Any PettingZoo environment is played like one of our games."""
+"""Any PettingZoo environment works like a native game."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def random_choice(env, agent, rng):
 
 
 def expected_row(env, agent, observation):
-    """An observation of the original as ours: a flat float array."""
+    """An observation of the original as a flat float array, as in our views."""
     space = env.observation_space(agent)
     if isinstance(space, spaces.Dict) and "action_mask" in space.spaces:
         return np.ravel(observation["observation"]).astype(np.float32)
@@ -529,7 +529,7 @@ def test_classic_games_are_the_originals(name):
 
 
 def play_connect_four(env, columns):
-    """Play the columns; the rewards with which the players leave."""
+    """Play these columns of connect four; returns the players' final rewards."""
     env.reset(seed=0)
     moves = iter(columns)
     final = {}
@@ -543,7 +543,7 @@ def play_connect_four(env, columns):
     return final
 
 
-def test_who_loses_connect_four_is_told():
+def test_the_loser_of_connect_four_is_told():
     env = mail_envs.make(PREFIX + "classic/connect_four-v3")
     final = play_connect_four(env, [0, 1, 0, 1, 0, 1, 0])
     assert final == {"player_0": (1.0, 0), "player_1": (-1.0, 0)}
@@ -631,6 +631,6 @@ def test_a_missing_package_is_named(monkeypatch):
     ],
     ids=str,
 )
-def test_what_is_no_environment(env, arguments, message):
+def test_objects_that_are_not_environments(env, arguments, message):
     with pytest.raises(TypeError, match=message):
         mail_envs.from_pettingzoo(env, **arguments)

@@ -1,4 +1,4 @@
-"""What PettingZoo's environments are told and tell comes through, and what they must not do is named."""
+"""Options and infos of PettingZoo environments are passed through, and violations of the API are reported."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_a_mask_that_is_missing_is_named():
         vec.step(PLAY[:, :1])
 
 
-def test_agents_that_nobody_announced_are_named():
+def test_undeclared_agents_are_named():
     class Stranger(Spoiled):
         def reset(self, seed=None, options=None):
             result = super().reset(seed, options)

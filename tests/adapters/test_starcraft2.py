@@ -54,7 +54,7 @@ def last_actions(game, row):
 class TestPromises:
     @pytest.mark.parametrize("variant", ["standard", "conic"])
     @pytest.mark.parametrize("id", SCENARIOS)
-    def test_both_backends_promise_the_same(self, packages, id, variant):
+    def test_both_backends_have_the_same_spaces(self, packages, id, variant):
         if variant != "standard" and id.startswith("smac_"):
             return
         arguments = {"variant": variant, "obs_last_action": True, "obs_timestep_number": True}

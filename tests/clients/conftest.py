@@ -1,4 +1,4 @@
-"""One thread: many small networks on few cores."""
+"""Use one thread: small networks are faster that way on few cores."""
 
 import pytest
 

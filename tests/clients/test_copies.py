@@ -1,4 +1,4 @@
-"""Clients copy and pickle environments: copies play on as the original would, and neither disturbs the other."""
+"""Copies and pickles of environments continue as the original would, independently of it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def all_of(vec: VectorGame) -> dict[str, np.ndarray]:
 
 
 def play_vector(vec: VectorGame, rounds: int, seed: int) -> list[dict[str, np.ndarray]]:
-    """All that a view holds after every round of legal random actions."""
+    """A view's data after every round of legal random actions."""
     rng, seen = np.random.default_rng(seed), []
     for _ in range(rounds):
         vec.step(legal_actions(vec, rng))
@@ -280,7 +280,7 @@ def test_an_environment_that_exists_is_copied_itself():
     assert play(env, 60, seed=1) == expected
 
 
-# -- what cannot be copied says so ----------------------------------------------------------------
+# -- environments that cannot be copied --------------------------------------------------------------
 
 
 class Moody(Twin):
@@ -293,7 +293,7 @@ class Moody(Twin):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_simulator_that_comes_to_something_else_is_no_copy(num_workers, caplog):
+def test_a_simulator_that_replays_differently_is_not_copied(num_workers, caplog):
     vec = VectorGame(Moody(), Synchronous(), 2, num_workers=num_workers)
     vec.reset(seed=0)
     vec.reset(seed=0)

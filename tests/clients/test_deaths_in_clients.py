@@ -1,4 +1,4 @@
-"""A battle in which agents die, in clients that know no deaths: `dead="stay"`, and TorchRL's own way."""
+"""Battles in which agents die, in libraries that do not handle deaths: `dead="stay"`, and TorchRL's options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def rounds_of(env) -> int:
-    """Rounds of the episode that ended last, by the game's own account."""
+    """Length of the last finished episode, as reported by the game."""
     return int(env.unwrapped.vector.clock["last_length"][0])
 
 
@@ -62,7 +62,7 @@ def test_torchrl_plays_whole_battles(game, wrapper):
 
 
 def test_torchrls_default_cuts_a_battle_at_the_first_death():
-    """Why the recipe is needed; when this fails, docs/clients.md can be shortened."""
+    """The reason for the recipe; when this fails, docs/clients.md can be shortened."""
     client("torchrl")
     from torchrl.envs import PettingZooWrapper
 
@@ -74,7 +74,7 @@ def test_torchrls_default_cuts_a_battle_at_the_first_death():
 
 
 def test_supersuits_black_death_never_reports_the_end():
-    """Why `dead="stay"` is the way there; when this fails, docs/clients.md can be shortened."""
+    """The reason for `dead="stay"`; when this fails, docs/clients.md can be shortened."""
     ss = client("supersuit")
     ours = make(BATTLE, "parallel")
     env, rng = ss.black_death_v3(ours), np.random.default_rng(0)

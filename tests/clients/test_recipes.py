@@ -1,4 +1,4 @@
-"""The recipes in docs/clients.md run as they stand, and name the versions that are installed."""
+"""The recipes in docs/clients.md run unchanged, and the page names the tested versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A learner in one file, in the style of CleanRL: with SuperSuit, and straight from `make_vec`."""
+"""A single-file learner in the style of CleanRL, with SuperSuit and with `make_vec`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Endless:
-    """One player that is paid 1 in every round, for ever; episodes are cut after ten rounds, or end then."""
+    """One player with reward 1 in every round; episodes are truncated or terminate after ten rounds."""
 
     num_players, num_observations, num_actions = 1, 1, 2
 
@@ -45,7 +45,7 @@ class Endless:
 
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_time_limit_is_no_end(ends):
-    """A critic that knows the value of going on for ever, 1 / (1 - gamma), is right where the limit cuts."""
+    """A critic that predicts the value of the infinite horizon, 1 / (1 - gamma), is right at truncation."""
     agent = Agent(1, 2)
     with torch.no_grad():
         agent.critic[-1].weight.zero_()
@@ -60,13 +60,13 @@ def test_a_time_limit_is_no_end(ends):
 
 
 @pytest.mark.parametrize("id", [KERNEL, ASYNCHRONOUS])
-def test_it_learns_straight_from_make_vec(id):
+def test_it_learns_with_make_vec(id):
     progress = train(VectorPlayers(mail_envs.make_vec(id, 32)), updates=12)
     first, *_, last = np.array_split(progress.returns, 4)
     assert last.mean() > 0.95 * first.mean() and np.isfinite(progress.losses).all()
 
 
-def test_a_simulator_plays_along():
+def test_a_simulator_works_too():
     pytest.importorskip("mpe2", reason="mpe2 is not installed: pip install '.[bench]'")
     vector = mail_envs.make_vec(SIMULATOR, 4, num_workers=0)
     progress = train(VectorPlayers(vector), updates=2)
@@ -83,7 +83,7 @@ def test_the_same_loop_runs_on_supersuits_players(id):
     assert len(progress.returns) >= 12 and np.isfinite(progress.losses).all()
 
 
-def test_both_ways_play_the_same_games():
+def test_supersuit_and_make_vec_play_the_same_games():
     """Copy k of SuperSuit's players and environment k of `make_vec` have the same seed."""
     ss = client("supersuit")
     players = ss.pettingzoo_env_to_vec_env_v1(make(ASYNCHRONOUS, "parallel"))

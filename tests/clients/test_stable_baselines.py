@@ -1,4 +1,4 @@
-"""SuperSuit makes one player of every agent; Stable-Baselines3's PPO learns a policy that they share."""
+"""SuperSuit turns every agent into a player; Stable-Baselines3's PPO trains one shared policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def learn(env, steps: int) -> PPO:
 
 
 @pytest.mark.parametrize("id", GAMES)
-def test_ppo_learns_some_thousand_steps(id):
+def test_ppo_learns_for_some_thousand_steps(id):
     learner = learn(make(id, "parallel"), 4000)
     assert learner.num_timesteps >= 4000
     episodes = [e["r"] for e in learner.ep_info_buffer]

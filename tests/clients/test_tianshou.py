@@ -81,8 +81,8 @@ def test_a_step_is_the_turn_of_an_agent_that_participates():
     assert follows.sum() > 100 and acts[follows, agents[1:][follows]].all()
 
 
-def test_only_the_last_agent_of_a_round_is_paid_at_once():
-    """So one-step targets would hide the rewards from the others; N-step targets reach them."""
+def test_only_the_last_agent_of_a_round_has_an_immediate_reward():
+    """With one-step targets the other agents would see no rewards; with N-step targets they do."""
     playing = collector(KERNEL)
     playing.collect(n_step=120, reset_before_collect=True)
     batch, _ = playing.buffer.sample(0)

@@ -1,4 +1,4 @@
-"""The games that every client plays: a kernel game, a simulator, and one in which agents are absent."""
+"""The games that every library is tested on: a kernel game, a simulator, and an asynchronous game."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def make(id: str, api: str, **keywords):
 
 
 def returns(env) -> list[float]:
-    """Every agent's return in the episode that ended last, by the game's own account."""
+    """Every agent's return in the last finished episode, as reported by the game."""
     return env.unwrapped.vector.clock["last_returns"][0].tolist()

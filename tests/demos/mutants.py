@@ -173,7 +173,7 @@ def untrue_counts(folder: Path, rng: np.random.Generator) -> None:
 
 
 def untrue_values(folder: Path, rng: np.random.Generator) -> None:
-    """Values that no recording holds, with checksums that fit."""
+    """Impossible values with correct checksums."""
     from demos.layout import Layout, checksum, decode, encode
 
     layout = Layout(**json.loads((folder / "manifest.json").read_text())["layout"])
@@ -273,7 +273,7 @@ def endless_number(folder: Path, rng: np.random.Generator) -> None:
 
 
 def elsewhere(folder: Path, rng: np.random.Generator) -> None:
-    """Names of shards that lead out of the folder, to a sound shard."""
+    """Shard names that point out of the folder, to an intact shard."""
     name = shards(folder)[0].name
     shutil.copy(folder / name, folder.parent / name)
     names = (f"../{name}", str((folder.parent / name).resolve()), f"./{name}", "/dev/zero", "", ".",
@@ -282,7 +282,7 @@ def elsewhere(folder: Path, rng: np.random.Generator) -> None:
 
 
 def no_file(folder: Path, rng: np.random.Generator) -> None:
-    """Something else in place of a file."""
+    """Replace a file by something else."""
     path = [*shards(folder), folder / "manifest.json"][rng.integers(len(shards(folder)) + 1)]
     path.unlink()
     kind = rng.integers(6)
@@ -324,7 +324,7 @@ def link_beside(folder: Path, rng: np.random.Generator) -> None:
 
 
 def abandoned(folder: Path, rng: np.random.Generator) -> None:
-    """A kill left the last shard open, and then something happened to it."""
+    """Damage in the last shard, which a kill left open."""
     abandon(folder)
     last = shards(folder)[-1]
     if rng.integers(2):
@@ -355,7 +355,7 @@ MUTATIONS: list[Mutation] = [
     pipe_beside,
     link_beside,
     abandoned,
-    # once more what has most ways to go wrong
+    # again, because this has the most failure modes
     flip_in_metadata,
     numbers_in_metadata,
     untrue_values,
@@ -376,7 +376,7 @@ def mutant(sound: Path, folder: Path, number: int) -> str:
 
 
 def fingerprint(episode: Any) -> int:
-    """Of all that an episode says."""
+    """Hash of all data of an episode."""
     arrays = (
         episode.observations, episode.actions, episode.participation, episode.rewards, episode.states,
         episode.action_masks, episode.alive, episode.final_participation,
@@ -387,7 +387,7 @@ def fingerprint(episode: Any) -> int:
 
 
 def attempt(path: Path, use: Callable[[], Any]) -> Any:
-    """What `use` returns, or its one-line error as a text; anything else is raised."""
+    """What `use` returns, or its one-line error as a string; other exceptions are raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -426,7 +426,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def use(folder: Path, sound: list[int]) -> str:
-    """Use a mutant in all ways; returns what reading it gave. Raises AssertionError at what must not be."""
+    """Use a mutant in all ways; returns the result of reading it. AssertionError on forbidden behavior."""
     from random_sets import random_episode
 
     from demos import inspect, replay
@@ -492,7 +492,7 @@ def use(folder: Path, sound: list[int]) -> str:
 
 
 def in_a_child(work: Callable[[], str]) -> dict[str, Any]:
-    """The result of `work` in a forked process, or how that ended."""
+    """The result of `work` in a forked process, or how the process ended."""
     back, to = os.pipe()
     child = os.fork()
     if child == 0:

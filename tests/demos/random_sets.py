@@ -1,4 +1,4 @@
-"""Sets of demonstrations made of random numbers, for tests that need no game."""
+"""Sets of random demonstrations, for tests that need no game."""
 
 from __future__ import annotations
 

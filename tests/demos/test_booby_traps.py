@@ -57,7 +57,7 @@ def honest(tmp_path_factory) -> Path:
 
 @pytest.fixture(params=TRAPS)
 def trapped(request, honest, tmp_path, trap) -> Path:
-    """The set, saying something that names the trap; a copy of the trap lies in the set, too."""
+    """The set with metadata that name the trap; the set's folder also contains a copy of the trap."""
     folder = tmp_path / "set"
     shutil.copytree(honest, folder)
     shutil.copy(tmp_path / "trap.py", folder)
@@ -101,7 +101,7 @@ def test_no_set_makes_a_command_import_anything(trapped, capsys):
 
 @pytest.fixture(params=TRAPS)
 def trapped_policy(request, tmp_path, trap) -> Path:
-    """A policy file with a right checksum that says something that names the trap."""
+    """A policy file with a correct checksum whose metadata name the trap."""
     rng = np.random.default_rng(0)
     shapes = {"0.weight": (8, 16), "0.bias": (8,), "1.weight": (5, 8), "1.bias": (5,)}
     tensors = {f"group0.{k}": rng.random(s).astype(np.float32) for k, s in shapes.items()}

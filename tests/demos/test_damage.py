@@ -78,7 +78,7 @@ def _buffers_of(demonstrations):
 
 @pytest.mark.parametrize("mend", ["record", "repair"])
 @pytest.mark.parametrize("place", ["header", "length", "values"])
-def test_a_flipped_bit_costs_its_own_episode_only_and_nothing_is_thrown_away(tmp_path, mend, place):
+def test_a_flipped_bit_affects_only_its_episode_and_nothing_is_deleted(tmp_path, mend, place):
     path = tmp_path / "set"
     written = write(path, 12)
     abandon(path)
@@ -89,10 +89,10 @@ def test_a_flipped_bit_costs_its_own_episode_only_and_nothing_is_thrown_away(tmp
     with pytest.raises(DemonstrationError, match=r"shard-00000.*damaged.*readable"):
         Demonstrations.open(path)
     if mend == "repair":
-        assert "kept as it was as shard-00000.arrow.damaged" in inspect.repair(path)
+        assert "the damaged file is kept as shard-00000.arrow.damaged" in inspect.repair(path)
     else:
         with pytest.warns(
-            DemonstrationWarning, match=r"kept as it was as shard-00000.arrow.damaged"
+            DemonstrationWarning, match=r"the damaged file is kept as shard-00000.arrow.damaged"
         ):
             writer = DemonstrationWriter.extend(path)
         writer.append(random_episode(np.random.default_rng(0), seed=99))
@@ -107,7 +107,7 @@ def test_a_flipped_bit_costs_its_own_episode_only_and_nothing_is_thrown_away(tmp
     assert (path / "shard-00000.arrow.damaged").read_bytes() == damaged
 
 
-def test_what_is_kept_beside_a_set_never_replaces_what_was_kept_before(tmp_path):
+def test_damaged_files_never_replace_earlier_ones(tmp_path):
     write(tmp_path / "set", 40, shard_bytes=20_000)
     for _ in range(2):
         damage(tmp_path / "set", 1, -500)
@@ -117,7 +117,7 @@ def test_what_is_kept_beside_a_set_never_replaces_what_was_kept_before(tmp_path)
     assert len(Demonstrations.open(tmp_path / "set")) == 38
 
 
-def test_the_torn_end_of_a_kill_is_no_damage(tmp_path):
+def test_an_unfinished_last_episode_is_no_damage(tmp_path):
     write(tmp_path / "set", 12)
     abandon(tmp_path / "set")
     shard = shards(tmp_path / "set")[0]
@@ -129,7 +129,7 @@ def test_the_torn_end_of_a_kill_is_no_damage(tmp_path):
     assert not list((tmp_path / "set").glob("*.damaged"))
 
 
-def test_a_manifest_with_another_number_in_it_is_found_out(tmp_path):
+def test_a_changed_number_in_the_manifest_is_detected(tmp_path):
     write(tmp_path / "set", 3)
     manifest = tmp_path / "set" / "manifest.json"
     manifest.write_text(
@@ -164,7 +164,7 @@ def test_impossible_values_are_never_written(tmp_path, name):
     assert len(Demonstrations.open(tmp_path / "set")) == 3
 
 
-def test_no_link_is_written_through(tmp_path):
+def test_links_are_never_followed_for_writing(tmp_path):
     write(tmp_path / "set", 12)
     abandon(tmp_path / "set")
     outside = tmp_path / "outside"
@@ -196,7 +196,7 @@ def test_any_damage_to_metadata_is_an_error_or_changes_nothing(tmp_path):
                 assert episode.observations.tobytes() in known
 
 
-def test_inspect_shows_texts_from_files_as_they_are(tmp_path, capsys):
+def test_inspect_escapes_strings_from_files(tmp_path, capsys):
     write(tmp_path / "set", 2)
     forge(
         tmp_path / "set",

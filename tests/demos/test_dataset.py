@@ -41,7 +41,7 @@ def test_sample_is_without_repetition_and_repeatable(demos_path):
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 0.5, 1.0])
-def test_mix_has_the_asked_share_of_noise(tmp_path, demos_path, ratio):
+def test_mix_has_the_requested_fraction_of_noise(tmp_path, demos_path, ratio):
     write(tmp_path / "noise", 40, start=1000)
     a, b = Demonstrations.open(demos_path), Demonstrations.open(tmp_path / "noise")
     mixed = mix(a, b, ratio, seed=0)
@@ -52,11 +52,11 @@ def test_mix_has_the_asked_share_of_noise(tmp_path, demos_path, ratio):
     assert len(mixed.transitions()) == mixed.lengths.sum()
 
 
-def test_mix_refuses_what_cannot_be_mixed(tmp_path, demos_path):
+def test_mix_rejects_incompatible_sets(tmp_path, demos_path):
     write(tmp_path / "few", 3)
     write(tmp_path / "other", 3, n=2)
     d = Demonstrations.open(demos_path)
-    with pytest.raises(DemonstrationError, match="needs 20, the second set has 3"):
+    with pytest.raises(DemonstrationError, match="needs 20, but the second set has 3"):
         mix(d, Demonstrations.open(tmp_path / "few"), 0.5)
     with pytest.raises(DemonstrationError, match="agents"):
         mix(d, Demonstrations.open(tmp_path / "other"), 0.5)
@@ -127,7 +127,7 @@ def test_episodes_and_transitions_show_their_shapes_in_one_line(demos_path):
     assert repr(d.transitions()) == f"Transitions(M={d.lengths.sum()}, N=3, D=4)"
 
 
-def test_sets_that_do_not_count_actions_by_agent_are_read(demos_path):
+def test_sets_without_action_dims_are_read(demos_path):
     manifest = json.loads((demos_path / "manifest.json").read_text())
     assert "action_dims" not in manifest, "as written before games could differ"
     assert Demonstrations.open(demos_path).metadata["action_dims"] == [5, 5, 5]

@@ -1,4 +1,4 @@
-"""What the commands say about themselves."""
+"""The list of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes that a dead or silent simulator cut short are no demonstrations: they are played again."""
+"""Episodes cut short by a dead or hanging simulator are not stored but played again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unlucky_policy(fault: int, failures: int):
 
 @pytest.mark.parametrize("fault", [KILLED, RAISES, SLEEPS])
 def test_a_lost_episode_is_recorded_again(tmp_path, fault, caplog):
-    """All episodes that were asked for, in their order, from beginning to end."""
+    """All requested episodes, in order and complete."""
     with caplog.at_level(logging.WARNING):
         demos = record(
             "faulty_for_records", unlucky_policy(fault, 1), 8, 0, tmp_path / "set", num_envs=4,
@@ -60,7 +60,7 @@ def test_a_lost_episode_is_recorded_again(tmp_path, fault, caplog):
     assert replay.verify(demos, make_env(demos.metadata)) == []
 
 
-def test_an_episode_that_is_lost_again_and_again_is_one_error_and_nothing_else_is_lost(tmp_path):
+def test_an_episode_lost_repeatedly_is_one_error_and_other_episodes_are_kept(tmp_path):
     arguments = {"num_envs": 4, "num_workers": 2, "random_return": 0.0}
     with pytest.raises(ChildProcessError, match=r"lost 3 times during the episodes of the seeds 2"):
         record("faulty_for_records", unlucky_policy(KILLED, 3), 8, 0, tmp_path / "set", **arguments)
@@ -81,7 +81,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys, monkeypatch):
     assert len(errors) == 1 and "was lost 3 times during the episodes of the seeds 2" in errors[0]
 
 
-def test_evaluations_count_no_lost_episode():
+def test_evaluations_do_not_count_lost_episodes():
     vec = VectorGame(Faulty(), Synchronous(), 3, num_workers=3)
     try:
         played = list(rollouts(vec, unlucky_policy(KILLED, 1), np.array([2, 9, 5])))

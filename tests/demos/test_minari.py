@@ -53,7 +53,7 @@ def test_round_trip_of_agents_with_unlike_actions(datasets, options):
         assert_same(a, b)
 
 
-def test_minari_reads_it(datasets):
+def test_minari_reads_the_export(datasets):
     d = record("stochastic_coop_nav", "scripted", 20, 0, datasets / "set")
     to_minari(d)
     dataset = minari.load_dataset("mail/stochastic_coop_nav/scripted-v0")
@@ -72,7 +72,7 @@ def test_minari_reads_it(datasets):
     assert len(dataset.filter_episodes(lambda e: len(e) > 5)) > 0
 
 
-def test_torchrl_reads_it(datasets):
+def test_torchrl_reads_the_export(datasets):
     pytest.importorskip("torchrl")
     from torchrl.data.datasets.minari_data import MinariExperienceReplay
 

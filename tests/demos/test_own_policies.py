@@ -1,4 +1,4 @@
-"""Policies of the user's own: a function `make(vec)` in a file, named wherever a policy is."""
+"""User-defined policies: a function `make(vec)` in a file, accepted wherever a policy is."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_own_policy_may_come_from_a_module_and_is_like_others(own, monkeypatc
         ("beyond", "action 4294967297"),
     ],
 )
-def test_a_wrong_policy_is_one_line_and_no_set_is_left(own, tmp_path, capsys, name, error):
+def test_a_wrong_policy_gives_one_line_and_leaves_no_set(own, tmp_path, capsys, name, error):
     args = Args("stochastic_coop_nav", tmp_path / "set", f"{own}:{name}", episodes=4, num_envs=4)
     assert main(args) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(capsys, tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-def test_the_example_in_the_docstring_plays(tmp_path):
+def test_the_example_in_the_docstring_runs(tmp_path):
     code = str(policies_page).split("```python\n")[1].split("```")[0]
     (tmp_path / "documented_policy.py").write_text(code)
     policy = f"{tmp_path / 'documented_policy.py'}:make"

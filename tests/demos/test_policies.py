@@ -79,7 +79,7 @@ def test_gaussian_policies_stay_within_the_bounds(tmp_path, greedy):
 @pytest.mark.parametrize("null_action", ["null", "as_action"])
 @pytest.mark.parametrize("phi", [0, 1])
 @pytest.mark.parametrize("greedy", [False, True])
-def test_agents_with_fewer_actions_keep_to_their_own(tmp_path, null_action, phi, greedy):
+def test_agents_with_fewer_actions_use_only_their_own(tmp_path, null_action, phi, greedy):
     kind = "as_action" if phi else "null"
     sizes = {"dims": (1, 3), "outputs": (2 + phi, 5 + phi), "groups": (0, 1)}
     write_policy(tmp_path / "p.safetensors", null_action=kind, **sizes)
@@ -167,7 +167,7 @@ def test_inverse_cdf_follows_the_weights():
     assert (chosen == 2).mean() == pytest.approx(0.75, abs=0.02)
 
 
-def test_keyed_numbers_belong_to_the_episode_and_the_round():
+def test_keyed_numbers_depend_on_the_episode_and_the_round():
     all_three = KeyedRandom(np.array([5, 6, 7]), np.array([2, 0, 9])).random((3, 4))
     assert np.array_equal(KeyedRandom(np.array([6]), np.array([0])).random((1, 4)), all_three[1:2])
     many = KeyedRandom(np.arange(1000), np.arange(1000) % 50)

@@ -1,4 +1,4 @@
-"""Policy files are data from anybody: what is damaged or forged is one error that names the file."""
+"""Policy files are untrusted: damaged or forged ones give one error that names the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METADATA = {
 
 
 def networks() -> dict[str, np.ndarray]:
-    """Every kind of tensor that there is: two groups, GRU, normalized inputs."""
+    """Tensors of every kind: two groups, GRU, normalized inputs."""
     shapes = {}
     for g, (inputs, observed) in enumerate([(5, 3), (3, 2)]):
         shapes |= {
@@ -39,7 +39,7 @@ def networks() -> dict[str, np.ndarray]:
 
 
 def forge(path: Path, tensors: dict, **changes) -> None:
-    """A file whose checksum is right, whatever it says; a change to None leaves the entry out."""
+    """A file with changed metadata and a correct checksum; None removes an entry."""
     entries = {**METADATA, "format": FORMAT, **changes}
     texts = {
         k: v if isinstance(v, str) else json.dumps(v) for k, v in entries.items() if v is not None
@@ -128,7 +128,7 @@ FORGED_TENSORS = [
 ]
 
 
-def test_tensors_that_are_no_networks_are_refused(tmp_path):
+def test_tensors_that_do_not_form_networks_are_rejected(tmp_path):
     path = tmp_path / "p.safetensors"
     for name, value in FORGED_TENSORS:
         forge(path, changed(name, value))
@@ -205,7 +205,7 @@ for path in sorted(Path({folder!r}).glob("*.safetensors")):
 
 
 @pytest.mark.parametrize("format", [FORMAT, "mail_envs policy 1"])
-def test_no_mutant_of_a_policy_file_is_believed(tmp_path, format):
+def test_mutants_of_a_policy_file_are_rejected(tmp_path, format):
     """With a checksum a mutant acts like the original or is refused; without one it does no harm."""
     forge(tmp_path / "original", networks())
     original = (tmp_path / "original").read_bytes()

@@ -1,4 +1,4 @@
-"""Recording, replaying and looking at demonstrations of the real games."""
+"""Record, replay and inspect demonstrations of the shipped games."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_simulating_again_gives_the_same_bits(tmp_path, id, options):
     assert replay.verify(d) == []
 
 
-def test_verify_finds_what_differs(tmp_path):
+def test_verify_reports_differences(tmp_path):
     d = record("stochastic_coop_nav", "scripted", 2, 0, tmp_path / "set", random_return=0.0)
     episode = d[1]
     forged = type(episode)(**{**vars(episode), "rewards": episode.rewards + np.float32(1)})
@@ -95,7 +95,7 @@ def test_scripted_chasers_and_prey_beat_random_ones():
         ("predator_prey", {"num_adversaries": 1, "num_obstacles": 0}),
     ],
 )
-def test_scripted_demonstrators_take_other_numbers_of_agents(id, arguments):
+def test_scripted_demonstrators_support_other_numbers_of_agents(id, arguments):
     env = mail_envs.make_vec(id, num_envs=20, **arguments)
     scripted, random = load_policy("scripted", env), load_policy("random", env)
     agent = 0 if id == "predator_prey" else slice(None)
@@ -130,7 +130,7 @@ def test_agents_keep_their_own_numbers_of_actions(tmp_path, options, capsys):
     assert inspect.main(inspect.Args(tmp_path / "set", plots=tmp_path / "plots")) == 0
 
 
-def test_a_set_of_a_game_of_ones_own_is_replayed_with_its_file(tmp_path, capsys):
+def test_a_set_of_a_user_defined_game_is_replayed_with_its_file(tmp_path, capsys):
     words = ["--env", UNEQUAL, "--policy", "random", "--episodes", "2", "--out", "set"]
     python = [sys.executable, "-m"]
     at = {"cwd": tmp_path, "capture_output": True, "text": True}
@@ -168,8 +168,8 @@ MINE, OTHER, RESTED, FUNCTION = Every(3), Every(2), Rested(), mail_envs.HistoryD
 
 
 @pytest.mark.parametrize("name", ["MINE", "RESTED", "FUNCTION"])
-def test_a_player_function_of_ones_own_records_and_replays(tmp_path, name, capsys, monkeypatch):
-    """Its file is named when recording and when replaying; the set alone makes nobody import it."""
+def test_a_user_defined_player_function_records_and_replays(tmp_path, name, capsys, monkeypatch):
+    """Its file must be named for recording and for replay; the set alone does not import it."""
     monkeypatch.chdir(tmp_path)
     mine = f"mine_{name.lower()}.py"
     (tmp_path / mine).write_text(OWN_PLAYERS)
@@ -221,7 +221,7 @@ def start_recording(out: Path, episodes: int = 1_000_000) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_recording_keeps_what_was_finished_and_continues(tmp_path, kind):
+def test_stopped_recording_keeps_finished_episodes_and_continues(tmp_path, kind):
     process = start_recording(tmp_path / "set")
     try:
         process.send_signal(kind)
@@ -271,7 +271,7 @@ def test_commands(tmp_path, capsys):
     assert "4 of 4" in capsys.readouterr().out
 
 
-def test_commands_name_what_is_wrong(tmp_path, capsys):
+def test_commands_report_errors_in_one_line(tmp_path, capsys):
     assert main(Args(env="stochastic_cop_nav", out=tmp_path / "a")) == 2
     assert "stochastic_coop_nav" in capsys.readouterr().err
     assert main(Args(env="coop_nav", out=tmp_path / "a", policy="no/such/run")) == 2
@@ -283,7 +283,7 @@ def test_commands_name_what_is_wrong(tmp_path, capsys):
         ({"num_envs": 0}, "num_envs=0 must be at least 1"),
         ({"seed": -1}, "seed=-1 is not an integer in"),
         ({"seed": 2**63}, "is not an integer in"),
-        ({"policy": "random", "greedy": True}, "greedy is for learned policies"),
+        ({"policy": "random", "greedy": True}, "greedy needs a learned policy"),
         ({"out": tmp_path / "b"}, "b: already exists and is not an empty folder"),
         ({"set": ("null_action=skip",)}, "null_action='skip'"),
     ):
@@ -294,7 +294,7 @@ def test_commands_name_what_is_wrong(tmp_path, capsys):
     assert not (tmp_path / "a").exists()
 
 
-def test_the_last_seed_of_a_set_must_be_one_too(tmp_path):
+def test_the_last_seed_of_a_set_must_be_valid(tmp_path):
     with pytest.raises(ValueError, match=r"seed=\d+ is not an integer in"):
         record("coop_nav", "random", 10, 2**63 - 5, tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -1,4 +1,4 @@
-"""Scripted players of StarCraft battles: they keep to the mask, heal, turn, retreat, and differ in strength."""
+"""Scripted players of StarCraft battles: they obey the mask, heal, turn, retreat, and differ in strength."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def play(id, spec, copies=64, rounds=10**6, **options):
         ("smac_3m", {"player_function": mail_envs.Stochastic(0.5)}),
     ],
 )
-def test_they_keep_to_the_mask(id, options, style):
+def test_players_obey_the_mask(id, options, style):
     _, info = play(id, f"scripted:{style}", 16, rounds=30, **options)
     assert not info["illegal_actions"].any()
 
 
-def test_the_weakest_falls_first_and_the_nearest_is_a_worse_choice():
+def test_focus_fire_beats_attacking_the_nearest():
     won = {
         style: play("smac_3m", f"scripted:{style}")[1]["metrics"]["battle_won"] for style in STYLES
     }
     assert won["focus_fire"].mean() > 0.4 > 0.2 > won["nearest"].mean()
 
 
-def test_who_kites_wins_and_loses_nobody():
+def test_kiting_wins_without_losses():
     info = play("smac_3s_vs_5z", "scripted", 16)[1]
     assert info["metrics"]["battle_won"].mean() > 0.9
     assert (info["metrics"]["dead_allies"] < 3).all()
 
 
-def test_medivacs_heal_who_has_lost_most():
+def test_medivacs_heal_the_most_damaged_ally():
     vector, observations, info = battles("smac_mmm", 1)
     world, policy = vector.buffers.world, load_policy("scripted", vector)
     medic = int(np.flatnonzero(world["type"][0, :10] == MEDIVAC)[0])
@@ -67,7 +67,7 @@ def test_medivacs_heal_who_has_lost_most():
     assert policy(observations, info, None)[0, medic] < 6, "nobody is hurt"
 
 
-def test_cones_turn_to_whom_they_cannot_see():
+def test_agents_with_cones_of_sight_turn_to_unseen_targets():
     vector, observations, info = battles("smacv2_terran_5_vs_5", 8, variant="conic")
     world, policy = vector.buffers.world, load_policy("scripted", vector)
     world["type"] = 4  # marines

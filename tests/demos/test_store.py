@@ -1,4 +1,4 @@
-"""What is written is read again, whatever happens in between, and nothing is read that is not intact."""
+"""Stored episodes survive kills and damage to other episodes; damaged episodes are never read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ small = st.integers(1, 5)
     st.integers(1, 12),
     st.sampled_from([(), ("a", "b.c")]),
 )
-def test_episodes_of_any_shape_come_back_bit_for_bit(n, d, a, s, discrete, count, metrics):
+def test_episodes_of_any_shape_are_read_back_bit_for_bit(n, d, a, s, discrete, count, metrics):
     sizes = {"n": n, "d": d, "a": a, "s": s, "discrete": discrete, "metrics": metrics}
     with tempfile.TemporaryDirectory() as folder:
         written = write(Path(folder) / "set", count, shard_bytes=6000, **sizes)
@@ -54,7 +54,7 @@ def test_any_arrow_reader_opens_a_shard(demos_path):
     assert batches[0].column("seed").to_pylist() == [0] * batches[0].num_rows
 
 
-def test_manifest_counts_what_is_there(demos_path):
+def test_manifest_counts_episodes_and_transitions(demos_path):
     manifest = json.loads((demos_path / "manifest.json").read_text())
     demonstrations = Demonstrations.open(demos_path)
     assert len(manifest["shards"]) > 1
@@ -121,7 +121,7 @@ def unclosed(path: Path, count: int) -> bytes:
 
 
 @pytest.mark.parametrize("cut", [1, 7, 100, 800])
-def test_torn_tail_is_ignored_and_said(tmp_path, cut):
+def test_unfinished_last_episode_is_skipped_with_a_notice(tmp_path, cut):
     data = unclosed(tmp_path / "set", 5)
     (tmp_path / "set" / "shard-00000.arrow").write_bytes(data[:-cut])
     with pytest.warns(DemonstrationWarning, match="unfinished episode"):
@@ -141,7 +141,7 @@ def test_last_write_that_never_reached_the_disk_is_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 3, 50])
-def test_shard_that_was_just_begun(tmp_path, size):
+def test_shard_without_episodes(tmp_path, size):
     data = unclosed(tmp_path / "set", 1)
     (tmp_path / "set" / "shard-00000.arrow").write_bytes(data[:size])
     writer = DemonstrationWriter.extend(tmp_path / "set")
@@ -184,7 +184,7 @@ def test_truncated_and_missing_shards_are_named(demos_path):
         Demonstrations.open(demos_path)
     left = len(Demonstrations.open(demos_path, recover=True))
     assert 38 <= left < 40
-    assert f"{left} episodes are in order" in repair(demos_path)
+    assert f"it holds {left} episodes" in repair(demos_path)
     assert len(Demonstrations.open(demos_path)) == left
     (demos_path / "shard-00001.arrow").unlink()
     with pytest.raises(DemonstrationError, match=r"shard-00001.*missing"):
