@@ -74,6 +74,8 @@ def command(args: Args) -> None:
         try:
             figures = measure(id, args.episodes)
         except ValueError as error:
+            if args.ids:
+                raise
             print(f"left out: {error}")
             continue
         known = read_json(SHIPPED) if os.path.lexists(SHIPPED) else {}

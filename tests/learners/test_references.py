@@ -112,9 +112,12 @@ def test_an_expert_that_is_no_better_than_random_play_is_no_reference(
 ):
     monkeypatch.setattr(command, "SHIPPED", tmp_path / "references.json")
     monkeypatch.setattr(command, "best_expert", lambda id: "random")
-    assert command.main(command.Args((GAME,), episodes=3)) == 0
-    assert not (tmp_path / "references.json").exists()
+    monkeypatch.setattr(command, "SCRIPTED", (GAME,))
+    assert command.main(command.Args((GAME,), episodes=3)) != 0
+    assert "stochastic_coop_nav: the random policy returns" in capsys.readouterr().err
+    assert command.main(command.Args(episodes=3)) == 0
     assert "left out: stochastic_coop_nav: the random policy" in capsys.readouterr().out
+    assert not (tmp_path / "references.json").exists()
 
 
 def test_the_command_measures_games_one_by_one_and_keeps_the_others(tmp_path, monkeypatch, capsys):
