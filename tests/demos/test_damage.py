@@ -155,7 +155,9 @@ IMPOSSIBLE = {
 def test_impossible_values_are_never_written(tmp_path, name):
     value, message = IMPOSSIBLE[name]
     episode = random_episode(np.random.default_rng(0))
-    acting = {"participation": np.ones((6, 3), np.uint8)} if name == "actions" else {}
+    acting = {}
+    if name == "actions":
+        acting = {"participation": np.ones((6, 3), np.uint8), "alive": np.ones((7, 3), bool)}
     write(tmp_path / "set", 2)
     with DemonstrationWriter.extend(tmp_path / "set") as writer:
         with pytest.raises(DemonstrationError, match=message):

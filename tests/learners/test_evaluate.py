@@ -17,6 +17,8 @@ from learners import bc
 from learners.evaluate import Args, evaluate, joint, others
 from learners.lib import evaluation
 from learners.lib.evaluation import make_copies, play
+from learners.lib.files import read_json
+from learners.lib.references import SHIPPED
 from mail_envs.streams import stream_seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +97,14 @@ def test_references_put_random_at_zero_and_the_expert_at_one():
     for policy, score in (("random", 0.0), ("expert", 1.0)):
         result = evaluate(Args(policy, env=GAME, episodes=20, references=True))
         assert result["normalized_return"] == pytest.approx(score)
-    assert evaluate(Args("random", env=GAME, episodes=2))["normalized_return"] is None
+    usual = evaluate(Args("random", env=GAME, episodes=2))
+    known = read_json(SHIPPED)[GAME]
+    score = (usual["return"] - known["random_return"]) / (
+        known["expert_return"] - known["random_return"]
+    )
+    assert usual["normalized_return"] == pytest.approx(score)
+    changed = Args("random", env=GAME, episodes=2, set=("penalty=none",))
+    assert evaluate(changed)["normalized_return"] is None
 
 
 def test_in_cross_play_each_policy_moves_its_own_agents():
