@@ -87,7 +87,7 @@ FORGED = {
     "another seed": (another_seed, "its episodes lead to other observations"),
     "shorter": (shorter, "its actions are torch.int32"),
     "other type": (other_type, "its rounds are torch.float64"),
-    "raw memory": (raw_memory, "start the run again"),
+    "raw memory": (raw_memory, "restart the run"),
 }  # fmt: skip
 
 
