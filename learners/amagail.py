@@ -1,14 +1,14 @@
 """AMAGAIL: adversarial imitation in asynchronous multi-agent games (the AMAGAIL paper, Algorithm 1).
 
 In every round a player function decides which agents act; the action of an absent agent is the null
-action φ. AMAGAIL uses the losses of MAGAIL (`learners.magail`) and differs from it as follows:
+action φ. AMAGAIL uses the losses of MAGAIL (`learners.magail`), with these differences:
 
-1. Pairs (observation, φ) are dropped, from the demonstrations and from the policy's rounds alike: the
-   discriminator of agent i learns only from rounds in which i participates.
+1. Pairs (observation, φ) are dropped from both the demonstrations and the policy's rounds: the discriminator
+   of agent i learns only from rounds in which i participates.
 2. The reward of agent i is I_i f(logit): exactly 0 in rounds in which it is absent.
 3. Values and advantages are computed over *all* rounds; then the entries with I_i = 0 are dropped from the
-   losses of actor and critic. Networks that see all agents still see an absent one; its action is all zeros.
-4. The policy chooses among the game's own actions only; φ is not an action.
+   actor and critic losses. Networks that see all agents still see an absent one, with an all-zero action.
+4. The policy chooses only among the game's own actions; φ is not an action.
 
 When all agents participate in every round, nothing is dropped and AMAGAIL gives the same numbers as MAGAIL.
 
@@ -48,12 +48,12 @@ def train(args: Args) -> dict:
             rollout.collect(agent.policy, rng)
             participation = rollout.learned_from()
 
-            # Discriminators: pairs with I = 1 of both sources; (observation, φ) pairs are dropped.
+            # Discriminators: pairs with I = 1 from both sources; (observation, φ) pairs are dropped.
             sample, known, expert = occupancy.of_expert(rollout.steps, rng)
             policy, counts = occupancy.of_policy(rollout, participation)
             metrics = magail.update_discriminators(adversary, occupancy, expert, policy, args, rng)
 
-            # Rewards of participants; values and advantages over all rounds; then the filter.
+            # Rewards of participating agents; values and advantages over all rounds; then the filter.
             rewards = magail.rewards_of(adversary, occupancy, rollout, policy, counts, args)
             advantages, targets = mack.estimate_advantages(
                 agent, rollout, rewards, args.gamma, args.lam, rng, magail.largest_value(args)

@@ -3,11 +3,12 @@
 Entries in which an agent does not participate are dropped (`--phi filter`), or φ is one more action that
 the policy learns to choose, as in the AMAGAIL paper's baseline (`--phi as_action`).
 
-When to stop is told by a twin of the policy, which learns in step with it from nine tenths of the episodes:
-training stops when the twin no longer improves on the other tenth, and the policy of its best moment is kept.
-Twins are judged by their actions, not by their likelihood: by the mean probability of the demonstrated actions
-(the accuracy of sampled ones), or the mean squared error of sampled continuous actions. The likelihood of a few
-surprising actions gets worse long before policies do.
+Early stopping uses a second network, the validation policy. It starts from the same weights, trains for the same
+number of steps, but sees only nine tenths of the episodes. Training stops when it no longer improves on the held-out
+tenth; the result is the policy, trained on all episodes, at the step where the validation policy was best. The
+validation score is the mean probability of the demonstrated actions (the accuracy of sampled actions), or minus the
+mean squared error of sampled continuous actions. The likelihood is not used: a few unlikely actions make it worse long
+before the policy gets worse.
 
     python -m learners.bc --env stochastic_coop_nav --demos expert --num-demos 200
 """
@@ -53,9 +54,9 @@ class Args(DemoSettings):
     batch: Count = 1000
     """Entries per gradient step."""
     validation: Annotated[float, Between(0.0, 0.9)] = 0.1
-    """Share of the episodes that the twin does not see; 0: train for all steps, without a twin."""
+    """Share of the episodes held out for validation; 0: train for all steps, without early stopping."""
     validate_every: Count = 50
-    """Gradient steps between two validation passes."""
+    """Gradient steps between validation passes."""
     patience: Count = 20
     """Validation passes without improvement before training stops."""
     phi: Literal["filter", "as_action"] = "filter"
@@ -67,9 +68,9 @@ class Args(DemoSettings):
     hidden: tuple[Count, ...] = (128, 128)
     """Widths of the hidden layers."""
     checkpoint_every: Count = 2000
-    """Gradient steps between two checkpoints."""
+    """Gradient steps between checkpoints."""
     log_every: Count = 50
-    """Gradient steps between two lines of metrics."""
+    """Gradient steps between lines of metrics."""
 
 
 PRESETS = {
@@ -86,7 +87,7 @@ def nll(policy: Policy, g: int, rows: Rows) -> Tensor:
 def update(
     policy: Policy, optimizers: list, data: list[Rows], batch: int, rng: torch.Generator
 ) -> float:
-    """One step of every group on a batch of its rows; returns the mean loss."""
+    """One gradient step per group, each on a batch of its rows; returns the mean loss."""
     losses = []
     for g, (optimizer, rows) in enumerate(zip(optimizers, data, strict=True)):
         if len(rows) == 0:
@@ -100,8 +101,8 @@ def update(
 
 @torch.no_grad()
 def held_out_figures(policy: Policy, data: list[Rows]) -> dict[str, float]:
-    """Figures of held-out rows, means over groups: `validation_loss`, the negative log-likelihood, and
-    `validation_score`, higher is better: the mean probability of the demonstrated actions, or minus the
+    """Metrics on held-out rows, averaged over groups: `validation_loss`, the negative log-likelihood, and
+    `validation_score` (higher is better), the mean probability of the demonstrated actions, or minus the
     expected squared error of sampled continuous actions.
     """
     losses, scores = [], []
@@ -125,7 +126,7 @@ def error(policy: Policy, g: int, rows: Rows) -> Tensor:
 
 
 def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertData]:
-    """Training and held-out rounds; whole episodes, never single transitions."""
+    """Split into training and held-out rounds, by whole episodes."""
     last = int(data.episode.max()) + 1
     held = max(1, round(last * share)) if share > 0 and last > 1 else 0
     train = data.episode < last - held
@@ -133,11 +134,12 @@ def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertDa
 
 
 class Cloning:
-    """A policy that learns from all demonstrations and, where episodes are held out, its twin.
+    """A policy that learns from all demonstrations and, if episodes are held out, its validation policy.
 
     Attributes:
-        best: the twin's best `validation_score` so far, and `loss`, its `validation_loss` at that moment; None
-            without a twin. waited: validation passes since then.
+        best, loss: the best `validation_score` so far and the `validation_loss` in the same pass; None without a
+            validation policy.
+        waited: validation passes since then.
     """
 
     def __init__(self, policy: Policy, data: ExpertData, phi: str, share: float, make: Callable):
@@ -159,35 +161,32 @@ class Cloning:
         self.weights = [p.detach().clone() for p in policy.parameters()]
 
     def step(self, batch: int, rng: torch.Generator) -> float:
-        """One gradient step of the policy and of its twin; returns the policy's loss."""
+        """One gradient step of the policy and of its validation policy; returns the policy's loss."""
         parts = zip(self.policies, self.optimizers, self.rows, strict=True)
         loss, *_ = [update(p, o, r, batch, rng) for p, o, r in parts]
         return loss
 
     def validate(self) -> dict[str, float]:
-        """Judge the twin, and remember the policy if the twin is better than ever; {} without a twin."""
+        """Evaluate the validation policy; if it is the best so far, store the policy's weights. {} without one."""
         if len(self.policies) == 1:
             return {}
         found = held_out_figures(self.policies[1], self.held)
         self.waited += 1
         if self.best is None or found["validation_score"] > self.best:
-            self.best, self.loss, self.waited = (
-                found["validation_score"],
-                found["validation_loss"],
-                0,
-            )
+            self.best, self.loss = found["validation_score"], found["validation_loss"]
+            self.waited = 0
             self.weights = [p.detach().clone() for p in self.policy.parameters()]
         return found
 
     @torch.no_grad()
     def keep_best(self) -> None:
-        """Give the policy the weights that it had when its twin was best."""
+        """Restore the policy's weights at the best validation score."""
         if self.best is not None:
             for p, w in zip(self.policy.parameters(), self.weights, strict=True):
                 p.copy_(w)
 
     def state_dict(self) -> dict:
-        """All but the policy, which is a part of every run's checkpoint."""
+        """Everything but the policy, which every run saves in its checkpoints."""
         return {
             "best": self.best,
             "loss": self.loss,
@@ -201,8 +200,8 @@ class Cloning:
         self.best, self.loss, self.waited = state["best"], state["loss"], state["waited"]
         parameters = self.policy.parameters()
         self.weights = [w.to(p) for w, p in zip(state["weights"], parameters, strict=True)]
-        for twin, saved in zip(self.policies[1:], state["twin"], strict=True):
-            twin.load_state_dict(saved)
+        for validating, saved in zip(self.policies[1:], state["twin"], strict=True):
+            validating.load_state_dict(saved)
         for side, states in zip(self.optimizers, state["optimizers"], strict=True):
             for optimizer, saved in zip(side, states, strict=True):
                 optimizer.load_state_dict(saved)
@@ -252,11 +251,11 @@ def fit(
     validate_every: int = 50,
     patience: int = 10,
 ) -> tuple[int, float]:
-    """Clone for at most `steps`, as `train` does with a held-out tenth: other learners' warm start.
+    """Clone for at most `steps` steps, holding out a tenth for early stopping: the warm start of other learners.
 
     Returns:
-        the number of steps taken, and the held-out loss of the twin at its best; the loss on the demonstrations
-        themselves where none can be held out.
+        the number of steps taken, and the held-out loss in the best validation pass; the loss on the demonstrations
+        themselves if no episode can be held out.
     """
     make = partial(make_optimizer, optimizer, lr=lr, kl_clip=kl_clip)
     cloning, step = Cloning(policy, data, phi, 0.1, make), 0
@@ -272,7 +271,7 @@ def fit(
 
 
 def valid_entries(phi: str, data: ExpertData) -> Tensor:
-    """Which entries are learned from, bool (M, N)."""
+    """Entries that are trained on, bool (M, N)."""
     return data.participation if phi == "filter" else data.alive
 
 

@@ -6,8 +6,8 @@
 Episodes are drawn from the evaluation stream of the run's seed (or of `--seed`), which shares no episode with
 training or demonstrations. The policies' random numbers are keyed by episode and round, so results repeat
 exactly, and policies evaluated with the same seed start from the same initial states. The interval of the
-mean is Student's t over episodes. The return is the mean over the agents that the game names for it
-(predator-prey: the prey); normalized returns are 0 for random play and 1 for the expert.
+mean is Student's t over episodes. The return is averaged over the game's return agents (predator-prey: the
+prey; usually all agents); normalized returns are 0 for random play and 1 for the expert.
 
 The result is written into the run folder: `evaluation.json`, `evaluation_greedy.json` with `--greedy`, or
 `cross_play_<other>.json` for cross-play, which `learners.report` collects. A file with more episodes is not
@@ -101,7 +101,7 @@ def choose_game(source: Source, args: Args) -> tuple[str, dict[str, Any]]:
 
 
 def others(vec: Any, roles: Sequence[str]) -> np.ndarray:
-    """Which agents the opponent of a cross-play plays, int (n,)."""
+    """Agents that the opponent controls in cross-play, int (n,)."""
     known = list(dict.fromkeys(role(a) for a in vec.agents))
     for name in roles:
         if name not in known:
@@ -116,7 +116,7 @@ def others(vec: Any, roles: Sequence[str]) -> np.ndarray:
 
 
 def joint(first, second, agents: np.ndarray):
-    """A policy in which `second` plays `agents` and `first` the rest."""
+    """A joint policy: `second` controls `agents`, `first` the rest."""
 
     def policy(observations, info, rng):
         actions = np.array(first(observations, info, rng))
@@ -133,7 +133,7 @@ def evaluate(args: Args) -> dict[str, Any]:
     if args.roles and args.against is None:
         raise ValueError("--roles needs --against, the policy that plays these roles")
     if args.env is not None:
-        game_id(args.env)  # imports the user's own game, so that files may refer to it
+        game_id(args.env)  # imports the user's own game, which files may then refer to
     named = Named.typed(None, args.player_function, args.set)
     source = find(args.policy, named)
     opponent = None if args.against is None else find(args.against, named)

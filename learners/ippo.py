@@ -3,7 +3,7 @@
 Actors see their own observation. Critics see it too (`--critic own`, IPPO), or the global state in addition
 (`--critic state`, MAPPO). Values and advantages are computed over all rounds, including those in which an
 agent is absent or dead; actors learn only from the rounds in which their agent acts. With `--recurrent`,
-actors and critics have a memory, which is updated in the rounds in which the agent acts.
+actors and critics have a memory that is updated only in the rounds in which their agent acts.
 
     python -m learners.ippo --env smac_3m
     python -m learners.ippo --env smacv2_terran_5_vs_5 --critic state --recurrent
@@ -32,7 +32,7 @@ from learners.lib.value_norm import ValueNorm
 from mail_envs.streams import stream_seed
 
 RewardKind = Literal["auto", "own", "team"]
-TEAM_RETURN = "team_return"  # metric of games in which one reward is paid to the whole team
+TEAM_RETURN = "team_return"  # metric of games with one shared reward for the team
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Args(Settings):
     clip: float = 0.2
     """Clip range of the likelihood ratio around 1."""
     max_grad_norm: float = 10.0
-    """Bound on the gradient's norm."""
+    """Largest gradient norm; larger gradients are scaled down."""
     gamma: float = 0.99
-    """Discount."""
+    """Discount factor."""
     lam: float = 0.95
-    """Lambda of the advantages."""
+    """Lambda of generalized advantage estimation."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     reward: RewardKind = "auto"
@@ -68,11 +68,11 @@ class Args(Settings):
     all agents until the episode ends; in games without one, the mean reward of the agents that act.
     auto: team where the game reports a team_return, otherwise own."""
     critic: Literal["own", "state"] = "own"
-    """Input of the critics: own, the agent's observation (IPPO); state, also the global state (MAPPO)."""
+    """Input of the critics. own: the agent's observation (IPPO); state: also the global state (MAPPO)."""
     recurrent: bool = False
     """Give actors and critics a memory (GRU)."""
     chunk: Count = 10
-    """Rounds of backpropagation through time, with --recurrent; must divide --rounds."""
+    """With --recurrent, rounds of backpropagation through time; must divide --rounds."""
     share: Share = "role"
     """Which agents share a network: those of the same role, none, or all."""
     agent_id: bool = False
@@ -113,8 +113,8 @@ class ActorCritic:
             agent_id=args.agent_id, recurrent=args.recurrent, gain=0.01,
         ).to(device)  # fmt: skip
         state = math.prod(vec.state_space.shape) if args.critic == "state" else 0
-        beside = state + time_inputs(vec)
-        sizes = [n.layers[0].in_features + beside for n in self.policy.networks]
+        extra = state + time_inputs(vec)
+        sizes = [n.layers[0].in_features + extra for n in self.policy.networks]
         self.critics: Any = nn.ModuleList(
             MLP([size, *args.hidden, 1], recurrent=args.recurrent) for size in sizes
         ).to(device)
@@ -136,21 +136,21 @@ class ActorCritic:
         inputs = self.policy.inputs(g, observations.flatten(0, 1))
         return inputs.unflatten(0, (len(observations), -1))
 
-    def critic_inputs(self, g: int, observations: Tensor, beside: Tensor) -> Tensor:
-        """As `actor_inputs`, with what critics see `beside` observations, (T, E, S), appended; S may be 0."""
+    def critic_inputs(self, g: int, observations: Tensor, extra: Tensor) -> Tensor:
+        """`actor_inputs` followed by the critic's `extra` inputs (T, E, S); S may be 0."""
         inputs = self.actor_inputs(g, observations)
-        if not beside.shape[2]:
+        if not extra.shape[2]:
             return inputs
-        return torch.cat([inputs, beside.repeat_interleave(len(self.policy.members[g]), 1)], 2)
+        return torch.cat([inputs, extra.repeat_interleave(len(self.policy.members[g]), 1)], 2)
 
     def values(
-        self, observations: Tensor, beside: Tensor, memory: Tensor, acts: Tensor, fresh: Tensor
+        self, observations: Tensor, extra: Tensor, memory: Tensor, acts: Tensor, fresh: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Values (T, E, N) of successive rounds, and the memories (T, E, N, H) after them.
 
         Args:
             observations: (T, E, N, D).
-            beside: (T, E, S), see `seen_beside`.
+            extra: (T, E, S), see `extra_inputs`.
             memory: before the first round, (E, N, H).
             acts: bool (T, E, N).
             fresh: bool (T, E), whether an episode begins.
@@ -158,7 +158,7 @@ class ActorCritic:
         values = torch.zeros_like(observations[..., 0])
         memories = memory.repeat(len(observations), 1, 1, 1)
         for g, (critic, norm) in enumerate(zip(self.critics, self.norms, strict=True)):
-            inputs, members = self.critic_inputs(g, observations, beside), self.policy.members[g]
+            inputs, members = self.critic_inputs(g, observations, extra), self.policy.members[g]
             starts = fresh.repeat_interleave(len(members), 1)
             before = self.policy.rows(g, memory)
             out, after = critic.sequence(inputs, before, self.rows(g, acts), starts)
@@ -184,7 +184,7 @@ class ActorCritic:
 
 
 def rewards_of(rollout: Rollout, kind: RewardKind) -> Tensor:
-    """Rewards to learn from, (T, E, N); `kind` is the setting `--reward`."""
+    """Training rewards (T, E, N); `kind` is the setting `--reward`."""
     if kind == "auto":
         kind = "team" if TEAM_RETURN in rollout.metrics else "own"
     if kind == "own":
@@ -209,8 +209,8 @@ def estimate_advantages(
     The third result, (T, E, N, H), is the critics' memory before each round. Also sets `agent.memory` to
     the memory after the last round.
     """
-    r, beside, starts = rollout, seen_beside(rollout), beginnings(rollout)
-    values, memories = agent.values(r.observations, beside, agent.memory, r.participation, starts)
+    r, extra, starts = rollout, extra_inputs(rollout), episode_starts(rollout)
+    values, memories = agent.values(r.observations, extra, agent.memory, r.participation, starts)
     final = final_values(agent, r, memories)
     advantages = generalized_advantages(
         rewards, values, final, r.terminated, r.truncated, gamma, lam, r.lost
@@ -221,22 +221,22 @@ def estimate_advantages(
     return advantages, advantages + values[:-1], before
 
 
-def seen_beside(rollout: Rollout) -> Tensor:
-    """What critics see beside observations, (T + 1, E, S): the state with `--critic state`, and the time that is
-    left where the limit is part of the task.
+def extra_inputs(rollout: Rollout) -> Tensor:
+    """Critic inputs other than observations, (T + 1, E, S): the global state with `--critic state`, and the
+    remaining time where the time limit is part of the task.
     """
     return torch.cat([rollout.states, time_left(rollout)], 2)
 
 
 def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tensor:
-    """Values (T, E, N) of the final observations of episodes that would have gone on; 0 elsewhere.
+    """Values (T, E, N) of the final observations of truncated episodes, where `bootstraps` says so; 0 elsewhere.
 
     `memories`: after each round, (T + 1, E, N, H).
     """
     result = torch.zeros_like(rollout.rewards)
     cut = bootstraps(rollout).nonzero(as_tuple=True)
     if len(cut[0]):
-        # One round of as many copies as there are such episodes; in it nobody acts. Their critics see no time.
+        # A batch of one round per truncated episode, in which nobody acts; these critics have no time input.
         observations, states = rollout.final_observations[cut], rollout.final_states[cut]
         observations, states = observations.unsqueeze(0), states.unsqueeze(0)
         nobody = torch.zeros_like(observations[..., 0], dtype=torch.bool)
@@ -246,14 +246,14 @@ def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tens
     return result
 
 
-def beginnings(rollout: Rollout) -> Tensor:
-    """Whether an episode begins, bool (T + 1, E); False in row 0, where memories are already reset."""
+def episode_starts(rollout: Rollout) -> Tensor:
+    """Rounds in which an episode begins, bool (T + 1, E); row 0 is False: its memories are already reset."""
     ended = rollout.terminated | rollout.truncated
     return torch.cat([torch.zeros_like(ended[:1]), ended])
 
 
 def sequences(x: Tensor, length: int) -> Tensor:
-    """Split T rounds into chunks, side by side: (T, K, ...) -> (length, T / length * K, ...)."""
+    """Cut T rounds into chunks that become extra batch columns: (T, K, ...) -> (length, T / length * K, ...)."""
     return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
 
 
@@ -274,7 +274,7 @@ def batch_of(
     whole = {"acts": rollout.participation[:-1], "memory": memory, **more}
     batch = {
         "inputs": inputs,
-        "fresh": beginnings(rollout)[:-1].repeat_interleave(len(agent.policy.members[g]), 1),
+        "fresh": episode_starts(rollout)[:-1].repeat_interleave(len(agent.policy.members[g]), 1),
         **{k: agent.rows(g, x) for k, x in whole.items()},
     }
     batch = {k: sequences(x, length) for k, x in batch.items()}
@@ -301,7 +301,7 @@ def critic_batch(
     agent: ActorCritic, g: int, rollout: Rollout, targets: Tensor, memory: Tensor, length: int
 ) -> dict[str, Tensor]:
     """Training data of group g's critic: all rounds, (length, B, ...)."""
-    inputs = agent.critic_inputs(g, rollout.observations[:-1], seen_beside(rollout)[:-1])
+    inputs = agent.critic_inputs(g, rollout.observations[:-1], extra_inputs(rollout)[:-1])
     return batch_of(agent, g, rollout, length, inputs, memory, targets=targets)
 
 
@@ -405,7 +405,7 @@ def update(
 
 
 def check(args: Args) -> None:
-    """Raise ValueError for settings that contradict each other."""
+    """Raise ValueError for inconsistent settings."""
     if args.recurrent and args.rounds % args.chunk:
         raise ValueError(f"chunk={args.chunk} must divide rounds={args.rounds}")
 

@@ -1,8 +1,8 @@
-"""MACK: multi-agent actor-critic with Kronecker factors, on the game's own reward. It trains experts.
+"""MACK: multi-agent actor-critic with Kronecker-factored natural gradients, on the game's own reward.
 
-Actors see their own observation. The critic of agent i sees all observations and the actions of the *other*
-agents (zeros for those that do not participate), so that it is a baseline that agent i's action cannot
-influence (Song et al., 2018). Returns are discounted over all rounds; rounds in which an agent does not
+It trains the experts. Actors see their own observation. The critic of agent i sees all observations and the
+actions of the *other* agents (zeros for those that do not participate), so that as a baseline it does not depend on
+agent i's own action (Song et al., 2018). Returns are discounted over all rounds; rounds in which an agent does not
 participate are then dropped from its losses.
 
     python -m learners.mack --env stochastic_coop_nav --steps 5000000
@@ -33,7 +33,7 @@ from mail_envs.streams import stream_seed
 
 @dataclasses.dataclass(frozen=True)
 class Args(Settings):
-    """Train experts by the multi-agent natural gradient (MACK)."""
+    """Train experts by multi-agent natural-gradient actor-critic (MACK)."""
 
     steps: Steps = 5_000_000
     """Environment steps."""
@@ -52,9 +52,9 @@ class Args(Settings):
     anneal: bool = False
     """Decrease the actors' step size linearly to zero over the run."""
     gamma: float = 0.95
-    """Discount."""
+    """Discount factor."""
     lam: float = 1.0
-    """Lambda of the advantages; 1 gives discounted returns minus values, as in MACK."""
+    """Lambda of generalized advantage estimation; 1 gives discounted returns minus values, as in MACK."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     fisher_rows: Count = 1024
@@ -76,8 +76,8 @@ PRESETS = {
 
 
 class Critic(nn.Module):
-    """One value network per group; input: all observations, own first, the others' actions, and `times` numbers
-    about the time that is left (`learners.lib.time_limit`).
+    """One value network per group. Inputs: all observations, own first; the others' actions; and `times` inputs for
+    the remaining time (0 or 1, see `learners.lib.time_limit`).
     """
 
     def __init__(self, policy: Policy, hidden: tuple[int, ...], times: int = 0):
@@ -116,7 +116,7 @@ class Critic(nn.Module):
             observations: (B, N, D).
             actions: (B, N[, A]).
             participation: bool (B, N).
-            left: (B, times), the fraction of the time limit that is left.
+            left: (B, times), the remaining fraction of the time limit.
         """
         order = self.order[g]
         if self.discrete:
@@ -192,12 +192,12 @@ def estimate_advantages(
 ) -> tuple[Tensor, Tensor]:
     """Advantages and value targets (T, E, N) of `rewards`, computed over all rounds.
 
-    The value after a time limit is that of the final observation, or 0 where the limit is part of the task.
+    After a time limit the value is that of the final observation, or 0 where the limit is part of the task.
     `bound`: largest possible absolute value of a return; predictions are clipped to it.
     """
     r, T = rollout, rollout.rounds
     mask = None if r.action_mask is None else r.action_mask[T]
-    following = agent.policy.act(r.observations[T], mask, rng)  # what the others do in round T
+    following = agent.policy.act(r.observations[T], mask, rng)  # the others' actions in round T
     actions = torch.cat([r.actions, following.unsqueeze(0)])
     left = time_left(r)
     seen = (r.observations, actions, r.participation, left)
@@ -228,7 +228,7 @@ def update(
     train_actor: bool = True,
     added_loss: Callable[[int], Tensor] | None = None,
 ) -> dict[str, float]:
-    """One step of every actor and critic on the entries where `valid` (T, E, N) holds.
+    """One step of every actor and critic, on the entries where `valid` (T, E, N) is true.
 
     `added_loss(g)`, if given, is added to the loss of group g's actor.
     """
@@ -273,7 +273,7 @@ def update(
 
 
 def some_rows(count: int, most: int, rng: torch.Generator) -> Tensor | slice:
-    """Rows for the Fisher factors: all, or `most` drawn at random, so that every agent is among them."""
+    """Rows for the Fisher factors: all, or `most` drawn at random from those of all agents."""
     if count <= most:
         return slice(None)
     return torch.randint(count, (most,), generator=rng, device=rng.device)

@@ -1,15 +1,15 @@
 """MAGAIL: multi-agent generative adversarial imitation learning (Song et al., 2018).
 
-Discriminators learn to tell the experts' (observation, action) pairs from the policies'; their output for a
-pair is the reward, from which MACK learns. MAGAIL does not know absent agents: in an asynchronous game φ is
-one more action and all rounds are used. This is the baseline of the AMAGAIL paper. `learners.amagail` takes
-participation into account; its docstring lists the differences.
+Discriminators learn to tell the experts' (observation, action) pairs from the policies'; their output is the
+reward that MACK maximizes. MAGAIL has no notion of participation: in an asynchronous game φ is one more action
+and all rounds are used. This is the baseline of the AMAGAIL paper. `learners.amagail` takes participation into
+account; its docstring lists the differences.
 
     python -m learners.magail --env stochastic_coop_nav --demos expert --num-demos 200
 
-One update: play a batch of rounds; one step of every discriminator on equally many rounds of both sources;
+One update: play a batch of rounds; one step of every discriminator on equally many rounds from both sources;
 rewards from the discriminators' logits (a high logit means expert); advantages; one step of every actor
-and critic. Training starts from behavioral cloning; the first updates train discriminators only.
+and critic. Training starts from behavioral cloning; the first updates train only discriminators and critics.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Args(DemoSettings, mack.Args):
     """Copies of the game, E."""
     rounds: Count = 50
     """Rounds per update, T; a batch has T x E rounds. Episodes of fixed length begin together in all copies:
-    with fragments that are much shorter than they are, critics and discriminators see one part of them at a time."""
+    if T is much shorter, critics and discriminators see only one part of the episode per update."""
     kl_clip: float = 0.01
-    """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR). Up to 0.025
-    learns faster on the navigation games; more than 0.01 makes policies fall before they rise on others."""
+    """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR). Values up
+    to 0.025 are faster on the navigation games; on others, returns drop at first with more than 0.01."""
     anneal: bool = True
     """Decrease the policies' step size linearly to zero over the run."""
     lam: float = 0.95
-    """Lambda of the advantages; 1 gives discounted returns minus values, as in the papers."""
+    """Lambda of generalized advantage estimation; 1 gives discounted returns minus values, as in the papers."""
     discriminator: Architecture = "decentralized"
     """decentralized: own observation and action; centralized: those of all agents, one logit per agent;
     single: those of all agents, one logit for all."""
@@ -74,37 +74,37 @@ class Args(DemoSettings, mack.Args):
     """Optimizer of the discriminators."""
     disc_lr: float = 0.1
     """Learning rate of the discriminators; it decreases linearly to zero over the run. With kfac the KL clip
-    usually takes effect first, so that this acts near the end only."""
+    usually takes effect first, so the learning rate matters only near the end."""
     disc_kl_clip: float = 1e-3
     """KL clip of the discriminators' steps."""
     disc_first: Whole = 50
     """Updates at the start in which only discriminators and critics are trained."""
     input_limit: float | None = 3.0
     """Clip the standardized observations of discriminators and critics to +- this. With None, critics
-    extrapolate without bound outside the demonstrations, and agents learn to flee there."""
+    extrapolate without bound outside the demonstrations, and agents learn to go there."""
     input_noise: float = 0.3
     """Standard deviation of the noise on the discriminators' inputs, in standard deviations of the expert's
-    data: it keeps them from memorizing single demonstrations."""
+    data; it prevents memorizing single demonstrations."""
     absorbing: bool = True
-    """Extend occupancy measures over the time limit: agents that died, and all after an early end, are in
-    absorbing states, which discriminators learn to judge (learners/lib/occupancy.py). Otherwise batches of
-    equally many pairs are compared, as in the papers."""
+    """Extend occupancy measures to the time limit: dead agents, and all agents after an early end, are in absorbing
+    states, which discriminators learn to classify (learners/lib/occupancy.py). Otherwise batches of equally many
+    pairs are compared, as in the papers."""
     pair_rewards: bool = True
-    """Reward the pairs of living agents. Without (a control), only absorbing states are rewarded."""
+    """Reward the pairs of living agents. Without it (an ablation), only absorbing states are rewarded."""
     cloning: float = 0.3
-    """Weight of the behavioral cloning term in the policies' loss; 0 is the papers' algorithm."""
+    """Weight of the behavioral cloning term in the policies' loss; 0 as in the papers."""
     gradient_penalty: float = 0.0
-    """Weight of (|gradient| - 1)^2 of the logit at mixtures of expert and policy inputs."""
+    """Weight of the gradient penalty, (|gradient| - 1)^2 of the logit between expert and policy inputs."""
     weight_decay: float = 0.0
-    """Weight of half the sum of squared discriminator weights in its loss."""
+    """Weight of the L2 penalty on the discriminators' weights (half the sum of squares)."""
     label_smoothing: float = 0.0
-    """Labels are 1 minus this for the expert, and this for the policy."""
+    """The expert's label is 1 minus this, the policy's is this."""
     logit_entropy: float = 0.0
-    """Weight of the entropy bonus of the discriminator's predictions."""
+    """Weight of the entropy bonus on the discriminators' predictions."""
     keep: Literal["closest", "last"] = "closest"
-    """Which policy is the result: the one that came closest to the demonstrations, or the last one."""
+    """Which policy to keep: the one closest to the demonstrations during training, or the last one."""
     judge_every: Count = 50
-    """Updates between two measurements of the distance from the demonstrations (learners/lib/closeness.py)."""
+    """Updates between measurements of the distance to the demonstrations (learners/lib/closeness.py)."""
     warm_start: Whole = 2000
     """Largest number of behavioral cloning steps before adversarial training; cloning stops early."""
     warm_start_batch: Count = 1000
@@ -146,7 +146,7 @@ REWARD_LIMIT = 10.0
 
 
 class Parts(NamedTuple):
-    """The parts of a run that belong into a checkpoint."""
+    """The parts of a run that are saved in checkpoints."""
 
     agent: mack.ActorCritic
     occupancy: Occupancy
@@ -191,7 +191,7 @@ class Adversary:
 def rewards_of(
     adversary: Adversary, occupancy: Occupancy, rollout: Rollout, pairs: Pairs, counts: Tensor, args
 ) -> Tensor:
-    """Rewards (T, E, N): of the pairs, 0 where they do not count; at an early end, also of what would follow."""
+    """Rewards (T, E, N) of the pairs, 0 for those that do not count; an early end adds the value of the rest."""
     found = adversary.rewards(pairs, args.reward)
     rewards = found[: rollout.steps].view_as(counts) * counts
     if not args.pair_rewards:
@@ -213,7 +213,7 @@ def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
 
 
 def cross_entropy(logits: Tensor, weights: Tensor, label: float) -> Tensor:
-    """Weighted sum of the binary cross-entropies of logits (rows, outputs) with one label for all."""
+    """Weighted sum of binary cross-entropies of logits (rows, outputs) that share one label."""
     losses = label * F.softplus(-logits) + (1 - label) * F.softplus(logits)
     return (losses * weights).sum()
 
@@ -247,9 +247,9 @@ def discriminator_loss(
 
 
 def gradient_penalty(network, expert: Tensor, policy: Tensor, rng: torch.Generator) -> Tensor:
-    """Mean of (|d logit / d input| - 1)^2 at random mixtures of rows of both sources.
+    """Mean of (|d logit / d input| - 1)^2 at random interpolations between rows of both sources.
 
-    The gradient is that with respect to the standardized input, so that its scale is that of the network.
+    The gradient is taken with respect to the standardized input.
     """
     size = min(len(expert), len(policy))
     picked = [
@@ -274,7 +274,7 @@ def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
 def update_discriminators(
     adversary: Adversary, occupancy: Occupancy, expert: Pairs, policy: Pairs, args: Args, rng
 ) -> dict:
-    """One step of every discriminator; a network without pairs of either source is skipped."""
+    """One step of every discriminator; a network that lacks pairs from either source is skipped."""
     collected: dict[str, list[float]] = {}
     discriminator = adversary.discriminator
     for g, (network, optimizer) in enumerate(
@@ -304,7 +304,7 @@ def share(hits: Tensor, weights: Tensor) -> float:
 def warm_start(
     run: Run, agent: mack.ActorCritic, data: ExpertData, phi: str, null_action: str
 ) -> None:
-    """Clone the demonstrations, until the loss on a held-out tenth stops improving."""
+    """Behavioral cloning with early stopping on a held-out tenth of the demonstrations."""
     args = run.args
     if not args.warm_start:
         return
@@ -385,11 +385,11 @@ def train(args: Args) -> dict:
         begin(run, vec, parts)
         while run.steps < args.steps:
             schedule(run, agent, adversary)
-            # Play T x E rounds with the current policies; φ is an action like others, but the dead have none.
+            # Play T x E rounds with the current policies; φ is an action like any other, but the dead have none.
             rollout.collect(agent.policy, rng)
             valid = rollout.alive[:-1] & ~rollout.lost.unsqueeze(-1)
 
-            # One step of every discriminator on as many rounds of both sources.
+            # One step of every discriminator on equally many rounds from both sources.
             sample, known, expert = occupancy.of_expert(rollout.steps, rng)
             policy, counts = occupancy.of_policy(rollout, valid)
             metrics = update_discriminators(adversary, occupancy, expert, policy, args, rng)
@@ -414,7 +414,7 @@ def train(args: Args) -> dict:
 
 
 def keep_closest(run: Run, closeness: Closeness) -> None:
-    """Keep the policy that came closest to the demonstrations, and say which one it is."""
+    """Restore the policy that was closest to the demonstrations, and report the distances."""
     if math.isnan(closeness.best):
         return
     distances = {"distance": closeness.best, "cloned_distance": closeness.first}
@@ -422,23 +422,21 @@ def keep_closest(run: Run, closeness: Closeness) -> None:
     if run.args.keep == "closest":
         closeness.keep()
     run.say(
-        f"distance from the demonstrations: {closeness.first:.4f} by cloning, smallest {closeness.best:.4f} at "
+        f"distance to the demonstrations: {closeness.first:.4f} after cloning, smallest {closeness.best:.4f} at "
         f"step {closeness.step:,}, {closeness.last:.4f} at the end; the {run.args.keep} policy is kept"
     )
     if closeness.last > closeness.first:
-        run.say(
-            "warning: adversarial training ended further from the demonstrations than cloning had come"
-        )
+        run.say("warning: adversarial training ended further from the demonstrations than cloning")
 
 
 def null_action_in(demos: Demonstrations) -> Literal["null", "as_action"]:
-    """φ is an action only where an agent can be absent and actions are discrete."""
+    """φ becomes an action only where agents can be absent and actions are discrete."""
     synchronous = demos.metadata["player_function"]["type"] == "Synchronous"
     return "null" if synchronous or not demos.layout.discrete else "as_action"
 
 
 def largest_value(args: Args) -> float:
-    """Largest absolute discounted sum of rewards of this form."""
+    """Bound on the absolute value of a discounted sum of rewards."""
     largest = 1.0 if args.reward in ("tanh", "sigmoid") else REWARD_LIMIT
     return largest / (1 - args.gamma)
 

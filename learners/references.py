@@ -3,8 +3,8 @@
     python -m learners.references                      # every game with an expert, shipped or scripted
     python -m learners.references stochastic_coop_nav smac_3m
 
-Figures are means over the episodes of the stream `references` of seed 0, and are written into
-demos/experts/references.json, from which all runs, evaluations and reports take them.
+The episodes are those of the stream `references` of seed 0. The means are written to
+demos/experts/references.json, which all runs, evaluations and reports read.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Args:
 def measure(id: str, episodes: int) -> dict[str, Any]:
     """Mean returns of random play and of the expert, and win rates in games that report who won.
 
-    ValueError: the expert is not better than random play by two standard errors, so it can be no unit (with both
-    sides of predator-prey scripted, the prey fares no better than at random).
+    ValueError: the expert is not better than random play by two standard errors, so it cannot serve as a reference
+    (example: in predator-prey with both sides scripted, the prey's return is no better than at random).
     """
     seeds = stream_seed(SEED, "references") + np.arange(episodes)
     expert = best_expert(id)
@@ -58,7 +58,7 @@ def measure(id: str, episodes: int) -> dict[str, Any]:
     if gain <= 2 * math.hypot(*(f["sd"] / math.sqrt(episodes) for f in found.values())):
         raise ValueError(
             f"{id}: the {expert} policy returns {found['expert']['return']:.2f}, random play "
-            f"{found['random']['return']:.2f}: too close for a reference"
+            f"{found['random']['return']:.2f}: too small a difference for a reference"
         )
     figures: dict[str, Any] = {"expert": expert, "episodes": episodes, "seed": SEED}
     for name, result in found.items():
@@ -69,7 +69,7 @@ def measure(id: str, episodes: int) -> dict[str, Any]:
 
 
 def command(args: Args) -> None:
-    """Measure the games one by one, and write each into the file."""
+    """Measure the games one by one, and write each result to the file."""
     for id in args.ids or SCRIPTED:
         try:
             figures = measure(id, args.episodes)

@@ -13,8 +13,8 @@ Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation
 - `cross_play.csv`: results of `learners.evaluate --against`, if there are any;
 - `marl_eval.json`: the same runs in the format of marl-eval.
 
-A cell is an algorithm on a task with a number of demonstrations. Its interval is the wider one of Student's t
-over seeds (three or more) and the one over evaluation episodes, which is marked.
+A cell is an algorithm on a task with a number of demonstrations. Its interval is the wider of two: Student's t
+over seeds (three or more) and Student's t over evaluation episodes, which is marked ᵉ.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Args:
     out: Path = Path("report")
     """Folder of the report."""
     spec: Path | None = None
-    """Sweep file of the runs: cells that it plans and that have no run are reported as not run."""
+    """Sweep file of the runs: its cells that have no run are reported as not run."""
     references: bool = False
     """Evaluate random play and the expert on every task, over 1,000 episodes, to normalize returns."""
     resamples: int = RESAMPLES

@@ -3,9 +3,9 @@
     python -m learners.sweep docs/results/sweep.yaml --jobs 2
     python -m learners.sweep docs/results/sweep.yaml --dry-run
 
-`learners/lib/sweep_spec.py` describes the file. It is a command, not data: `environments` may name Python
+`learners/lib/sweep_spec.py` describes the file. Treat it as code: `environments` may name Python
 files of your own games, which are imported. Finished cells (with `evaluation.json`) are skipped and interrupted
-ones are resumed, so the same command continues a sweep. The output of a cell goes to `seed_S.log` beside its
+ones are resumed, so the same command continues a sweep. The output of a cell goes to `seed_S.log` next to its
 folder. A failing cell does not stop the others. With `--ray-address` cells are tasks of a Ray cluster whose
 machines share the output folder and this installation.
 """
@@ -37,7 +37,7 @@ from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
 from mail_envs.commands.errors import exit_status
 
 POLL = 0.2  # seconds between two polls of the running cells
-GRACE = 120.0  # seconds that interrupted cells are given to save
+GRACE = 120.0  # seconds that interrupted cells have to save
 INTERRUPTED = 130
 LONGEST_LINE = 4096  # bytes of metrics.jsonl
 
@@ -87,13 +87,13 @@ def state_of(cell: Cell, folder: Path) -> str:
     if changed:
         text = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
         raise SpecError(
-            f"{folder} was made with other settings ({text}): remove it, or change --out"
+            f"{folder} was made with different settings ({text}): remove it, or change --out"
         )
     return "finished" if (folder / "evaluation.json").exists() else "interrupted"
 
 
 def command_of(cell: Cell, folder: Path) -> list[str]:
-    """The learner's command line that starts or continues a cell."""
+    """Command line that starts or resumes a cell."""
     words = [sys.executable, "-m", f"learners.{cell.learner}"]
     if (folder / "config.yaml").exists():
         own = [] if cell.game == cell.env else ["--env", cell.game]
@@ -107,7 +107,7 @@ def log_of(folder: Path) -> Path:
 
 
 def prepare(cell: Cell, folder: Path) -> None:
-    """Make the folder and write down which cell it holds."""
+    """Create the folder and write its cell into it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CELL, cell.record())
 
@@ -145,7 +145,7 @@ def progress_of(folder: Path) -> tuple[int, float | None]:
 
 # ------------------------------------------------------------------------------------ on this machine
 class LocalJobs:
-    """Runs at most `jobs` processes at a time, each in its own session: Ctrl-C reaches only this one."""
+    """Runs at most `jobs` processes at a time, each in its own session, so that Ctrl-C reaches only the sweep."""
 
     def __init__(self, jobs: int):
         self.jobs = jobs
@@ -173,7 +173,7 @@ class LocalJobs:
         return [outcome(cell, folder, p.returncode) for cell, folder, p in ended]
 
     def stop(self) -> list[Outcome]:
-        """Ask all cells to save and end; those still running after GRACE seconds are killed."""
+        """Tell all cells to save and exit; those still running after GRACE seconds are killed."""
         for *_, process in self.running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGINT)
@@ -187,7 +187,7 @@ class LocalJobs:
         for cell, _, process in self.running:
             process.wait()
             ended.append(Outcome(cell, "stopped", "killed; its last checkpoint is kept"))
-        for one in ended:  # cells that the signal ended before they could save are not failures
+        for one in ended:  # a cell that the signal ended before it could save has not failed
             one.state = "stopped" if one.state == "failed" else one.state
         return ended
 
@@ -198,7 +198,7 @@ def run_remotely(words: list[str], log: str, stop: str) -> int:
     if os.path.exists(stop):
         return INTERRUPTED
     with open(log, "a") as file:
-        # Ray's workers block SIGINT and children inherit this; unblock it so that they can be told to save.
+        # Ray's workers block SIGINT, and children inherit that; unblock it so that the command can save.
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         process = subprocess.Popen(
             words, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
@@ -270,7 +270,7 @@ class RayJobs:
 def sweep(
     todo: list[Cell], out: Path, workers: LocalJobs | RayJobs, console: Console
 ) -> list[Outcome]:
-    """Run all cells that are not finished; after Ctrl-C the running ones save and end."""
+    """Run all unfinished cells; after Ctrl-C the running ones save and exit."""
     results, waiting = [], deque(todo)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:

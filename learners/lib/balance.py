@@ -1,4 +1,4 @@
-"""Warnings when the adversarial training of a run goes wrong."""
+"""Warnings when adversarial training goes wrong."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable
 LOST_LOSS = 0.3  # sum of both cross-entropies; 2 log 2 = 1.386 for a discriminator at chance level
 PATIENCE = 50  # updates
 DECAY = 0.98  # per update, of the weight of past episodes
-ENOUGH = 20  # episodes in an average before it is judged
-SMALL = 0.1  # share of the best return; less is no collapse, even where all episodes are alike
+ENOUGH = 20  # episodes in an average before it is compared
+SMALL = 0.1  # a smaller fall, as a share of the best return, is never a collapse
 WINS_LOST = (
-    0.2  # a fall of the win rate by so much is a collapse, and so is half of a small win rate
+    0.2  # such a fall of the win rate is a collapse, and so is losing half of a small win rate
 )
-NOISE = 3.0  # standard errors by which a win rate must fall at least
+NOISE = 3.0  # least fall of a win rate that is a collapse, in standard errors
 
 
 class Balance:
     """Warns once each time the discriminator's loss stays too low, or the policies collapse.
 
-    Policies are judged by their win rate in games that report who won, elsewhere by their true return: they
-    have collapsed when its running average is below the best one by more than the standard deviation of
-    episode returns at that best. The first `settled` updates are ignored, because short episodes end first.
-    Updates before `moving`, the first one that trains the actors, only add to the best average.
+    The criterion is the win rate in games that report who won, elsewhere the true return: a policy has collapsed
+    when its running average is below the best average by more than the standard deviation of episode returns at
+    that time. The first `settled` updates are ignored, because short episodes end first.
+    Updates before `moving`, the first one that trains the actors, can only raise the best average.
     """
 
     def __init__(self, say: Callable[[str], None], settled: int, moving: int):
@@ -73,7 +73,7 @@ class Balance:
             self.collapsed = False
 
     def _allowed_fall(self, wins: bool) -> float:
-        """How far below the best an average may be."""
+        """Largest fall below the best average that is not a collapse."""
         assert self.best is not None
         if not wins:
             return max(self.spread, SMALL * abs(self.best))

@@ -1,8 +1,8 @@
-"""Checkpoints: everything the next update depends on, in folders that are whole or not there.
+"""Checkpoints: everything the next update depends on, written atomically.
 
 `checkpoints/step_<k>/` holds `training.safetensors` (all tensors and arrays), `state.json` (everything else,
-and the CRC-32 of each file) and the policy. It is written into a temporary folder and renamed, so that a kill
-at any moment leaves only whole ones. A checkpoint that was changed or damaged is refused, never half used.
+and the CRC-32 of each file) and the policy. It is written into a temporary folder and renamed, so that a
+process killed at any moment leaves only complete checkpoints. Changed or damaged checkpoints are rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 
 from learners.lib.files import read_bytes, read_json, temporary_of, write_json
 
-KEPT = 2  # the newest ones
+KEPT = 2  # newest checkpoints that are kept
 TENSORS, POLICY, STATE = "training.safetensors", "policy.safetensors", "state.json"
 
 
@@ -36,7 +36,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def save_checkpoint(
     folder: Path, steps: int, tree: dict[str, Any], write_policy: Callable[[Path], None]
 ) -> None:
-    """Write checkpoints/step_<steps> of a run folder, unless it is there; the oldest ones are removed."""
+    """Write checkpoints/step_<steps> of a run folder, unless it exists, and remove old checkpoints."""
     target = folder / "checkpoints" / f"step_{steps}"
     if not target.exists():
         temporary = temporary_of(target)
@@ -79,7 +79,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path / STATE} is damaged: {error}") from None
     if tensors or not isinstance(tree, dict):
         raise ValueError(
-            f"{path / STATE} does not fit {TENSORS}: {', '.join(sorted(tensors))[:80]}"
+            f"{path / STATE} does not match {TENSORS}: {', '.join(sorted(tensors))[:80]}"
         )
     return tree
 
@@ -87,7 +87,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def same_form(a: Any, b: Any) -> bool:
     """Whether two trees have the same keys and plain values, and tensors and arrays of the same shapes and types.
 
-    Their content is not compared: records of games have padding, which is not restored.
+    Contents are not compared: the padding in game state records is not restored.
     """
     left: dict[str, torch.Tensor] = {}
     right: dict[str, torch.Tensor] = {}
@@ -113,9 +113,9 @@ def _flatten(tree: Any, key: str, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _unflatten(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """What `_flatten` was given; takes the tensors that it uses out of `tensors`."""
+    """The inverse of `_flatten`; removes the tensors that it uses from `tensors`."""
     if not isinstance(node, dict):
-        raise ValueError(f"{str(node)[:60]!r} in the place of a node")
+        raise ValueError(f"{str(node)[:60]!r} where a node is expected")
     if "dict" in node:
         return {k: _unflatten(v, tensors) for k, v in _kind(node["dict"], dict).items()}
     if "list" in node:
@@ -126,10 +126,10 @@ def _unflatten(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
         raw = _take(tensors, node["array"]).numpy().tobytes()
         shape = [_kind(n, int) for n in _kind(node["shape"], list)]
         if min(shape, default=0) < 0:
-            raise ValueError(f"the shape {shape} of {node['array']}")
+            raise ValueError(f"{node['array']} has the shape {shape}")
         return np.frombuffer(raw, _kind(node["dtype"], str)).reshape(shape).copy()
     if "value" not in node:
-        raise ValueError(f"a node with the keys {', '.join(node)[:60]!r}")
+        raise ValueError(f"a node has the keys {', '.join(node)[:60]!r}")
     return node["value"]
 
 
@@ -141,5 +141,5 @@ def _take(tensors: dict[str, torch.Tensor], key: Any) -> torch.Tensor:
 
 def _kind(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise ValueError(f"{str(value)[:60]!r} in the place of a {kind.__name__}")
+        raise ValueError(f"{str(value)[:60]!r} where {kind.__name__} is expected")
     return value

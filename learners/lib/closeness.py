@@ -1,9 +1,10 @@
-"""How far a policy's pairs are from the demonstrated ones: a criterion that needs no reward.
+"""Distance between a policy's (observation, action) pairs and the demonstrated ones: model selection without rewards.
 
 The energy distance (Székely & Rizzo, 2013) of two distributions, 2 E|X - Y| - E|X - X'| - E|Y - Y'|, is 0 when
-they are equal and positive otherwise. X and Y are the discriminators' inputs, standardized and drawn by the weights of the occupancy measures over the whole time limit, so that they also tell how often
-and how early episodes end. Discriminators cannot serve as the criterion: they are trained against the policy
-that they would judge.
+they are equal and positive otherwise. X and Y are the standardized inputs of the discriminators, sampled in
+proportion to the occupancy measures up to the time limit, so that they also reflect how often and how early
+episodes end. The discriminators' own loss is no criterion: they are trained against the policy that they would
+judge.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from learners.lib.discriminators import Discriminator
 from learners.lib.occupancy import Occupancy, Pairs
 from learners.lib.rollout import Rollout
 
-ROWS = 2048  # drawn of each source per network
+ROWS = 2048  # sampled per source and network
 
 
 class Closeness:
-    """Measures the distance every few updates and keeps the policy that came closest.
+    """Measures the distance every few updates and stores the weights of the closest policy.
 
     Attributes:
-        first, last, best: distances: of the policy that training began with, latest, smallest.
-        step: environment steps at the best one.
+        first, last, best: distance of the initial policy, latest distance, smallest distance.
+        step: environment steps at the smallest distance.
     """
 
     def __init__(self, policy, occupancy: Occupancy, discriminator: Discriminator, every: int, rng):
         """`every`: updates per measurement. The demonstrated pairs are drawn once, here.
 
-        `occupancy` must be one with absorbing states; `discriminator` gives the form of the inputs only.
+        `occupancy` must include absorbing states; `discriminator` only encodes and standardizes the inputs.
         """
         self.occupancy, self.discriminator, self.every = occupancy, discriminator, every
         demonstrated = occupancy.of_expert(ROWS, rng)[2]
@@ -45,7 +46,7 @@ class Closeness:
     def observe(
         self, rollout: Rollout, valid: Tensor, step: int, rng: torch.Generator
     ) -> dict[str, float]:
-        """Draw from a fragment's pairs, of which `valid` (T, E, N) count; metrics when a measurement is due."""
+        """Sample from a fragment's pairs that are `valid` (T, E, N); returns metrics when a measurement is due."""
         pairs, _ = self.occupancy.of_policy(rollout, valid)
         for g, rows in enumerate(self.drawn):
             rows.append(self._draw(g, pairs, math.ceil(ROWS / self.every), rng))
@@ -67,7 +68,7 @@ class Closeness:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Put the weights of the policy that came closest into the policy."""
+        """Restore the weights of the closest policy."""
         for p, w in zip(self.policy.parameters(), self.weights, strict=True):
             p.copy_(w)
 

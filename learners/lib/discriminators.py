@@ -13,15 +13,15 @@ Architecture = Literal["decentralized", "centralized", "single"]
 
 
 class Discriminator(nn.Module):
-    """Logits of (observation, action) pairs; a high logit means "by the expert".
+    """Logits of (observation, action) pairs; a high logit means "expert".
 
     decentralized: one network per group of agents; input: the agent's own observation and action.
-    centralized: one network; input: all agents' observations and actions; one logit per agent.
+    centralized: one network for all agents; input: all agents' observations and actions; one logit per agent.
     single: as centralized, but one logit for all agents.
 
     Discrete actions are encoded one-hot. In centralized and single networks the action of an agent that
-    does not participate is all zeros. The last inputs say which agents are in an absorbing state (see
-    `learners.lib.occupancy`), in which they have no action.
+    does not participate is all zeros. The last inputs flag agents in an absorbing state (see
+    `learners.lib.occupancy`), where they have no action.
     """
 
     def __init__(self, kind: Architecture, policy: Policy, hidden: tuple[int, ...]):

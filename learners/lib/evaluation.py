@@ -1,10 +1,10 @@
-"""The evaluator: plays the episodes of given seeds and computes statistics of their returns.
+"""Evaluation: play the episodes of given seeds and compute statistics of their returns.
 
-All evaluations use it: the end of training, `learners.evaluate`, cross-play and `learners.report`. Episode k
-is played with seed k, and the policy's random numbers are keyed by this seed and the round
-(`demos.keyed_random`). Results therefore repeat, do not depend on how many copies of the game run at a time,
-and two policies start from the same initial states. The return is the mean over the agents that the game
-names for it (`return_agents`; all by default).
+All evaluations use this module: those at the end of training, `learners.evaluate`, cross-play and
+`learners.report`. Every episode has its own seed, and the policy's random numbers are keyed by this seed and the
+round (`demos.keyed_random`). Results are therefore reproducible, do not depend on how many copies of the game run at a
+time, and two policies start from the same initial states. The return is averaged over the game's `return_agents`
+(all agents by default).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from mail_envs.streams import stream_seed
 if TYPE_CHECKING:
     from learners.lib.networks import Policy
 
-MOST_COPIES = 256  # of a compiled game at a time; of a simulator, one per processor
-MOST_ATTEMPTS = 3  # at an episode that a dead worker cuts short
+MOST_COPIES = 256  # of a compiled game; simulators run one copy per processor
+MOST_ATTEMPTS = 3  # to play an episode whose worker dies
 
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-    """Figures of K episodes, in the order of their seeds.
+    """Results of K episodes, in the order of their seeds.
 
     returns: float64 (K, N). lengths: int64 (K,). early: bool (K,), whether they ended before the time limit.
     metrics: the game's own, float64 (K,) each.
@@ -54,7 +54,7 @@ def evaluation_seeds(seed: int, episodes: int) -> np.ndarray:
 
 
 def make_copies(id: str, episodes: int, arguments: Mapping[str, Any]) -> Any:
-    """A `VectorGame` for playing that many episodes, with a bounded number of copies."""
+    """A `VectorGame` for playing this many episodes, with a bounded number of copies."""
     kind = mail_envs.spec(id).load(arguments.get("backend"))
     count, workers = MOST_COPIES, {}
     if not issubclass(kind, KernelGame):
@@ -69,8 +69,7 @@ def make_copies(id: str, episodes: int, arguments: Mapping[str, Any]) -> Any:
 def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
     """Play the episodes of `seeds`, int64 (K,), in the E copies of `vec`.
 
-    An episode that is cut short because a worker died is played again. RuntimeError when that happens
-    three times to the same one.
+    An episode whose worker dies is played again. RuntimeError when the worker dies in all three attempts.
     """
     count = len(seeds)
     played = Played(
@@ -96,7 +95,7 @@ def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
 def _play_batch(
     vec: Any, policy: Callable, seeds: np.ndarray, batch: np.ndarray, played: Played
 ) -> np.ndarray:
-    """Play episodes `batch` of `seeds`, one per copy, and store their figures; returns the lost ones."""
+    """Play episodes `batch` of `seeds`, one per copy, and store their results; returns those whose worker died."""
     padding = np.repeat(seeds[batch[-1:]], vec.num_envs - len(batch))
     observations, info = vec.reset_to(np.concatenate([seeds[batch], padding]))
     running = np.arange(vec.num_envs) < len(batch)
@@ -163,7 +162,7 @@ def role(agent: str) -> str:
 def evaluate_network(
     policy: Policy, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray
 ) -> dict[str, Any]:
-    """`evaluate` a network in training; the figures are those of its policy file."""
+    """`evaluate` a network during training, by way of its policy file."""
     from learners.lib.networks import save_policy
 
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +172,7 @@ def evaluate_network(
 
 
 def best_expert(id: str) -> str:
-    """The demonstrator that is 1 in normalized returns: the shipped network, or else the scripted expert."""
+    """The demonstrator whose normalized return is 1: the shipped network, or else the scripted expert."""
     return "expert" if (EXPERTS / f"{id}.safetensors").is_file() else "scripted"
 
 
@@ -184,7 +183,7 @@ def measure_references(vec: Any, seeds: np.ndarray) -> dict[str, float]:
 
 
 def normalized(value: float, references: Mapping[str, float]) -> float | None:
-    """0 for the random reference, 1 for the expert's; None when they are not known."""
+    """Normalized return: 0 for random play, 1 for the expert; None when the references are unknown."""
     low, high = references.get("random"), references.get("expert")
     if low is None or high is None or high == low:
         return None

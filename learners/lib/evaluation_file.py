@@ -1,4 +1,4 @@
-"""Files with evaluations: `evaluation.json` and `cross_play_*.json` of run folders."""
+"""Evaluation files of run folders: `evaluation.json` and `cross_play_*.json`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from learners.lib.files import number, read_json, whole, write_json, wrong
 
-IDENTITY = ("steps", "mode", "policy", "against")  # what the policies are that were measured
+IDENTITY = ("steps", "mode", "policy", "against")  # keys that identify the evaluated policies
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
-    """An evaluation, with its figures checked; None when there is no file yet.
+    """An evaluation, with its values checked; None when there is no file yet.
 
-    ValueError naming the file and the key that is damaged.
+    ValueError naming the file and the damaged key.
     """
     try:
         result = read_json(path)
@@ -21,7 +21,7 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         return None
     number(path, result, "return")
     if number(path, {"sd": 0.0, **result}, "sd") < 0:
-        raise wrong(path, "sd", result["sd"], "a number from 0 on")
+        raise wrong(path, "sd", result["sd"], "a number of at least 0")
     whole(path, {"episodes": 1, **result}, "episodes", 1)
     whole(path, {"steps": 0, **result}, "steps")
     if result.get("win_rate") is not None and not 0 <= number(path, result, "win_rate") <= 1:
@@ -44,14 +44,14 @@ def read_cross_play(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is missing")
     for key in ("env", "mode"):
         if not isinstance(result.get(key), str):
-            raise wrong(path, key, result.get(key), "a text")
+            raise wrong(path, key, result.get(key), "a string")
     agents = result.get("return_agents")
     if not isinstance(agents, list) or not all(isinstance(a, str) for a in agents):
         raise wrong(path, "return_agents", agents, "a list of names")
     for key in ("policy", "against"):
         side = result.get(key, {})
         if not isinstance(side.get("name"), str):
-            raise wrong(path, f"{key}: name", side.get("name"), "a text")
+            raise wrong(path, f"{key}: name", side.get("name"), "a string")
         if side.get("num_demos") is not None:
             whole(path, side, "num_demos")
     return result
@@ -71,8 +71,8 @@ def _numbers(path: Path, result: dict[str, Any], key: str, count: int | None) ->
 def keep_larger(path: Path, result: dict[str, Any]) -> str | None:
     """Write an evaluation, unless the file holds more episodes of the same policy.
 
-    Figures that a run added about its training, such as `cloned_return`, stay as long as the policy is the
-    same. Returns a message when the file is kept, else None.
+    The `cloned_return` that training added is kept as long as the policy is the same. Returns a message when the
+    file is kept, else None.
     """
     old = read_evaluation(path) or {}
     same = [old[k] == result[k] for k in IDENTITY if k in old and k in result]

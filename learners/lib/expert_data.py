@@ -26,7 +26,7 @@ RECORDED = ("expert", "scripted", "random")  # demonstrators that are recorded w
 
 @dataclasses.dataclass(frozen=True)
 class DemoSettings(Settings):
-    """Settings shared by all learners that imitate."""
+    """Settings shared by all imitation learners."""
 
     demos: str = "expert"
     """Folder of demonstrations; or expert, scripted, random, a run folder or a policy file, whose
@@ -34,8 +34,8 @@ class DemoSettings(Settings):
     num_demos: Count = 200
     """Number of demonstrated episodes to learn from, the first ones of the set."""
     control: Control = "none"
-    """Learn from random play instead. random: from as many episodes; random_lengths: these are cut to the
-    lengths of the demonstrated episodes, and end early where those do."""
+    """Learn from random play instead. random: the same number of episodes; random_lengths: also cut to the
+    lengths of the demonstrated episodes, ending early where those do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,8 @@ class ExpertData:
     """M demonstrated rounds.
 
     observations (M, N, D) float32; actions (M, N) int64 or (M, N, A) float32; participation bool (M, N);
-    alive bool (M, N), False for the dead, who never act again; action_mask int8 (M, N, A) or None; episode int64
-    (M,). `endings` are those of the whole set, of a selection, too.
+    alive bool (M, N), False for dead agents, who never act again; action_mask int8 (M, N, A) or None; episode int64
+    (M,). `endings` covers the whole set, also in a selection of rounds.
     """
 
     observations: Tensor
@@ -92,7 +92,7 @@ class ExpertData:
 
 
 def demonstrations_of(run: Run) -> Demonstrations:
-    """The run's demonstrations, recorded first where --demos names a demonstrator; random play in controls."""
+    """The run's demonstrations, recorded first if --demos names a demonstrator; random play in controls."""
     return _open(run, run.args.demos if run.args.control == "none" else "random")
 
 
@@ -113,7 +113,7 @@ def _open(run: Run, source: str) -> Demonstrations:
 
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
-    """Tensors of the demonstrations, which also give the references of a game that has no measured ones."""
+    """The demonstrations as tensors; they also give the references of games without measured ones."""
     args = run.args
     demos.check_compatible(vec)
     if not run.references:
@@ -126,7 +126,7 @@ def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
 
 
 def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
-    """`others`, whose k-th episode is no longer than the expert's k-th, and ends early where that one does."""
+    """`others`, with its k-th episode cut to the length of the expert's k-th; it ends early where that one does."""
     ended = expert.terminated | expert.truncated
     last = expert.round[ended][others.episode]
     kept = others.round <= last
@@ -150,7 +150,7 @@ def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
 
 
 def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
-    """Tensors of `transitions`; where φ is an action of the game, it is the action of absent agents."""
+    """`transitions` as tensors; where φ is an action of the game, absent agents get it."""
 
     def tensor(x, dtype=None) -> Tensor:
         return torch.as_tensor(x).to(device=device, dtype=dtype)
@@ -199,7 +199,7 @@ class Rows:
 
 
 def group_rows(policy: Policy, data: ExpertData, valid: Tensor) -> list[Rows]:
-    """The entries where `valid` (M, N) holds, one `Rows` per group."""
+    """The entries where `valid` (M, N) is true, one `Rows` per group."""
     result = []
     for g in range(len(policy.members)):
         rows = policy.rows(g, valid).nonzero().squeeze(1)

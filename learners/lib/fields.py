@@ -1,4 +1,4 @@
-"""Checks of values from files or callers against the types of a dataclass's fields."""
+"""Check values from files or callers against the types of a dataclass's fields."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Between:
 
 
 Count = Annotated[int, Between(1, 2**31 - 1)]
-"""A whole number from 1 on."""
+"""A whole number, at least 1."""
 Whole = Annotated[int, Between(0, 2**31 - 1)]
-"""A whole number from 0 on."""
+"""A whole number, at least 0."""
 Steps = Annotated[int, Between(0, 2**53)]
-"""A number of steps from 0 on."""
+"""A number of steps, at least 0."""
 
 
 @functools.cache
@@ -63,7 +63,7 @@ def fitting(name: str, value: Any, kind: Any) -> Any:
 
 
 def _plain(name: str, value: Any, kind: Any) -> Any:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
     good = type(value) is kind or (kind is float and type(value) is int)
     if kind in words and not good:
         raise TypeError(f"{name}={_short(value)} must be {words[kind]}")
@@ -91,7 +91,7 @@ def _short(value: Any) -> str:
 
 
 def fit(instance: Any) -> None:
-    """Check all fields of a dataclass, for its `__post_init__`; values take their field's type."""
+    """Check and convert all fields of a dataclass, in its `__post_init__`."""
     for name, kind in field_types(type(instance)).items():
         object.__setattr__(instance, name, fitting(name, getattr(instance, name), kind))
 

@@ -2,7 +2,7 @@
 
 Readers see either the old file or the new one. Only regular files are opened (reading a named pipe would
 hang), and every problem with a file becomes a `ValueError` that names it. Mappings are stored with a CRC-32,
-so that changes are noticed; files of earlier versions, which have none, can still be read.
+so that changes are detected; files of earlier versions, which lack it, can still be read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_text(path: Path, text: str) -> None:
     """Replace a text file."""
     temporary = temporary_of(path)
     temporary.unlink(missing_ok=True)
-    with open(temporary, "x", encoding="utf-8") as file:  # x: never through a link
+    with open(temporary, "x", encoding="utf-8") as file:  # x: do not follow a link
         file.write(text)
     os.replace(temporary, path)
 
@@ -73,7 +73,7 @@ def remove_temporary(folder: Path) -> None:
 
 
 def check_plain(folder: Path, files: Sequence[str], folders: Sequence[str]) -> None:
-    """Raise ValueError for anything in `folder` that would be written to and has the wrong file type.
+    """Raise ValueError if anything in `folder` that a run writes to has the wrong file type.
 
     Where they exist, `files` in it must be regular files, and `folders` in it must hold only files and
     folders: a link may point elsewhere, and a named pipe would hang.
@@ -142,13 +142,13 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_yaml(path: Path, aliases: bool = False) -> dict[str, Any]:
     """The mapping in a YAML file, without its checksum. Raises as `read_bytes` does.
 
-    Aliases (`*name`), a few of which can expand to gigabytes, are an error unless `aliases` is set.
+    Aliases (`*name`) are an error unless `aliases` is set: a few of them can expand to gigabytes.
     """
     data = read_bytes(path, MOST_YAML)
     try:
         value = yaml.load(data, _LoaderWithAliases if aliases else _Loader)
         if not aliases:
-            json.dumps(value)  # dates, sets and the like are no settings
+            json.dumps(value)  # rejects dates, sets and the like
     except RecursionError:
         raise ValueError(f"{path} cannot be read: it is nested too deeply") from None
     except Exception as error:  # the parser raises KeyError, AttributeError, ... for wrong tags
@@ -161,18 +161,18 @@ def _checked(path: Path, value: Any) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it holds {type(value).__name__}, not a mapping")
     for key in value:
         if not isinstance(key, str):
-            raise ValueError(f"{path} is damaged: its key {key!r} is not a text")
+            raise ValueError(f"{path} is damaged: its key {key!r} is not a string")
     noted = value.pop(CHECKSUM, None)
     if noted is not None and noted != checksum(value):
         raise ValueError(
-            f"{path} was changed after it was written: its checksum does not fit (remove `{CHECKSUM}` "
+            f"{path} was changed after it was written: its checksum does not match (remove `{CHECKSUM}` "
             "from it if you changed it on purpose)"
         )
     return value
 
 
 class _LoaderWithAliases(yaml.SafeLoader):
-    """Plain YAML in which a key that is given twice is an error."""
+    """Plain YAML; duplicate keys are an error."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -188,7 +188,7 @@ class _Loader(_LoaderWithAliases):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read", mark)
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", mark)
         return super().compose_node(parent, index)
 
 
@@ -204,15 +204,15 @@ def number(path: Path, mapping: Mapping[str, Any], key: str) -> float:
 
 
 def whole(path: Path, mapping: Mapping[str, Any], key: str, least: int = 0) -> int:
-    """`mapping[key]`, a whole number from `least` on; ValueError naming the file and the key."""
+    """`mapping[key]`, a whole number of at least `least`; ValueError naming the file and the key."""
     value = mapping.get(key)
     if type(value) is int and least <= value < 2**63:
         return value
-    raise wrong(path, key, value, f"a whole number from {least} on")
+    raise wrong(path, key, value, f"a whole number of at least {least}")
 
 
 def wrong(path: Path, key: str, value: Any, expected: str) -> ValueError:
-    """The error about a key that is missing or holds something else."""
+    """The error for a key that is missing or has a wrong value."""
     shown = repr(value)
     shown = shown if len(shown) < 60 else shown[:57] + "..."
     return ValueError(f"{path} is damaged: {key} is {shown}, not {expected}")

@@ -1,4 +1,4 @@
-"""The game that a run's settings describe, and its entries in a policy file."""
+"""The game that a run's settings describe, and its metadata in policy files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `make_vec` that a learner's settings imply.
+    """Arguments of `make_vec` from a learner's settings.
 
     They may name the user's own player function, which is imported. For settings from a config.yaml use
     `mail_envs.recorded.run_game_of`, which imports nothing.
@@ -42,7 +42,7 @@ def make_game(
 
 
 def describe(vec) -> dict[str, Any]:
-    """Metadata of a policy file that describe the game."""
+    """The game's metadata in a policy file."""
     return {
         "id": vec.id,
         "arguments": vec.arguments,

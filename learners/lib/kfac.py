@@ -1,4 +1,4 @@
-"""K-FAC: natural-gradient steps of bounded KL for small networks of Linear layers.
+"""K-FAC: natural-gradient steps with bounded KL divergence, for small networks of Linear layers.
 
 Each Linear layer's Fisher matrix is approximated by the Kronecker product of two factors: A, the second
 moment of its inputs (with a 1 appended, so that the bias is one more column of the weight), and G, the
@@ -8,8 +8,8 @@ scaled so that the predicted KL divergence stays below `kl_clip` (Wu et al., 201
 
     optimizer.step(loss, fisher)
 
-`loss` is minimized; `fisher()` returns, per row, the negative log-likelihood of an outcome that is sampled
-from the model itself.
+`loss` is minimized; `fisher()` returns, per row, the negative log-likelihood of an outcome sampled from
+the model itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-EIGENVALUE_FLOOR = 1e-6  # smaller eigenvalues count as zero, so that only the damping acts there
+EIGENVALUE_FLOOR = 1e-6  # smaller eigenvalues are set to zero, which leaves only the damping
 IDENTITY_PARAMETERS = ("log_std",)  # not part of a Linear layer; preconditioned by the identity
 
 
@@ -31,12 +31,12 @@ class KFAC:
 
     Args:
         module: network whose parameters all belong to Linear layers (or are called `log_std`).
-        lr: learning rate, an upper bound of the step; usually the KL clip takes effect first.
+        lr: learning rate, an upper bound on the step size; usually the KL clip takes effect first.
         kl_clip: bound on (step^T Fisher step).
         momentum: of the update; the step length is multiplied by (1 - momentum).
         damping: added to the product of the factors' eigenvalues.
-        stats_decay: decay of the running factors; over the first steps they are plain averages.
-        cold_steps: number of first steps that are plain SGD with momentum, until the factors are reliable.
+        stats_decay: decay of the running averages; in the first steps they are plain averages.
+        cold_steps: number of initial steps of plain SGD with momentum, until the factors are reliable.
         cold_grad_norm: bound on the gradient's norm in these steps.
         eigen_every: steps between eigendecompositions; None means 1 below width 200, else 10.
     """
@@ -73,7 +73,7 @@ class KFAC:
 
     # ------------------------------------------------------------------------------------- one step
     def step(self, loss: Tensor, fisher: Callable[[], Tensor]) -> bool:
-        """Update the factors from `fisher`, then descend on `loss`. False when the step was skipped."""
+        """Update the factors from `fisher`, then step down `loss`. False when the step was skipped."""
         with self._tape() as tape:
             rows = fisher()
         self._update_factors(tape, rows)
@@ -200,7 +200,7 @@ def _parameters_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Paramete
             if key not in IDENTITY_PARAMETERS:
                 where = f"{type(part).__name__} {name!r}".strip()
                 raise TypeError(
-                    f"K-FAC knows only Linear layers; {where} has parameter {key!r}: use adam"
+                    f"K-FAC supports only Linear layers; {where} has parameter {key!r}: use adam"
                 )
             free.append(parameter)
     if not layers:
@@ -219,7 +219,7 @@ def _eigenbasis(matrix: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple
             continue
         if bool(torch.isfinite(values).all()):
             values, vectors = values.to(matrix.dtype), vectors.to(matrix.dtype)
-            # eigh returns column-major tensors, files hold row-major ones, and products round differently.
+            # eigh returns column-major tensors, checkpoints hold row-major ones: their products round differently.
             return torch.where(values < EIGENVALUE_FLOOR, 0.0, values), vectors.contiguous()
     if previous is not None:
         return previous

@@ -10,9 +10,9 @@ from learners.lib.files import number, read_bytes, whole
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All lines; [] when there is no file. A last line that is incomplete, after a kill, is ignored.
+    """All lines; [] when there is no file. An incomplete last line, left by a killed process, is ignored.
 
-    ValueError naming the file, the line and the key that is damaged.
+    ValueError naming the file, the line and the damaged key.
     """
     try:
         lines = read_bytes(path, None).split(b"\n")
@@ -25,7 +25,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            raise ValueError(f"{path} is damaged: line {k} is no JSON mapping")
+            raise ValueError(f"{path} is damaged: line {k} is not a JSON mapping")
         try:
             whole(path, record, "step")
             whole(path, record, "update")

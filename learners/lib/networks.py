@@ -1,9 +1,8 @@
-"""Small networks, policies whose agents may share them, and the policy file.
+"""Small networks, policies whose agents may share parameters, and policy files.
 
 Agents with the same role and the same spaces form a *group* and share one network (`share="role"`), or every
-agent has its own (`share="none"`), or there is one for all (`share="all"`). A policy maps observations
-(E, N, D) to actions (E, N) for discrete games or (E, N, A) for continuous ones, with one batched forward per
-group.
+agent has its own (`share="none"`), or all share one (`share="all"`). A policy maps observations (E, N, D) to
+actions (E, N) for discrete games or (E, N, A) for continuous ones, with one batched forward pass per group.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from demos.policy_file import read_policy_file, write_policy_file
 from learners.lib.recurrent import GRU
 
 Share = Literal["role", "none", "all"]
-# Logit of an action that the mask does not allow; finite, so that gradients stay finite.
+# Logit of an action that the mask forbids; finite, so that gradients stay finite.
 FORBIDDEN = -1e10
 
 
 class MLP(nn.Module):
     """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input.
 
-    With `recurrent`, a GRU follows the hidden layers, as wide as the last of them.
+    With `recurrent`, a GRU of the same width follows the last hidden layer.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class MLP(nn.Module):
     def normalize_with(self, rows: Tensor, tail: int = 0, limit: float | None = None) -> None:
         """Standardize inputs by the columns of `rows` (B, D); the last `tail` inputs pass through.
 
-        With `limit`, standardized inputs are clipped to +-limit: no extrapolation far from the data.
+        With `limit`, standardized inputs are clipped to +-limit, which prevents extrapolation far from the data.
         """
         self.limit = limit
         std, mean = torch.std_mean(rows.float(), 0)
@@ -83,7 +82,7 @@ class MLP(nn.Module):
         return self.layers[-1](x), memories
 
     def standardize(self, x: Tensor) -> Tensor:
-        """Inputs (..., D) as the first layer gets them."""
+        """Inputs (..., D), standardized and clipped for the first layer."""
         if self.mean is None:
             return x
         x = (x - self.mean) / self.std
@@ -123,7 +122,7 @@ class Policy(nn.Module):
         groups: group of every agent, (N,).
         observation_dims: length of every agent's observation, (N,).
         action_dims: every agent's number of discrete actions, or of components of continuous ones, (N,);
-            alike within a group. Actions are padded to A, the largest, with zeros.
+            equal within a group. Actions are padded to A, the largest, with zeros.
         agent_id: append the one-hot index of the agent inside its group to the observation.
         recurrent: agents have a memory of width H = `memory_size`; otherwise `memory_size` is 0.
         gain: scale of the initial weights of the last layer; None: 1 for logits, 0.01 for means.
@@ -197,7 +196,7 @@ class Policy(nn.Module):
         """Sampled actions (E, N[, A]) for observations (E, N, D); rng=None takes the most likely ones.
 
         Recurrent policies also take the agents' memory (E, N, H), zeros when an episode begins, and which
-        agents act, bool (E, N); the memory of these is updated in place.
+        agents act, bool (E, N); the memory of the acting agents is updated in place.
         """
         parts = []
         for g, network in enumerate(self.networks):
@@ -253,7 +252,7 @@ class Policy(nn.Module):
     def sampled_nll(
         self, g: int, inputs: Tensor, mask: Tensor | None, rng: torch.Generator
     ) -> Tensor:
-        """-log pi(a | o) of a fresh sample per row: K-FAC's Fisher loss, (rows,)."""
+        """-log pi(a | o) of one newly sampled action per row: K-FAC's Fisher loss, (rows,)."""
         out = self.networks[g](inputs)
         if self.discrete:
             logs = torch.log_softmax(masked(out, mask), -1)
@@ -268,14 +267,14 @@ class Policy(nn.Module):
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits, with a large negative number for actions that `mask` (padded to A) does not allow."""
+    """Logits, with a large negative number for actions that `mask` (padded to A) forbids."""
     if mask is None:
         return logits
     return torch.where(mask[:, : logits.shape[1]].bool(), logits, FORBIDDEN)
 
 
 def own_columns(action_dims: list[int], num_actions: int) -> list[int] | None:
-    """Columns of the agents' padded and flattened actions that are not padding; None for all columns."""
+    """Columns of the flattened, padded actions that are not padding; None if there is no padding."""
     columns = [i * num_actions + a for i, n in enumerate(action_dims) for a in range(n)]
     return None if len(columns) == num_actions * len(action_dims) else columns
 

@@ -1,20 +1,20 @@
 """The occupancy measures that adversarial imitation compares.
 
-They are *sums* over an episode (Ho & Ermon, 2016, section 2); their mass is the episode's length. Batches with
-equally many rounds of both sources compare averages instead, a different objective where episodes can end
-early. Example: an expert that reaches its goal after 20 of 50 rounds spends half of its rounds on the way, a
-policy that never reaches it only a fifth. The discriminator then takes moving fast, far from everything, for
-expert behavior, and agents learn to flee.
+An occupancy measure is a *sum* over an episode (Ho & Ermon, 2016, section 2); its mass is the episode's length.
+Batches with equally many rounds from both sources compare averages instead, which is a different objective where
+episodes can end early. Example: an expert that reaches its goal after 20 of 50 rounds spends half of its rounds on
+the way, a policy that never reaches it only a fifth. The discriminator then mistakes fast motion far from the goal
+for expert behavior, and agents learn to run away.
 
-With `absorbing`, both measures extend over the time limit, as in Discriminator-Actor-Critic (Kostrikov et al.,
-2019): an agent that died, and every agent after an early end, is in an absorbing state for the remaining
-rounds. The discriminator learns this state like any other. Its input is what the agent saw last (the dead see
-zeros in most games), no action, and a flag; so it can tell a lost episode from a won one where the observation
-does. A round in an absorbing state counts for agent i as much as a living one does on average, with the rate
-at which i acts in the demonstrations. Games that always run to the limit, without deaths, have none.
+With `absorbing`, both measures extend to the time limit, as in Discriminator-Actor-Critic (Kostrikov et al., 2019):
+a dead agent, and every agent after an early end, is in an absorbing state for the remaining rounds. The
+discriminator learns this state like any other. Its input is the agent's last observation (zeros for dead agents in
+most games), no action, and a flag; so it can tell lost from won episodes if the observation does. In an absorbing
+state, a round has the weight of an average round before: the rate at which the agent acts in the demonstrations.
+Games without deaths that always run to the limit have no absorbing states.
 
-Every pair has a weight. A source's weights sum to its mean number of pairs per episode, so that equal pairs of
-sources with other lengths or other rates of participation get a logit of 0.
+Every pair has a weight. A source's weights sum to its mean number of pairs per episode, so that pairs that occur
+equally often per episode get a logit of 0, even if the sources differ in episode length or participation rate.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Pairs:
     """Rounds of one source: observations (B, N, D), actions (B, N[, A]), participation bool (B, N).
 
     absorbing: bool (B, N), whether the agent is in an absorbing state. weights: (B, N), 0 for pairs that do not
-    count. participation: whose actions the joint discriminators see.
+    count. participation: agents whose actions the centralized and single discriminators see.
     """
 
     observations: Tensor
@@ -47,7 +47,7 @@ class Pairs:
     weights: Tensor
 
     def inputs(self, discriminator: Discriminator, g: int) -> tuple[Tensor, Tensor]:
-        """Network g's input rows that count, and the weights of their logits, (rows, outputs)."""
+        """Input rows of network g with nonzero weight, and the weights of their logits, (rows, outputs)."""
         weights = discriminator.weights(g, self.weights)
         rows = (weights > 0).any(1).nonzero().squeeze(1)
         x = (self.observations, self.actions, self.participation, self.absorbing)
@@ -68,13 +68,13 @@ class Pairs:
 
 
 class Occupancy:
-    """Both sources' pairs with their weights, and the value of an early end.
+    """Weighted pairs from both sources, and the value of an early end.
 
     Args:
         data: the demonstrations.
         valid: which of their entries count, bool (M, N).
         horizon: time limit H in rounds.
-        absorbing: extend the measures over the time limit; otherwise only the pairs in `valid` count, and
+        absorbing: extend the measures to the time limit; otherwise only the pairs in `valid` count, and
             the weights of each source sum to 1 per batch, as in the papers.
     """
 
@@ -85,21 +85,21 @@ class Occupancy:
         self.policy_length: float | None = None
 
     def counts(self, valid: Tensor, alive: Tensor) -> Tensor:
-        """How much every pair of a round counts, of the shape of both: 1 where valid, else 0; of the dead, the rates."""
+        """Weight of each pair within its round, shaped like `valid`: 1 if valid, else 0; `rates` for dead agents."""
         if not self.absorbing:
             return valid.float()
         return torch.where(alive, valid.float(), self.rates)
 
     @property
     def expert_mass(self) -> Tensor:
-        """Weight of an expert's episode, (N,)."""
+        """Total weight of an expert episode, (N,)."""
         total = self.counts(self.valid, self.data.alive).sum(0)
         if self.absorbing:
             total = total + self.rates * self.data.endings.remaining.sum()
         return total / len(self.data.endings)
 
     def of_expert(self, count: int, rng: torch.Generator) -> tuple[ExpertData, Tensor, Pairs]:
-        """`count` demonstrated rounds, which of their entries count, and the pairs for the discriminators."""
+        """`count` demonstrated rounds, their valid entries, and the pairs for the discriminators."""
         rows = torch.randint(len(self.data), (count,), generator=rng, device=rng.device)
         sample, valid = self.data.take(rows), self.valid[rows]
         weights = self.counts(valid, sample.alive) * (self.expert_length / count)
@@ -116,7 +116,7 @@ class Occupancy:
     def of_policy(self, rollout: Rollout, valid: Tensor) -> tuple[Pairs, Tensor]:
         """The pairs of a fragment; `valid`, bool (T, E, N), says which entries count.
 
-        The second result, (T, E, N), is how much each pair counts; the first T * E pairs are in this order.
+        The second result, (T, E, N), is each pair's weight within its round; the first T * E pairs are in this order.
         """
         self._observe(rollout)
         length = self.expert_length if self.policy_length is None else self.policy_length
@@ -141,9 +141,9 @@ class Occupancy:
         return (self.horizon - rollout.episode_length).float() * rollout.terminated
 
     def value_of_ending(self, rollout: Rollout, rewards: Tensor, gamma: float) -> Tensor:
-        """Discounted rewards of the remaining rounds, at the last round of games that ended early, (T, E, N).
+        """Discounted rewards of the rounds after an early end, at the episode's last round, (T, E, N).
 
-        `rewards`: those of a round in the final absorbing states, (T, E, N).
+        `rewards`: of one round in the final absorbing states, (T, E, N).
         """
         rounds = gamma * (1 - gamma ** self.remaining(rollout)) / (1 - gamma)
         return rewards * rounds.unsqueeze(-1) * self.rates

@@ -20,7 +20,7 @@ Kind = Literal["kfac", "adam"]
 
 
 class Adam:
-    """torch's Adam with the same interface; `fisher` is not used."""
+    """torch's Adam with the same interface; `fisher` is ignored."""
 
     def __init__(
         self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5
@@ -68,7 +68,7 @@ class Adam:
 def make_optimizer(
     kind: Kind, module: nn.Module, lr: float, kl_clip: float, eigen_every: int = 1
 ) -> KFAC | Adam:
-    """An optimizer of the parameters of `module`; the KL clip and `eigen_every` concern K-FAC only."""
+    """An optimizer of the parameters of `module`; `kl_clip` and `eigen_every` are for K-FAC only."""
     if kind == "kfac":
         return KFAC(module, lr=lr, kl_clip=kl_clip, eigen_every=eigen_every)
     return Adam(module, lr=lr)

@@ -1,4 +1,4 @@
-"""A gated recurrent unit whose memory changes only when its agent acts."""
+"""A GRU whose memory is updated only when its agent acts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 class GRU(nn.GRUCell):
     """torch's GRU cell, run over successive rounds of many agents.
 
-    The memory is updated only in rounds in which its agent acts. An agent therefore has the same memory in
-    the AEC view, where it is only called when it acts, and in a batch of games, where it is called in every
+    The memory is updated only in rounds in which its agent acts. An agent therefore has the same memory
+    in the AEC view, where it is called only when it acts, and in a vector of games, where it is called every
     round.
     """
 
     def __init__(self, size: int):
         super().__init__(size, size)
-        for weight in (*self.weight_ih.chunk(3), *self.weight_hh.chunk(3)):  # a gate each
+        for weight in (*self.weight_ih.chunk(3), *self.weight_hh.chunk(3)):  # one gate each
             nn.init.orthogonal_(weight)
         nn.init.zeros_(self.bias_ih)
         nn.init.zeros_(self.bias_hh)
@@ -30,7 +30,7 @@ class GRU(nn.GRUCell):
             x: inputs (L, B, H).
             memory: before the first round, (B, H).
             acts: bool (L, B), whether the agent acts.
-            fresh: bool (L, B), whether an episode begins, which empties the memory; None: nowhere.
+            fresh: bool (L, B), where an episode begins, which resets the memory; None: nowhere.
 
         Returns:
             outputs (L, B, H) and memories (L, B, H), also of agents that do not act.
@@ -38,7 +38,7 @@ class GRU(nn.GRUCell):
         inputs = nn.functional.linear(x, self.weight_ih, self.bias_ih)  # all rounds at once
         acts = acts.unsqueeze(-1)
         outputs, memories = [], []
-        # unbind, because the gradient of each single index would be a tensor of full size.
+        # unbind: the gradient of every index operation would be a full-size tensor.
         gates, news = (part.unbind() for part in self._parts(inputs))
         for t in range(len(x)):
             if fresh is not None:
@@ -50,11 +50,11 @@ class GRU(nn.GRUCell):
         return torch.stack(outputs), torch.stack(memories)
 
     def _cell(self, given_gates: Tensor, given: Tensor, memory: Tensor) -> Tensor:
-        """One round, from the input's part of the gates (B, 2 H) and of the new memory (B, H)."""
+        """One round, from the input's contributions to the gates (B, 2 H) and to the new memory (B, H)."""
         gates, recalled = self._parts(nn.functional.linear(memory, self.weight_hh, self.bias_hh))
         reset, keep = torch.sigmoid(given_gates + gates).chunk(2, -1)
         return torch.lerp(torch.tanh(torch.addcmul(given, reset, recalled)), memory, keep)
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(..., 3 H) -> the part of the two gates, (..., 2 H), and that of the new memory, (..., H)."""
+        """Split (..., 3 H) into the two gates, (..., 2 H), and the new memory, (..., H)."""
         return x.split([2 * self.hidden_size, self.hidden_size], -1)

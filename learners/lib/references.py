@@ -1,8 +1,8 @@
 """References of normalized returns: random play is 0, the expert is 1.
 
 The file demos/experts/references.json holds one pair for every game with an expert, measured with default
-arguments (`python -m learners.references`). All runs of such a game use it, whatever they learn from. Other games,
-among them those with arguments of their own, have the references in the metadata of their demonstrations.
+arguments (`python -m learners.references`). All runs of such a game use it, whatever demonstrations they learn
+from. Other games, and games with changed arguments, have their references in the metadata of the demonstrations.
 """
 
 from __future__ import annotations
@@ -15,17 +15,12 @@ from demos.policies import EXPERTS
 from learners.lib.files import number, read_json
 
 SHIPPED = EXPERTS / "references.json"
-CHANGES = (
-    "set",
-    "player_function",
-    "max_rounds",
-    "fixed_horizon",
-    "backend",
-)  # of the default game
+# Settings that make a game differ from its default.
+CHANGES = ("set", "player_function", "max_rounds", "fixed_horizon", "backend")
 
 
 def shipped(env: str) -> dict[str, float]:
-    """The measured pair of a game with default arguments; {} where there is none."""
+    """The measured references of a game with default arguments; {} if there are none."""
     figures = read_json(SHIPPED).get(env)
     if figures is None:
         return {}
@@ -33,14 +28,14 @@ def shipped(env: str) -> dict[str, float]:
 
 
 def of_settings(settings: Mapping[str, Any]) -> dict[str, float]:
-    """`shipped` for the game in a run's settings; {} when they change the game."""
+    """`shipped` for the game of a run; {} when its settings change the game."""
     if any(settings.get(name) for name in CHANGES):
         return {}
     return shipped(settings["env"])
 
 
 def of_demonstrations(metadata: Mapping[str, Any], path: Path) -> dict[str, float]:
-    """The pair in the metadata of a set of demonstrations, as far as it is there; `path` is for errors."""
+    """The references in the metadata of demonstrations, those that are present; `path` is for errors."""
     keys = {k: f"{k}_return" for k in ("random", "expert")}
     known = {k: key for k, key in keys.items() if metadata.get(key) is not None}
     return {k: number(path, metadata, key) for k, key in known.items()}

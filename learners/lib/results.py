@@ -1,8 +1,8 @@
-"""Tables of many run folders: the runs, the names of their algorithms, and the figures of every cell.
+"""Tables of many run folders: the runs, the names of their algorithms, and the results of every cell.
 
 A cell is (task, algorithm, number of demonstrations); its runs differ in their seed. A task is a game with
-its arguments. Returns are normalized with one pair of references per task, so that all runs of a task have
-the same scale.
+its arguments. Returns are normalized with one pair of references per task, so that its runs are
+comparable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from learners.lib.statistics import half_width, mean_interval, wilson_interval
 from mail_envs.recorded import shown_player_function
 from mail_envs.settings_text import parse_settings, player_function_config
 
-ENOUGH_SEEDS = 3  # with fewer, an interval over seeds says nothing
+ENOUGH_SEEDS = 3  # with fewer, an interval over seeds is meaningless
 INCIDENTAL = {
     "learner", "env", "set", "player_function", "max_rounds", "fixed_horizon", "seed", "steps", "demos", "num_demos",
     "run_dir", "resume", "device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress",
@@ -57,7 +57,7 @@ class RunRecord:
         config = self.config
         arguments = parse_settings(config.get("set") or ())
         text = config.get("player_function")
-        if text is not None:  # one of the user's own is named, not imported
+        if text is not None:  # the user's own function is only named, not imported
             plain = player_function_config(text)
             arguments["player_function"] = text if plain is None else shown_player_function(plain)
         if config.get("max_rounds") is not None:
@@ -78,9 +78,9 @@ class RunRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Figures of one cell: `seeds` finished runs of `planned`; the rest is None when there are none.
+    """Results of one cell: `seeds` of `planned` runs are finished; the other fields are None when none is.
 
-    `sd_seeds` is the standard deviation of the runs' means, `sd_episodes` the one within a run. The 95 %
+    `sd_seeds` is the standard deviation of the runs' means, `sd_episodes` that within a run. The 95 %
     interval `low` to `high` of the mean is the wider of two, and `interval` names it: "seeds" (Student's t,
     with three or more) or "episodes" of one run (also Student's t). The interval of the win rate is chosen
     the same way, with Wilson's interval over episodes.
@@ -126,7 +126,7 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
             used, unused = kept[key], record
             if record.evaluation and not used.evaluation:
                 used, unused = record, used
-            remarks.append(f"{unused.folder} is left out: the same cell as {used.folder}")
+            remarks.append(f"{unused.folder} is left out: it repeats the cell of {used.folder}")
             record = used
         kept[key] = record
     return list(kept.values()), remarks
@@ -168,7 +168,7 @@ def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
 
 
 def _defaults(learner: str, preset: str) -> dict[str, Any]:
-    """The learner's settings under a preset, as config.yaml has them, without the preset itself."""
+    """The learner's settings under a preset, as in config.yaml, without the preset's name."""
     if learner not in learner_names():
         return {}
     module = importlib.import_module(f"learners.{learner}")
@@ -178,7 +178,7 @@ def _defaults(learner: str, preset: str) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------------------- figures
 def references_of(records: list[RunRecord]) -> dict[str, dict[str, float]]:
-    """Random and expert return of every task: the measured ones of its game, else means over its runs."""
+    """Random and expert return of every task: those measured for its game, else means over its runs."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         noted = (
@@ -196,7 +196,7 @@ def figures(
     references: dict[str, dict[str, float]],
     planned: dict[Key, int] | None = None,
 ) -> dict[Key, Figures]:
-    """Figures of every cell that is planned or, without a plan, expected from the other runs."""
+    """Results of every planned cell or, without a plan, of every cell of the full table."""
     planned = planned or {}
     runs: dict[Key, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -212,7 +212,7 @@ def figures(
 
 
 def _product(keys: Sequence[Key]) -> list[Key]:
-    """The cells of a full table: every algorithm on every task, imitators with every number of demonstrations."""
+    """The full table: every algorithm on every task, imitation learners with every number of demonstrations."""
     tasks, numbers = {k[0] for k in keys}, {k[2] for k in keys}
     imitates = {k[1]: k[2] is not None for k in keys}
     cells = [
@@ -226,7 +226,7 @@ def _product(keys: Sequence[Key]) -> list[Key]:
 
 
 def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, float]) -> Figures:
-    """Figures of the runs of one cell."""
+    """Results of the runs of one cell."""
     results = [r.evaluation for r in runs if r.evaluation is not None]
     if not results:
         return Figures(0, planned, unfinished=len(runs))

@@ -16,15 +16,22 @@ from learners.lib.running_episodes import RunningEpisodes, check_form
 class Rollout:
     """T rounds of E copies; row T of the (T + 1)-row tensors is where the next fragment begins.
 
-    observations (T+1, E, N, D) float32, participation (T+1, E, N) bool, alive (T+1, E, N) bool: not dead, which
-    is another fact than being absent, action_mask (T+1, E, N, A) int8 or None, round (T+1, E) int32, the number
-    of rounds that the episode has lasted, actions (T, E, N) int64 or (T, E, N, A) float32, rewards (T, E, N),
-    terminated and truncated (T, E) bool, lost (T, E) bool: the copy's worker died in this round, which leads
-    nowhere and belongs to no finished episode; valid where an episode ended: final_observations (T, E, N, D),
-    final_action_mask (T, E, N, A) int8 or None, final_alive (T, E, N) bool, final_participation (T, E, N) bool:
-    who would have acted next, episode_return (T, E, N), episode_length (T, E), metrics (T, E) by name. For
-    learners that ask for it: what the agents of a recurrent policy remember before each round, memory
-    (T+1, E, N, H); states (T+1, E, S) and final_states (T, E, S), where S = 0 unless `state`.
+    Attributes:
+        observations: (T + 1, E, N, D) float32.
+        participation: bool (T + 1, E, N), who acts.
+        alive: bool (T + 1, E, N); an agent that does not participate may still be alive.
+        action_mask: int8 (T + 1, E, N, A), or None.
+        round: int32 (T + 1, E), rounds since the episode began.
+        actions: int64 (T, E, N), or float32 (T, E, N, A).
+        rewards: (T, E, N).
+        terminated, truncated: bool (T, E).
+        lost: bool (T, E), the copy's worker died in this round: its outcome is unknown, its episode discarded.
+        memory: (T + 1, E, N, H), of a recurrent policy before each round; H = 0 without one.
+        states: (T + 1, E, S), global states; S = 0 unless `state` is set.
+
+    Valid where an episode ended: final_observations (T, E, N, D), final_action_mask (T, E, N, A) or None,
+    final_alive and final_participation (T, E, N), final_states (T, E, S), episode_return (T, E, N),
+    episode_length (T, E), and metrics, (T, E) by name.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class Rollout:
         self.episode_return = empty(rounds, E, N)
         self.episode_length = empty(rounds, E, dtype=torch.int32)
         self.metrics = {name: empty(rounds, E) for name in vec.metrics}
-        # The metrics of the running episodes before the fragment and after it; 0 where one begins.
+        # Metrics of the running episodes before and after the fragment; 0 where an episode begins.
         self.before = {name: empty(E) for name in vec.metrics}
         self.after = {name: empty(E) for name in vec.metrics}
         self.memory = empty(rounds + 1, E, N, memory)
@@ -101,7 +108,7 @@ class Rollout:
 
     @torch.inference_mode()
     def collect(self, policy, rng: torch.Generator) -> Rollout:
-        """Play T rounds with sampled actions, going on where the previous fragment stopped."""
+        """Play T rounds with sampled actions, from where the previous fragment stopped."""
         for x in self._rows().values():
             x[0].copy_(x[self.rounds])
         for name, x in self.before.items():
@@ -143,7 +150,7 @@ class Rollout:
         return self
 
     def played(self) -> Tensor:
-        """What the game made of the actions, (T, E, N[, A]): continuous ones within bounds, zero for φ."""
+        """Actions as the game played them, (T, E, N[, A]): continuous ones clipped to their bounds, zero for φ."""
         if self.bounds is None:
             return self.actions
         return within(self.bounds, self.actions) * self.participation[:-1].unsqueeze(-1)
@@ -155,7 +162,7 @@ class Rollout:
         return self.action_mask[:-1].flatten(0, 1)
 
     def finished(self) -> Tensor:
-        """Whether an episode ended that no dead worker cut short, bool (T, E)."""
+        """Rounds in which an episode ended, other than by a dead worker, bool (T, E)."""
         return (self.terminated | self.truncated) & ~self.lost
 
     def learned_from(self) -> Tensor:
@@ -163,8 +170,8 @@ class Rollout:
         return self.participation[:-1] & ~self.lost.unsqueeze(-1)
 
     def episodes(self) -> dict[str, float]:
-        """Of finished episodes: number, mean and standard deviation of the true return (over agents), mean
-        length and metrics, and win rate.
+        """Statistics of finished episodes: their number, mean and standard deviation of the true return, mean
+        length, mean metrics and win rate.
         """
         ended = self.finished()
         count = int(ended.sum())
@@ -183,29 +190,21 @@ class Rollout:
         }
 
     def state_dict(self) -> dict:
-        """The row where the next fragment begins, and what it takes to play the running episodes again."""
+        """The row where the next fragment begins, and what is needed to replay the running episodes."""
         rows = {name: getattr(self, name)[self.rounds] for name in ("observations", "memory")}
         return {"rows": rows, "metrics": dict(self.after), "episodes": self.running.state_dict()}
 
     def _rows(self) -> dict[str, Tensor]:
         """The tensors whose last row is where the next fragment begins."""
-        names = (
-            "observations",
-            "participation",
-            "alive",
-            "action_mask",
-            "round",
-            "memory",
-            "states",
-        )
-        found = {n: getattr(self, n) for n in names}
+        names = "observations participation alive action_mask round memory states"
+        found = {n: getattr(self, n) for n in names.split()}
         return {n: x for n, x in found.items() if x is not None and x.numel()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Play the running episodes again and go on from there. ValueError: they are of another game."""
+        """Replay the running episodes and continue from there. ValueError: they are from another game."""
         if "game" in state:
             raise ValueError(
-                "an earlier version wrote it, with raw game memory, which is no longer read: start the run again"
+                "an earlier version wrote it, with raw game memory, which is no longer read: restart the run"
             )
         row = self.rounds
         for kept, here in (
@@ -215,12 +214,12 @@ class Rollout:
             for name, x in here.items():
                 check_form(name, kept[name], x.dtype, x.shape)
         idle = torch.zeros_like(self.actions[0])
-        seen = self.running.play_again(state["episodes"], within(self.bounds, idle))
+        seen = self.running.replay(state["episodes"], within(self.bounds, idle))
         self._enter(row, *seen)
         saved = state["rows"]["observations"].to(self.observations.device)
-        # Another processor may round otherwise.
+        # Another processor may round differently.
         if not torch.allclose(self.observations[row], saved, 1e-4, 1e-4, equal_nan=True):
-            raise ValueError("its episodes lead to other observations when they are played again")
+            raise ValueError("its episodes lead to other observations when they are replayed")
         self.memory[row].copy_(state["rows"]["memory"])
         for name, x in self.after.items():
             x.copy_(state["metrics"][name])
@@ -235,5 +234,5 @@ def bounds_of(vec, device: torch.device | str) -> tuple[Tensor, Tensor] | None:
 
 
 def within(bounds: tuple[Tensor, Tensor] | None, actions: Tensor) -> Tensor:
-    """What is played of a policy's actions: Gaussian policies know no bounds."""
+    """Actions clipped to the bounds, which Gaussian policies exceed; `bounds` None: unchanged."""
     return actions if bounds is None else actions.clamp(*bounds)

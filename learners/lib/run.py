@@ -45,11 +45,11 @@ from mail_envs.commands.errors import exit_status
 from mail_envs.settings_text import game_id
 from mail_envs.streams import stream_seed
 
-# What a run writes into its folder, beside TensorBoard's files.
+# What a run writes into its folder, apart from TensorBoard's files.
 FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json", "rollout.gif")
 FOLDERS = ("checkpoints", "demonstrations", "random_play")
 
-# Settings that may differ between a checkpoint and the run that goes on from it.
+# Settings that may differ between a checkpoint and the run that resumes from it.
 MAY_DIFFER = (*OPERATIONAL, "steps", "resume", "run_dir")
 
 
@@ -71,7 +71,7 @@ class Run:
 
     Attributes:
         args: the learner's settings.
-        fresh: whether training starts from the beginning, rather than from a checkpoint.
+        fresh: whether training starts from scratch rather than from a checkpoint.
         folder: the run folder. device: torch device.
         steps, updates: done so far.
     """
@@ -97,14 +97,14 @@ class Run:
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._stop = False
         self._speed_mark = (time.perf_counter(), 0)
-        self._metrics: Any = None  # opened, as the two that follow, by `begin`
+        self._metrics: Any = None  # this and the next two are set by `begin`
         self._board: Any = None
         self.bar: Any = None
 
     def _enter_folder(self) -> None:
-        """Make the folder, or look at what is in it: before anything in it is replaced."""
+        """Create the folder, or check its content before anything is replaced."""
         found = checkpoints(self.folder)
-        self.fresh = not found  # a start that failed leaves none
+        self.fresh = not found  # a run that failed to start has none
         if not (self.fresh or self.resumed):
             raise ValueError(
                 f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
@@ -119,7 +119,7 @@ class Run:
             self._check_settings(*self._saved)
         self._lines = [] if self.fresh else read_metrics(self.folder / "metrics.jsonl")
         for place in (self.folder, self.folder / "checkpoints"):
-            remove_temporary(place)  # of a run that was killed
+            remove_temporary(place)  # left by a killed run
         if self.fresh:
             write_yaml(self.folder / "config.yaml", self.config())
 
@@ -145,7 +145,7 @@ class Run:
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
-        tqdm.write("stopping after this update (once more to stop at once)")
+        tqdm.write("stopping after this update (Ctrl-C again stops at once)")
 
     def say(self, text: str) -> None:
         """Print a line without breaking the progress bar."""
@@ -154,9 +154,9 @@ class Run:
 
     # -------------------------------------------------------------------------------------- training
     def begin(self, policy: Policy, metadata: dict, parts: dict[str, Any]) -> None:
-        """Name what a checkpoint consists of; restores all of it when the run is a resumed one.
+        """Register the parts of a checkpoint; when resuming, restore them.
 
-        Every part has state_dict/load_state_dict; the run's own generator is always included.
+        Every part has state_dict/load_state_dict; the run's random generator is always included.
         """
         self.policy, self.parts = policy, {"policy": policy, **parts}
         self.policy_metadata = {"learner": self.learner, "seed": self.args.seed, **metadata}
@@ -179,7 +179,7 @@ class Run:
         )
 
     def advance(self, steps: int, metrics: dict[str, float]) -> None:
-        """Note one finished update; logs, saves and stops when it is time to."""
+        """Record one finished update; log, save and stop when due."""
         self.steps += steps
         self.updates += 1
         self.bar.update(steps)
@@ -214,20 +214,14 @@ class Run:
             for key, value in record.items():
                 self._board.add_scalar(key, value, self.steps)
         whose = "team_return" if "team_return" in line else "return"
-        shown = {
-            "return": whose,
-            "norm": "normalized_return",
-            "wins": "win_rate",
-            "loss": "loss",
-            "disc": "disc_loss",
-        }
-        self.bar.set_postfix(
-            {k: f"{line[v]:.2f}" for k, v in shown.items() if v in line}, refresh=False
-        )
+        shown = {"return": whose, "norm": "normalized_return", "wins": "win_rate"}
+        shown |= {"loss": "loss", "disc": "disc_loss"}
+        texts = {k: f"{line[v]:.2f}" for k, v in shown.items() if v in line}
+        self.bar.set_postfix(texts, refresh=False)
 
     # ----------------------------------------------------------------------------------- checkpoints
     def save(self) -> None:
-        """Write checkpoints/step_<k> and the policy at the top of the folder."""
+        """Write checkpoints/step_<k> and the policy in the run folder."""
         tree = {
             "settings": self.config(),
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
@@ -246,7 +240,7 @@ class Run:
         os.replace(temporary, path)
 
     def _check_settings(self, path: Path, tree: dict[str, Any]) -> None:
-        """ValueError when a checkpoint was written under other settings; old ones do not say."""
+        """ValueError when a checkpoint was written with different settings, if it holds any."""
         now = json.loads(json.dumps(self.config()))
         for name, old in tree.get("settings", {}).items():
             if name not in MAY_DIFFER and now.get(name) != old:
@@ -256,7 +250,7 @@ class Run:
                 )
 
     def _restore(self, path: Path, tree: dict[str, Any]) -> None:
-        """Go on from a checkpoint; ValueError when it does not fit this run exactly."""
+        """Restore a checkpoint; ValueError when it does not fit this run exactly."""
         states = tree["parts"]
         try:
             if states.keys() != self.parts.keys():
@@ -266,7 +260,7 @@ class Run:
                 if not same_form(part.state_dict(), states[name]):
                     raise ValueError(f"its {name} has other shapes")
             self.rng.set_state(tree["rng"])
-        except Exception as error:  # whatever the parts raise: the file is not ours to trust
+        except Exception as error:  # anything that a part raises: the file is untrusted
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"{path} does not fit this run: {reason}") from error
         self._sums.update(tree["pending"])
@@ -275,7 +269,7 @@ class Run:
 
     # ---------------------------------------------------------------------------------------- the end
     def finish(self) -> dict:
-        """Save, evaluate the policy by sampled actions, and write evaluation.json."""
+        """Save, evaluate the policy with sampled actions, and write evaluation.json."""
         if not self.parts or self.updates == 0 or self.steps < self.args.steps:
             self.save()
         self.write_policy(self.folder / "policy.safetensors")
@@ -285,7 +279,7 @@ class Run:
         kept = keep_larger(self.folder / "evaluation.json", result)
         text = f"{self.learner} on {self.args.env}: return {interval_text(result)}"
         if "team_return" in result["metrics"]:
-            text += f", of the team {result['metrics']['team_return']:.2f}"
+            text += f", team return {result['metrics']['team_return']:.2f}"
         if "cloned_return" in result:
             text += f", {result['cloned_return']:.2f} by cloning alone"
         if result["normalized_return"] is not None:
@@ -295,7 +289,7 @@ class Run:
         self.say(f"{text} over {result['episodes']} episodes; {self.folder}")
         if kept:
             self.say(kept)
-        self._film()
+        self._render()
         return {"folder": str(self.folder), **result}
 
     def measure(self, policy: Policy, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -309,7 +303,7 @@ class Run:
             vec.close()
 
     def _evaluation(self) -> dict[str, Any]:
-        """What `learners.evaluate` says about this run, and what the training noted."""
+        """The result of `learners.evaluate` for this run, and the results of training."""
         found = self.measure(self.policy, self.policy_metadata)
         return {
             "env": self.args.env,
@@ -323,7 +317,7 @@ class Run:
             **self.results,
         }
 
-    def _film(self) -> None:
+    def _render(self) -> None:
         """Write rollout.gif, one episode of the trained policy, where pygame is installed."""
         import mail_envs
         from mail_envs.commands.render import play_episode
@@ -347,10 +341,10 @@ class Run:
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device that `--device` means; ValueError when it is not there."""
+    """The torch device for `--device`; ValueError when it is not available."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device")
+        raise ValueError("device 'cuda' was requested, but torch finds no CUDA device")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
@@ -363,7 +357,7 @@ def _tensorboard(folder: Path):
 
 
 def read_saved(path: Path) -> tuple[Path, dict[str, Any]]:
-    """A checkpoint and its tree; ValueError naming what is damaged, beside the parts of the learner."""
+    """A checkpoint and its tree; ValueError naming what is damaged. The learner's parts are checked later."""
     tree = load_checkpoint(path)
     if whole(path, tree, "steps") != int(path.name.removeprefix("step_")):
         raise wrong(path, "steps", tree["steps"], path.name)

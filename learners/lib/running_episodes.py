@@ -1,7 +1,7 @@
-"""The episodes that are running when a checkpoint is written: kept as seeds and actions, played again on resuming.
+"""Episodes that are running when a checkpoint is written: saved as seeds and actions, replayed when resuming.
 
-Compiled games trust their own records: with forged ones they would read and write outside of their arrays. So a
-checkpoint holds none. Seeds and actions can be checked, and the game computes its records from them.
+Compiled games trust their state records; with forged ones they would read and write out of bounds. Checkpoints
+therefore hold no records but seeds and actions, which can be checked and from which the game recomputes its state.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ INT32 = torch.iinfo(torch.int32).max
 
 
 class RunningEpisodes:
-    """What the E copies of a game have played of their running episodes.
+    """The actions of the running episodes of E copies of a game.
 
-    actions: int32 (R, E, N) or float32 (R, E, N, A), as they were played in round 0, 1, ...; R grows with the
-    longest episode, up to the time limit.
+    actions: int32 (R, E, N) or float32 (R, E, N, A), as played in round 0, 1, ...; R grows with the longest
+    episode, up to the time limit.
     """
 
     def __init__(self, vec: Any, device: torch.device | str):
@@ -29,28 +29,28 @@ class RunningEpisodes:
         kind = torch.int32 if vec.discrete else torch.float32
         self.actions = torch.zeros((0, *vec.buffers.actions.shape), dtype=kind, device=device)
         self._copies = torch.arange(vec.num_envs, device=device)
-        self._info: dict[str, Any] = {}  # the view's own arrays: always those of the present round
+        self._info: dict[str, Any] = {}  # the view's own arrays, always those of the current round
 
     def enter(self, info: dict[str, Any]) -> None:
-        """Note the info that `reset` or `step` returned."""
+        """Store the info that `reset` or `step` returned."""
         self._info = info
 
     def make_room(self, rounds: int) -> None:
-        """For the actions of so many rounds more."""
+        """Make room for the actions of `rounds` more rounds."""
         needed = min(int(self._now("round").max()) + rounds, self.vec.max_rounds)
         if needed > len(self.actions):
             more = self.actions.new_zeros((needed - len(self.actions), *self.actions.shape[1:]))
             self.actions = torch.cat([self.actions, more])
 
     def note(self, actions: Tensor) -> None:
-        """The actions (E, N[, A]) that are about to be played."""
+        """Store the actions (E, N[, A]) that are about to be played."""
         self.actions[self._now("round"), self._copies] = actions.to(self.actions.dtype)
 
     def _now(self, name: str) -> Tensor:
         return torch.as_tensor(self._info[name]).long()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Seeds, rounds played, illegal actions since the run began, int64 (E,), and actions, 0 after the last."""
+        """Seeds, rounds played and illegal actions so far, int64 (E,), and actions, 0 after the last."""
         rounds = self._now("round")
         played = self.actions[: int(rounds.max())]
         after = torch.arange(len(played), device=rounds.device).unsqueeze(1) >= rounds
@@ -63,11 +63,11 @@ class RunningEpisodes:
             "actions": played.masked_fill(after, 0),
         }
 
-    def play_again(self, state: dict[str, Tensor], idle: Tensor) -> tuple[Any, dict[str, Any]]:
-        """Bring the game to where `state_dict` was called; observations and info, as from `reset`.
+    def replay(self, state: dict[str, Tensor], idle: Tensor) -> tuple[Any, dict[str, Any]]:
+        """Bring the game to where `state_dict` was called; returns observations and info, as `reset` does.
 
-        `idle`: allowed actions (E, N[, A]) for copies that are there already. ValueError: the state is not one
-        of this game.
+        `idle`: valid actions (E, N[, A]) for copies that are already there. ValueError: the state is not from
+        this game.
         """
         self._check(state)
         seeds, rounds, actions = (state[k] for k in ("seeds", "rounds", "actions"))
@@ -86,12 +86,12 @@ class RunningEpisodes:
         self.vec.set_state(arrays)
         for name, expected in (("round", rounds), ("seed", seeds)):
             if not torch.equal(self._now(name).cpu(), expected.cpu()):
-                raise ValueError("its episodes end earlier when they are played again")
+                raise ValueError("its episodes end earlier when they are replayed")
         self.actions = actions.to(self.actions.device)
         return observations, self._info
 
     def _check(self, state: dict[str, Tensor]) -> None:
-        """ValueError naming what this game could not have written."""
+        """ValueError naming a value that this game could not have written."""
         E, limit = self.vec.num_envs, self.vec.max_rounds
         whole = {"seeds": 2**63 - 1, "rounds": limit - 1, "illegal_actions": INT32}
         if not isinstance(state, dict) or state.keys() != {*whole, "actions"}:
@@ -101,7 +101,7 @@ class RunningEpisodes:
             check_form(name, values, torch.int64, (E,))
             if int(values.min()) < 0 or int(values.max()) > most:
                 raise ValueError(
-                    f"its {name} reach from {int(values.min())} to {int(values.max())}, not from 0 to {most}"
+                    f"its {name} range from {int(values.min())} to {int(values.max())}, not from 0 to {most}"
                 )
         actions, rows = state["actions"], self.actions.shape[1:]
         check_form("actions", actions, self.actions.dtype, (int(state["rounds"].max()), *rows))
@@ -111,11 +111,13 @@ class RunningEpisodes:
             limits = torch.tensor(self.vec.action_dims, device=actions.device)
             outside = actions[(actions < 0) | (actions >= limits)]
             if len(outside):
-                raise ValueError(f"its actions hold {int(outside[0])}, which is none of this game")
+                raise ValueError(
+                    f"its actions hold {int(outside[0])}, which is not an action of this game"
+                )
 
 
 def check_form(name: str, value: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    """ValueError when what a checkpoint calls `name` is not a tensor of this type and shape."""
+    """ValueError unless `value`, called `name` in a checkpoint, is a tensor of this dtype and shape."""
     if not isinstance(value, Tensor) or value.dtype != dtype or value.shape != shape:
         found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
         raise ValueError(f"its {name} are {found}, not {dtype} {tuple(shape)}")

@@ -24,9 +24,9 @@ from mail_envs.settings_text import (
     player_function_config,
 )
 
-# What does not change what is learned: it may differ when a run is resumed.
+# Settings that do not change what is learned, and may change when a run is resumed.
 OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")
-NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code, when they are typed
+NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code on the command line
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "references", "report", "sweep")
 
@@ -40,28 +40,28 @@ class Settings:
     set: Annotated[tuple[str, ...], SETTINGS] = ()
     """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
     player_function: str | None = None
-    """Who acts when, in place of the id's own rule, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
+    """Who acts when, instead of the id's own player function, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
     max_rounds: Count | None = None
     """Time limit of an episode, in rounds; None: the game's own."""
     fixed_horizon: bool = False
-    """Let a game that ends early idle until the time limit, so that all episodes have the same length."""
+    """Let games that end early idle until the time limit, so that all episodes have the same length."""
     steps: Steps = 2_000_000
     """Environment steps of training (gradient steps for bc)."""
     seed: Annotated[int, Between(0, 2**62)] = 0
     """Seed of networks, actions and games."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device: cpu, cuda, or auto, which is cuda if there is one."""
+    """Device: cpu, cuda, or auto (cuda if available)."""
     threads: Annotated[int, Between(1, 1024)] = 1
     """CPU threads; one is fastest for these small networks."""
     run_dir: str | None = None
-    """Run folder; None makes runs/<learner>_<env>_<seed>."""
+    """Run folder; None: runs/<learner>_<env>_<seed>."""
     resume: str | None = None
     """Run folder to continue with its own settings. --steps may be raised; --device, --threads,
     --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
     checkpoint_every: Count = 500
-    """Updates between two checkpoints."""
+    """Updates between checkpoints."""
     log_every: Count = 10
-    """Updates between two lines of metrics."""
+    """Updates between lines of metrics."""
     eval_episodes: Whole = 1000
     """Episodes of the final evaluation; 0 for none."""
     progress: bool = True
@@ -73,7 +73,7 @@ class Settings:
         """Raise TypeError or ValueError naming the first setting with an invalid value."""
         fit(self)
         if not getattr(self, "hidden", (1,)):
-            raise ValueError("hidden=() must name the width of one layer at least")
+            raise ValueError("hidden=() must have at least one layer")
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -116,7 +116,7 @@ def learner_of(kind: type) -> str:
 
 
 def command_name(kind: type) -> str | None:
-    """The command that runs a learner of this package; None for others: Python's own program name."""
+    """The command that runs a learner of this package; None for others, which get Python's program name."""
     ours = Path(inspect.getfile(kind)).resolve().parent == LEARNERS
     return f"python -m learners.{learner_of(kind)}" if ours else None
 
@@ -131,7 +131,7 @@ def learner_names() -> list[str]:
 def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
     """config.yaml of a run folder, its values checked against the learner's settings.
 
-    `kind`: the learner's `Args`; None: those of the learner that the file names.
+    `kind`: the learner's `Args`; None: looked up from the learner in the file.
 
     Raises:
         ValueError: the file is missing, damaged or not a configuration; names the file and the key.
@@ -144,7 +144,7 @@ def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
     missing = [key for key in ("learner", "env") if not isinstance(config.get(key), str)]
     if missing:
         raise ValueError(f"{path} is damaged: it does not name a learner and its settings")
-    if isinstance(config.get("control"), bool):  # what earlier versions wrote
+    if isinstance(config.get("control"), bool):  # written by earlier versions
         config["control"] = "random" if config["control"] else "none"
     learner = config["learner"]
     if kind is None or learner != learner_of(kind):
@@ -191,7 +191,7 @@ def _saved(folder: Path, kind: type[Kind]) -> Kind:
 
 
 def check_changes(given: Settings) -> None:
-    """Raise ValueError when a resumed run is given settings that it may not change."""
+    """Raise ValueError when a resumed run changes settings that must stay the same."""
     saved = _saved(Path(given.resume or ""), type(given))
     for name, old in vars(saved).items():
         new = getattr(given, name)

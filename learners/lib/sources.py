@@ -1,4 +1,4 @@
-"""Where a policy comes from: its files, its game, its run."""
+"""The origin of a policy: its files, its game and its run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mail_envs.recorded import NOTHING, Named, game_of, run_game_of
 from mail_envs.settings_text import parse_settings
 
 BUILT_IN = ("expert", "scripted", "random")
-CELL = "cell.json"  # what a sweep notes about a run
+CELL = "cell.json"  # written into run folders by sweeps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Source:
     """The policy that an argument names.
 
     Attributes:
-        spec: for `load_policy`. folder: the run folder, if it is one.
+        spec: the argument of `load_policy`. folder: the run folder, if it is one.
         env: id of the game it was trained on, if known. arguments: of `make_vec`, including those that the
-            user named. own_game: whether these are the ones that the policy was trained with.
-        identity: for tables: name, num_demos, seed, steps, as far as known.
+            user named. own_game: whether these are the arguments that the policy was trained with.
+        identity: for tables: name, num_demos, seed and steps, if known.
         training: learner and steps of a run folder's policy.
     """
 
@@ -78,7 +78,7 @@ def _game(
 ) -> tuple[str, dict[str, Any], bool]:
     """Id and arguments of the game that a file describes, and whether `named` leaves them unchanged.
 
-    `stated`: the game's arguments in the file.
+    `stated`: the game's arguments as written in the file.
     """
     same = all(k in stated and stated[k] == v for k, v in named.arguments.items())
     try:
@@ -89,14 +89,14 @@ def _game(
     except ValueError:
         if named.player_function is None:
             raise
-    # The named player function is not the one of the training: ignore that one.
+    # A player function on the command line replaces that of training, which need not be readable.
     others = dataclasses.replace(named, player_function=None, text=None)
     id, arguments = read({**data, "player_function": None}, path, others)
     return id, {**arguments, "player_function": named.player_function}, False
 
 
 def identify(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Name, number of demonstrations and seed of a run; the name is the sweep's if there is one."""
+    """Name, number of demonstrations and seed of a run; a sweep's name comes first."""
     control = config.get("control", "none")
     name = config["learner"] + ("" if control == "none" else f" (control: {control})")
     name = sweep_name(folder, config) or name
@@ -109,21 +109,21 @@ def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
     if path.exists():
         name = read_json(path).get("algorithm")
         if not isinstance(name, str):
-            raise wrong(path, "algorithm", name, "a text")
+            raise wrong(path, "algorithm", name, "a string")
         return name
     env, name, _, seed = ("", "", "", "", *folder.resolve().parts)[-4:]
     return name if (env, seed) == (config["env"], f"seed_{config.get('seed')}") else None
 
 
 def trained(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Learner and steps of a run's policy; ValueError when its policy file is that of another run."""
+    """Learner and steps of a run's policy; ValueError when the policy file is from another run."""
     path = folder / "policy.safetensors"
     metadata = MLPPolicy.load(path).metadata
     said = {"id": config["env"], "learner": config["learner"], "seed": config.get("seed")}
     for key, expected in said.items():
         if key in metadata and metadata[key] != expected:
             raise ValueError(
-                f"{path} is of another run: its {key} is {metadata[key]!r}, that of "
+                f"{path} is from another run: its {key} is {metadata[key]!r}, that of "
                 f"{folder}/config.yaml is {expected!r}"
             )
     if "steps" in metadata:

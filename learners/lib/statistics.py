@@ -17,7 +17,7 @@ Scores = Mapping[Any, Sequence[float]]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-CHUNK = 1_000_000  # numbers that a bootstrap draws at once
+CHUNK = 1_000_000  # numbers drawn at once by the bootstrap
 
 
 def mean_interval(
@@ -26,7 +26,7 @@ def mean_interval(
     """Mean, standard deviation and Student's t interval of the mean; no interval for a single value."""
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or not len(x):
-        raise ValueError(f"values of shape {x.shape}: expected one or more numbers in a row")
+        raise ValueError(f"values of shape {x.shape}: expected a 1-D array of one or more numbers")
     mean = float(x.mean())
     if len(x) < 2:
         return mean, 0.0, None
@@ -80,7 +80,7 @@ def stratified_bootstrap(
         scores: task -> one score per seed.
         statistic: of arrays (..., scores) along `axis=-1`.
         resamples: number of bootstrap samples.
-        confidence: share of them inside the interval.
+        confidence: share of the samples inside the interval.
         seed: of the resampling; the same scores give the same interval.
     """
     strata = [np.asarray(v, np.float64).ravel() for v in scores.values()]

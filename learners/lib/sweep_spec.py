@@ -1,7 +1,7 @@
 """Sweep files: YAML, read into the cells of a sweep.
 
     environments: [stochastic_coop_nav, deterministic_coop_nav]
-    num_demos: [200, 1000]          # ignored by learners that do not imitate
+    num_demos: [200, 1000]          # ignored by learners without demonstrations
     seeds: 3                        # 0, 1, 2; or a list
     settings: {eval_episodes: 1000} # for all algorithms that have them
     algorithms:
@@ -21,8 +21,8 @@ learner, as on its command line (`set` may be a mapping: `set: {num_agents: 5}`)
 may also be a mapping from id to settings of all algorithms there. An algorithm's own settings override these,
 and its settings for an environment override both. `num_demos` and `seeds` may be given in all these places.
 
-A sweep file is a command, not data: `environments` may name Python files of your own games, which are imported.
-Run sweep files of others only if you trust them.
+Treat sweep files as code: `environments` may name Python files of your own games, which are imported. Run other
+people's sweep files only if you trust them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from learners.lib.files import read_yaml
 from learners.lib.settings import learner_names
 from mail_envs.settings_text import game_id
 
-NO_DEMOS = "no_demos"  # folder of learners that do not imitate
+NO_DEMOS = "no_demos"  # folder of learners that do not use demonstrations
 KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out")
 COUNTS = ("num_demos", "seeds")
 RESERVED = ("env", "seed", "num_demos", "run_dir", "resume", "progress")
@@ -117,13 +117,13 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def cells(spec: dict[str, Any]) -> list[Cell]:
-    """All runs, ordered by seed, so that all cells of a table fill evenly."""
+    """All runs, ordered by seed, so that all cells of a table fill up evenly."""
     learners = {a: str(own.get("learner", a)) for a, own in spec["algorithms"].items()}
     known = {name: settings_of(name) for name in set(learners.values())}
     shared = [spec["settings"], *spec["environments"].values()]
     for key in (k for settings in shared for k in settings):
         if key not in COUNTS and not any(key in k for k in known.values()):
-            raise SpecError(f"setting {key!r} is known to none of {', '.join(sorted(known))}")
+            raise SpecError(f"setting {key!r} does not exist in {', '.join(sorted(known))}")
     found = []
     for algorithm, own in spec["algorithms"].items():
         learner = learners[algorithm]
@@ -163,17 +163,17 @@ def settings_of(learner: str) -> Mapping[str, Any]:
 
 
 def integers(value: Any, name: str, low: int) -> list[int]:
-    """3 -> [3], or range(3) for seeds; a list of different integers from `low` on."""
+    """3 -> [3], or range(3) for seeds; a list of distinct integers of at least `low`."""
     if type(value) is int:
         value = list(range(value)) if name.endswith("seeds") else [value]
     good = isinstance(value, list) and bool(value) and len(set(map(str, value))) == len(value)
     if not good or not all(type(v) is int and v >= low for v in value):
-        raise SpecError(f"{name}={value!r} must be a list of different integers from {low} on")
+        raise SpecError(f"{name}={value!r} must be a list of distinct integers of at least {low}")
     return list(value)
 
 
 def _check(algorithm: str, learner: str, key: str, value: Any, known: Mapping[str, Any]) -> None:
-    """`SpecError` when the learner has no such setting, or it cannot have this value."""
+    """`SpecError` when the learner has no such setting, or the value is invalid."""
     if key in RESERVED:
         raise SpecError(f"{algorithm}: {key!r} is set by the sweep, not by `settings`")
     if key not in known:
@@ -182,7 +182,7 @@ def _check(algorithm: str, learner: str, key: str, value: Any, known: Mapping[st
         raise SpecError(f"{algorithm}: {learner} has no setting {key!r}{hint}")
     if isinstance(value, str) and known[key] is float:
         with contextlib.suppress(ValueError):
-            value = float(value)  # 1e-3 is a text in YAML
+            value = float(value)  # 1e-3 is a string in YAML
     try:
         fitting(key, value, known[key])
     except (TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""What a game's time limit means for learning.
+"""How learners treat a game's time limit.
 
 Where the limit is part of the task (`VectorGame.limit_is_end`: a StarCraft battle that is not won by then is lost), the
-value after the limit is 0. Values then depend on the remaining time, so critics see it. In other games the limit only
-cuts a continuing task short, and learners bootstrap with the value of the final observation.
+value after the limit is 0. Values then depend on the remaining time, which critics get as an input. In other games the
+limit only truncates a continuing task, and learners bootstrap with the value of the final observation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def bootstraps(rollout: Rollout) -> Tensor:
 
 
 def time_inputs(vec) -> int:
-    """Number of critic inputs that tell the remaining time: 1 where the limit is part of the task, else 0."""
+    """Number of critic inputs for the remaining time: 1 where the limit is part of the task, else 0."""
     return int(vec.limit_is_end)
 
 

@@ -78,16 +78,16 @@ def raw_memory(_, parts):
 
 
 FORGED = {
-    "rounds": (filled("rounds", 10**9), "its rounds reach from 1000000000 to 1000000000, not from 0 to"),
-    "negative rounds": (filled("rounds", -1, True), "its rounds reach from -1 to"),
-    "seeds": (filled("seeds", -(2**63)), "its seeds reach from -9223372036854775808 to"),
-    "illegal actions": (filled("illegal_actions", 2**40), "its illegal_actions reach from"),
+    "rounds": (filled("rounds", 10**9), "its rounds range from 1000000000 to 1000000000, not from 0 to"),
+    "negative rounds": (filled("rounds", -1, True), "its rounds range from -1 to"),
+    "seeds": (filled("seeds", -(2**63)), "its seeds range from -9223372036854775808 to"),
+    "illegal actions": (filled("illegal_actions", 2**40), "its illegal_actions range from"),
     "actions": (filled("actions", 2**31 - 1, True), "its actions hold 2147483647"),
     "negative actions": (filled("actions", -(2**31)), "its actions hold -2147483648"),
     "another seed": (another_seed, "its episodes lead to other observations"),
     "shorter": (shorter, "its actions are torch.int32"),
     "other type": (other_type, "its rounds are torch.float64"),
-    "raw memory": (raw_memory, "start the run again"),
+    "raw memory": (raw_memory, "restart the run"),
 }  # fmt: skip
 
 

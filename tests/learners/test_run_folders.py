@@ -158,7 +158,7 @@ def changed(path: Path, **changes) -> None:
         ({"set": "num_agents=2"}, "must be a list"),
         ({"fixed_horizon": "yes"}, "fixed_horizon='yes' must be true or false"),
         ({"max_rounds": 0}, "max_rounds=0 must be at least 1"),
-        ({"player_function": 3}, "player_function=3 must be a text"),
+        ({"player_function": 3}, "player_function=3 must be a string"),
         ({"player_function": "Stochastic(2)"}, "must lie in"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -198,7 +198,7 @@ def test_yaml_bombs_and_repeated_keys(run):
         ({"return": "high"}, "return is 'high', not a number"),
         ({"return": float("nan")}, "return is nan"),
         ({"sd": -1}, "sd is -1"),
-        ({"episodes": 2.5}, "episodes is 2.5, not a whole number from 1 on"),
+        ({"episodes": 2.5}, "episodes is 2.5, not a whole number of at least 1"),
         ({"win_rate": 7}, "win_rate is 7, not a share"),
         ({"references": [1, 2]}, "references is [1, 2], not a mapping"),
         ({"references": {"random": "x"}}, "random is 'x'"),
@@ -319,7 +319,7 @@ def test_a_policy_of_another_run_is_refused(run, tmp_path):
     )  # fmt: skip
     shutil.copy(tmp_path / "other" / "policy.safetensors", run)
     error = outcome(evaluated, run)
-    assert "policy.safetensors is of another run: its seed is 5" in str(error)
+    assert "policy.safetensors is from another run: its seed is 5" in str(error)
 
 
 def test_nothing_is_written_through_links(run, tmp_path):

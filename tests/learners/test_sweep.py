@@ -91,9 +91,9 @@ def test_settings_become_a_command_line(tmp_path):
         ({"algorithms": {"bc": {"run_dir": "x"}}}, "set by the sweep"),
         ({"algorithms": []}, "list of names"),
         ({"environments": ["coop_navi"]}, "unknown id"),
-        ({"settings": {"speed": 1}}, "known to none"),
-        ({"seeds": [0, 0]}, "different integers"),
-        ({"num_demos": [0]}, "different integers from 1"),
+        ({"settings": {"speed": 1}}, "does not exist in"),
+        ({"seeds": [0, 0]}, "distinct integers"),
+        ({"num_demos": [0]}, "distinct integers of at least 1"),
         ({"seed": 3}, "unknown key 'seed'"),
         (
             {"algorithms": {"bc": {"phi": "wrong"}}},

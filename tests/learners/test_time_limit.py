@@ -100,7 +100,7 @@ def test_critics_see_the_time_that_is_left_and_actors_do_not(learner):
     assert torch.allclose(left, expected.view(-1, 1, 1).expand(21, 6, 1))
     observations = rollout.observations[:-1]
     if learner is ippo:
-        rows = agent.critic_inputs(0, observations, ippo.seen_beside(rollout)[:-1])
+        rows = agent.critic_inputs(0, observations, ippo.extra_inputs(rollout)[:-1])
         networks = agent.critics
     else:
         seen = (observations, rollout.actions, rollout.participation[:-1], left[:-1])
