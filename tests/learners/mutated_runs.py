@@ -1,4 +1,4 @@
-"""Run folders with something wrong in them: what accidents leave behind, and what somebody might forge."""
+"""Faulty run folders: accidental damage and deliberate forgeries."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def replace_value(mapping: dict, rng) -> None:
 
 
 def forge(path: Path, rng) -> None:
-    """Change a value and make all checksums fit again."""
+    """Change a value and update all checksums."""
     if path.suffix == ".yaml":
         mapping = yaml.safe_load(path.read_text())
         mapping.pop("crc32")
@@ -175,14 +175,14 @@ def forge_tensors(path: Path, rng) -> None:
 
 
 def rename_step(path: Path, rng) -> None:
-    """Call the newest checkpoint otherwise."""
+    """Rename the newest checkpoint."""
     newest = max((top(path) / "checkpoints").iterdir())
     names = ("step_1", "step_99999999999999999999", "step_-1", "step_x", "step_007")
     newest.rename(newest.with_name(str(rng.choice(names))))
 
 
 def mutant(source: Path, target: Path, seed: int) -> tuple[str, bool]:
-    """A copy of a run folder with something wrong; says what, and whether it was an accident."""
+    """A copy of a run folder with one fault; returns its description, and whether it is accidental damage."""
     rng = np.random.default_rng(seed)
     shutil.copytree(source, target)
     files = [p for p in sorted(target.rglob("*")) if p.is_file() and "tfevents" not in p.name]

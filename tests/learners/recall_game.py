@@ -1,4 +1,4 @@
-"""Agents hear a word in the first round and must say it in the last: play for policies that remember.
+"""Agents hear a word in the first round and must say it in the last: a game that needs memory.
 
 Observation: the word, -1 or 1, in the first round, then 0; and whether this is the last round. Reward: 1 for
 saying the word in the last round, where everybody acts, as in the first; in between agents miss rounds.

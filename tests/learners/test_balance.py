@@ -1,4 +1,4 @@
-"""Warnings of adversarial training: who is warned of a collapse, when, and how often."""
+"""Warnings of adversarial training: what counts as a collapse, and when it is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONG = 150  # updates, enough for the average to follow
 
 
 def warnings(*phases: dict, settled: int = 0, moving: int = MOVING) -> list[str]:
-    """What is said when each phase's metrics are observed for LONG updates, one phase after the other."""
+    """The warnings when each phase's metrics are observed for LONG updates, one phase after the other."""
     said: list[str] = []
     balance = Balance(said.append, settled, moving)
     for k, metrics in enumerate(phases):
@@ -47,24 +47,24 @@ def test_the_win_rate_decides_where_there_is_one():
 @pytest.mark.parametrize(
     ("before", "after", "warned"), [(0.9, 0.8, 0), (0.1, 0.02, 1), (0.1, 0.08, 0)]
 )
-def test_small_falls_of_the_win_rate_are_no_collapse_but_half_of_a_small_rate_is(
+def test_small_falls_of_the_win_rate_do_not_count_but_half_of_a_small_rate_does(
     before, after, warned
 ):
     assert len(warnings(wins(before), wins(after))) == warned
 
 
-def test_a_few_lost_games_are_no_collapse_of_the_win_rate():
+def test_a_few_lost_games_are_not_a_collapse():
     assert len(warnings(wins(0.5), wins(0.29))) == 1
     few = {"episodes": 1}  # per update: the average is that of about 50 episodes
     assert warnings(wins(0.5) | few, wins(0.29) | few) == []
 
 
-def test_a_small_fall_is_no_collapse_where_all_episodes_are_alike():
+def test_a_small_fall_is_not_a_collapse_even_if_returns_do_not_vary():
     assert warnings(returns(-10.0, 0.0), returns(-10.9, 0.0)) == []
     assert len(warnings(returns(-10.0, 0.0), returns(-11.2, 0.0))) == 1
 
 
-def test_nobody_is_warned_while_the_actors_are_frozen():
+def test_no_warning_while_the_actors_are_frozen():
     phases = returns(-14.0, 5.0), returns(-60.0, 5.0)
     assert warnings(*phases, moving=2 * LONG) == []
     (text,) = warnings(*phases, moving=2 * LONG - 1)  # the best is that of the frozen actors
@@ -76,7 +76,7 @@ def test_the_first_updates_are_ignored():
     assert warnings(returns(100.0, 5.0), returns(-14.0, 5.0), settled=LONG - 10) != []
 
 
-def test_a_few_unlucky_episodes_are_no_collapse():
+def test_a_few_unlucky_episodes_are_not_a_collapse():
     said: list[str] = []
     balance = Balance(said.append, 0, 0)
     for update, value in enumerate([10.0, 10.0] + [-50.0] * (ENOUGH - 3)):
@@ -84,13 +84,13 @@ def test_a_few_unlucky_episodes_are_no_collapse():
     assert balance.episodes < ENOUGH and balance.best is None and said == []
 
 
-def test_every_collapse_is_warned_of_once():
+def test_every_collapse_is_reported_once():
     high, low = returns(-14.0, 5.0), returns(-60.0, 5.0)
     assert len(warnings(high, low, low)) == 1
     assert len(warnings(high, low, high, high, low)) == 2
 
 
-def test_a_return_that_wavers_about_the_limit_is_one_collapse():
+def test_a_return_that_oscillates_around_the_limit_is_one_collapse():
     said: list[str] = []
     balance = Balance(said.append, 0, 0)
     balance.observe(0, {"episodes": ENOUGH, **returns(0.0, 1.0)})
@@ -100,7 +100,7 @@ def test_a_return_that_wavers_about_the_limit_is_one_collapse():
     assert len(said) == 1
 
 
-def test_the_average_forgets_by_a_fixed_rate():
+def test_the_running_average_decays_at_a_fixed_rate():
     balance = Balance(lambda _: None, 0, 0)
     balance.observe(0, {"episodes": 60, **returns(-10.0, 3.0)})
     balance.observe(1, {"episodes": 0})  # nothing ended
@@ -112,14 +112,14 @@ def test_the_average_forgets_by_a_fixed_rate():
     assert balance.spread == pytest.approx((square - mean**2) ** 0.5)
 
 
-def test_a_discriminator_that_always_wins_is_named_once():
+def test_a_discriminator_that_always_wins_is_reported_once():
     lost = {"disc_loss": LOST_LOSS - 0.1, **returns(-14.0, 5.0)}
     (text,) = warnings(lost, lost)
     assert f"update {PATIENCE - 1}: the discriminator's loss" in text
     assert warnings({"disc_loss": LOST_LOSS + 0.1, **returns(-14.0, 5.0)}) == []
 
 
-def test_it_goes_on_from_a_checkpoint():
+def test_it_resumes_from_a_checkpoint():
     whole, first, second = ([] for _ in range(3))
     balance, before, after = (Balance(x.append, 0, 0) for x in (whole, first, second))
     for update in range(200):

@@ -12,7 +12,7 @@ from learners.lib.expert_data import Endings, ExpertData, Rows
 from learners.lib.networks import Policy, read_policy
 from learners.lib.optimizers import make_optimizer
 
-SCORES = [0.3, 0.5, 0.4, 0.49, 0.2, 0.1]  # of the twin in one validation pass after the other
+SCORES = [0.3, 0.5, 0.4, 0.49, 0.2, 0.1]  # of successive validation passes
 
 
 def policy(discrete: bool = True) -> Policy:
@@ -21,7 +21,7 @@ def policy(discrete: bool = True) -> Policy:
 
 
 def demonstrations(episodes: int, rounds: int = 10, agents: int = 2) -> ExpertData:
-    """Agents see (x, y), and choose 0 where x < y, else 1; every other round nobody but agent 0 acts."""
+    """Agents see (x, y), and choose 0 if x <= y, else 1; in every other round only agent 0 acts."""
     rng = torch.Generator().manual_seed(1)
     count = episodes * rounds
     observations = torch.randn(count, agents, 2, generator=rng)
@@ -68,7 +68,7 @@ def passes(monkeypatch) -> list:
     return seen
 
 
-def test_the_warm_start_keeps_the_policy_of_the_best_moment(passes):
+def test_the_warm_start_keeps_the_best_policy(passes):
     cloned = policy()
     steps, loss = bc.fit(
         cloned, demonstrations(10), "filter", 12, rng(), batch=8, validate_every=2, patience=99
@@ -77,7 +77,7 @@ def test_the_warm_start_keeps_the_policy_of_the_best_moment(passes):
     assert equal(weights(cloned), passes[1]) and not equal(passes[1], passes[-1])
 
 
-def test_training_keeps_the_policy_of_the_best_moment(passes, tmp_path):
+def test_training_keeps_the_best_policy(passes, tmp_path):
     from demos.record import record
 
     record("stochastic_coop_nav", "random", 5, 0, tmp_path / "demos", random_return=0.0)
@@ -94,21 +94,20 @@ def test_training_keeps_the_policy_of_the_best_moment(passes, tmp_path):
             run_dir=str(tmp_path / "run"),
         )
     )
-    assert (
-        result["steps"] == 10 and len(passes) == 5
-    )  # best in pass 2, and three passes of patience
+    # The second pass is the best; three more without improvement end training.
+    assert result["steps"] == 10 and len(passes) == 5
     kept = weights(read_policy(tmp_path / "run" / "policy.safetensors")[0])
     assert equal(kept, passes[1]) and not equal(kept, passes[-1])
 
 
-def test_training_stops_when_the_twin_does_not_improve(passes):
+def test_training_stops_when_the_validation_score_does_not_improve(passes):
     steps, _ = bc.fit(
         policy(), demonstrations(10), "filter", 100, rng(), batch=8, validate_every=2, patience=3
     )
     assert steps == 2 * (2 + 3)
 
 
-def test_the_policy_learns_from_all_episodes_and_its_twin_from_all_but_the_held_out_ones():
+def test_the_policy_learns_from_all_episodes_and_the_validation_policy_from_the_rest():
     data = demonstrations(20)
     cloning = bc.Cloning(policy(), data, "filter", 0.1, adam)
     entries = int(data.participation.sum())
@@ -121,7 +120,7 @@ def test_the_policy_learns_from_all_episodes_and_its_twin_from_all_but_the_held_
     assert not equal(weights(cloning.policies[0]), weights(cloning.policies[1]))
 
 
-def test_without_held_out_episodes_there_is_no_twin_and_no_early_stop():
+def test_without_held_out_episodes_there_is_no_early_stopping():
     cloned = policy()
     cloning = bc.Cloning(cloned, demonstrations(9), "filter", 0.0, adam)
     cloning.step(8, rng())
@@ -133,7 +132,7 @@ def test_without_held_out_episodes_there_is_no_twin_and_no_early_stop():
 
 @pytest.mark.parametrize("episodes", [1, 2, 10])
 @pytest.mark.parametrize("steps", [0, 1, 7])
-def test_the_warm_start_always_knows_a_loss(episodes, steps):
+def test_the_warm_start_always_returns_a_finite_loss(episodes, steps):
     """Also when it ends before the first validation pass, or nothing can be held out."""
     done, loss = bc.fit(policy(), demonstrations(episodes), "filter", steps, rng(), batch=8)
     assert done == steps and math.isfinite(loss)
@@ -169,7 +168,7 @@ def test_the_score_of_continuous_actions_is_the_squared_error_of_sampled_ones():
     assert -float(sum(squares).detach() / 2) == pytest.approx(found["validation_score"], rel=0.02)
 
 
-def test_a_clone_learns_the_rule_of_its_demonstrations():
+def test_cloning_learns_the_rule_behind_the_demonstrations():
     cloned, data = policy(), demonstrations(40)
     bc.fit(cloned, data, "filter", 150, rng(), batch=200, lr=0.05)
     rows = bc.group_rows(cloned, demonstrations(3), torch.ones(30, 2, dtype=torch.bool))

@@ -1,4 +1,4 @@
-"""Discriminator losses and rewards, and what φ does to them."""
+"""Discriminator losses and rewards, and how φ affects them."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def logits(discriminator: Discriminator, data: Pairs) -> torch.Tensor:
 
 
 class Demonstrated:
-    """Stands in for demonstrations where only observations matter."""
+    """Minimal demonstrations: observations only."""
 
     observations = torch.randn(100, 3, 4, generator=torch.Generator().manual_seed(5))
 
 
-# Stands in for the occupancy measures where only the mass of an expert's episode matters.
+# Minimal occupancy measures: only the mass of an expert episode.
 OCCUPANCY: Any = SimpleNamespace(expert_mass=torch.ones(3))
 
 
@@ -89,7 +89,7 @@ def test_pairs_with_phi_do_not_change_the_gradient(kind):
     before = torch.autograd.grad(loss_of(judges, args, expert, policy), parameters)
     for p in (expert, policy):
         p.actions[~p.participation] = 3
-        if kind == "decentralized":  # the others may look at an absent agent's observation
+        if kind == "decentralized":  # the other kinds may use an absent agent's observation
             p.observations[~p.participation] = 1e3
     after = torch.autograd.grad(loss_of(judges, args, expert, policy), parameters)
     for a, b in zip(before, after, strict=True):
@@ -110,7 +110,7 @@ def test_absorbing_states_have_a_flag_and_no_action(kind):
     assert not torch.equal(logits(judges.discriminator, data), before)
 
 
-def test_absorbing_states_are_told_by_what_the_agents_saw_last():
+def test_absorbing_states_are_classified_by_the_last_observation():
     """Two ways of ending, one of them the expert's: only that one is rewarded."""
     judges, args = adversary(discriminator="decentralized", disc_kl_clip=0.01, hidden=(32,))
     rng = torch.Generator().manual_seed(0)
@@ -144,7 +144,7 @@ def test_centralized_logits_are_one_per_agent_and_single_is_one_for_all():
 
 
 @pytest.mark.parametrize("kind", get_args(Architecture))
-def test_rewards_are_those_of_the_logits_and_zero_for_pairs_that_do_not_count(kind):
+def test_rewards_follow_the_logits_and_are_zero_for_pairs_that_do_not_count(kind):
     judges, _ = adversary(discriminator=kind)
     data = pairs(30, 6, absorbing=0.2)
     expected = REWARDS["tanh"](logits(judges.discriminator, data).detach()) * (data.weights > 0)
@@ -152,7 +152,7 @@ def test_rewards_are_those_of_the_logits_and_zero_for_pairs_that_do_not_count(ki
     assert bool((expected == 0).any())
 
 
-def test_equal_sources_bring_a_prejudiced_discriminator_to_one_half():
+def test_equal_sources_drive_a_biased_discriminator_to_one_half():
     judges, args = adversary(hidden=(32,), disc_kl_clip=0.01)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -170,8 +170,8 @@ def test_equal_sources_bring_a_prejudiced_discriminator_to_one_half():
     assert error() < 0.1
 
 
-def test_the_rate_of_both_sources_sets_the_logit():
-    """One flag and nothing else to see: the optimal logit is the log ratio of the weights."""
+def test_the_optimal_logit_is_the_log_ratio_of_the_weights():
+    """The only input is a flag, and the sources have different weights."""
     judges, args = adversary(hidden=(16,), disc_kl_clip=0.01)
     rng = torch.Generator().manual_seed(0)
     expert, policy = pairs(100, 1, absorbing=1.0), pairs(100, 2, absorbing=1.0)

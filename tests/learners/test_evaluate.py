@@ -1,4 +1,4 @@
-"""learners.evaluate: figures that repeat, cross-play, normalized returns, and what it refuses."""
+"""learners.evaluate: reproducible results, cross-play, normalized returns and user errors."""
 
 from __future__ import annotations
 
@@ -52,11 +52,8 @@ def command(*words) -> subprocess.CompletedProcess:
 def test_a_run_folder_gets_its_evaluation(run):
     result = evaluate(Args(str(run), episodes=30))
     written = json.loads((run / "evaluation.json").read_text())
-    assert (
-        written["return"]
-        == result["return"]
-        == pytest.approx(np.mean(result["episode_returns"]), abs=1e-3)
-    )
+    assert written["return"] == result["return"]
+    assert result["return"] == pytest.approx(np.mean(result["episode_returns"]), abs=1e-3)
     low, high = written["confidence_interval"]
     assert low < written["return"] < high
     assert written["episodes"] == 30 and written["seed"] == stream_seed(0, "evaluation")
@@ -67,7 +64,7 @@ def test_a_run_folder_gets_its_evaluation(run):
     assert written["normalized_return"] == pytest.approx(score)
 
 
-def test_evaluations_repeat_and_do_not_depend_on_how_many_play_side_by_side(run, monkeypatch):
+def test_evaluations_are_reproducible_and_do_not_depend_on_the_number_of_copies(run, monkeypatch):
     first = evaluate(Args(str(run), episodes=30, json=True))
     monkeypatch.setattr(evaluation, "MOST_COPIES", 7)
     again = evaluate(Args(str(run), episodes=30, json=True))
@@ -85,7 +82,7 @@ def test_fewer_episodes_do_not_replace_more(run):
     assert (greedy["episodes"], greedy["mode"]) == (4, "greedy")
 
 
-def test_json_goes_to_the_terminal_alone(run):
+def test_json_is_printed_and_no_file_is_written(run):
     before = (run / "evaluation.json").read_bytes()
     done = command(run, "--episodes", 20, "--json")
     assert done.returncode == 0, done.stderr
@@ -107,7 +104,7 @@ def test_references_put_random_at_zero_and_the_expert_at_one():
     assert evaluate(changed)["normalized_return"] is None
 
 
-def test_in_cross_play_each_policy_moves_its_own_agents():
+def test_in_cross_play_each_policy_controls_its_own_agents():
     vec = mail_envs.make_vec("stochastic_predator_prey", 3)
     theirs = others(vec, ())
     assert theirs.tolist() == [1, 2, 3]
@@ -120,7 +117,7 @@ def test_in_cross_play_each_policy_moves_its_own_agents():
         others(vec, ("prey", "adversary"))
 
 
-def test_cross_play_of_a_policy_with_itself_is_its_own_play():
+def test_cross_play_of_a_policy_with_itself_equals_self_play():
     alone = evaluate(Args("scripted", env="stochastic_predator_prey", episodes=20))
     both = evaluate(
         Args("scripted", env="stochastic_predator_prey", against="scripted", episodes=20)
@@ -131,7 +128,7 @@ def test_cross_play_of_a_policy_with_itself_is_its_own_play():
     assert weak["return"] > both["return"]  # the prey's
 
 
-def test_cross_play_lies_in_the_run_folder(trained, tmp_path):
+def test_cross_play_is_written_into_the_run_folder(trained, tmp_path):
     folder = tmp_path / "run"
     bc.train(
         bc.Args(
@@ -154,7 +151,7 @@ def test_the_same_game_under_another_player_function(run):
     assert (run / "evaluation.json").read_bytes() == before
 
 
-def test_a_policy_file_brings_its_game(run, tmp_path):
+def test_a_policy_file_determines_the_game(run, tmp_path):
     file = Path(shutil.copy(run / "policy.safetensors", tmp_path / "alone.safetensors"))
     result = evaluate(Args(str(file), episodes=10))
     assert result["env"] == GAME
@@ -162,7 +159,7 @@ def test_a_policy_file_brings_its_game(run, tmp_path):
     assert result["episode_returns"] == own["episode_returns"]
 
 
-def test_episodes_that_are_played_are_those_of_the_seeds():
+def test_the_seeds_determine_the_episodes():
     vec = make_copies(GAME, 4, {})
     played = play(vec, load_policy("random", vec), np.arange(6))
     assert played.returns.shape == (6, 3) and (played.lengths <= 50).all()

@@ -1,4 +1,4 @@
-"""The one evaluator: same figures whoever asks, bounded copies, and episodes that a dead worker cut short."""
+"""Evaluation: the same results for all callers, bounded copies, and episodes whose worker dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def steady(observations, info, rng):
     return np.full(info["participation"].shape, FINE)
 
 
-def test_the_end_of_training_and_the_command_say_the_same(tmp_path):
+def test_training_and_the_command_report_the_same_results(tmp_path):
     args = bc.Args(
         steps=20, num_demos=5, demos="scripted", hidden=(16,), eval_episodes=30, batch=64,
         run_dir=str(tmp_path / "run"), progress=False, seed=3,
@@ -94,7 +94,7 @@ def test_an_episode_that_a_dead_worker_cut_short_is_played_again(monkeypatch):
     vec.close()
 
 
-def test_a_policy_of_another_shape_is_named():
+def test_a_policy_of_another_shape_is_an_error():
     vec = make_copies(GAME, 2, {})
     with pytest.raises(ValueError, match=r"actions of shape \(2,\), expected \(2, 3\)"):
         play(vec, lambda o, i, r: np.zeros(len(o)), np.arange(2))
@@ -107,7 +107,7 @@ def test_the_file_keeps_the_larger_evaluation(tmp_path):
     assert keep_larger(path, large) is None and read_evaluation(path) == large
     assert "9 episodes of the same policy" in str(keep_larger(path, small))
     assert read_evaluation(path) == large
-    assert keep_larger(path, {**small, "episodes": 9}) is None  # what training noted stays
+    assert keep_larger(path, {**small, "episodes": 9}) is None  # cloned_return of training is kept
     assert read_evaluation(path) == {**small, "episodes": 9, "cloned_return": -3.0}
     assert keep_larger(path, {**small, "steps": 6}) is None  # of another policy
     assert read_evaluation(path) == {**small, "steps": 6}

@@ -1,4 +1,4 @@
-"""A forged checkpoint whose checksums fit never reaches compiled code: resuming is one line, in its own process."""
+"""Forged checkpoints with valid checksums never reach compiled code: resuming from them is a one-line error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mail_envs.vector import VectorGame
 
 GAMES = ("gold_miner_easy_2_vs_2", "stochastic_coop_nav")
 EPISODES = "/parts/rollout/episodes/"
-# Resumes every folder given and prints what came of it; an interpreter that ends by a signal prints less.
+# Resumes every given folder and prints the outcome; an interpreter that is killed by a signal prints less.
 RESUME = """
 import sys
 from pathlib import Path
@@ -41,7 +41,7 @@ for folder in sys.argv[1:]:
 
 
 def forge(folder: Path, change) -> None:
-    """Change the tensors of the newest checkpoint and its state.json; all checksums fit again."""
+    """Change the tensors of the newest checkpoint and its state.json, and update all checksums."""
     newest = checkpoints(folder)[-1]
     tensors, state = load_file(newest / TENSORS), read_json(newest / "state.json")
     change(tensors, state["tree"]["dict"]["parts"]["dict"])
@@ -73,7 +73,7 @@ def other_type(tensors, _):
 
 
 def raw_memory(_, parts):
-    """As earlier versions wrote it."""
+    """As written by earlier versions."""
     parts["rollout"]["dict"]["game"] = {"value": None}
 
 
@@ -133,8 +133,8 @@ class Fine:
         return torch.full(observations.shape[:2], FINE)
 
 
-def test_a_rollout_of_simulators_goes_on_where_another_stopped():
-    """Episodes of 6 rounds, after 8 and after 16; the copies begin apart because one is lost at first."""
+def test_a_rollout_of_simulators_resumes_where_another_stopped():
+    """Episodes of 6 rounds, after 8 and 16 rounds; the copies are out of step because one loses an episode."""
     rollouts = []
     for _ in range(2):
         vec = VectorGame(Faulty(), Synchronous(), 2, num_workers=2, max_rounds=6, array="torch")

@@ -1,4 +1,4 @@
-"""IPPO and MAPPO: what actors and critics learn from, and policies that remember."""
+"""IPPO and MAPPO: training data of actors and critics, and recurrent policies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def actor_after_an_update(agent, rollout, advantages, args) -> list[torch.Tensor
 
 
 def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
-    """The same recurrent policy in torch and in NumPy: what both do and remember, round by round."""
+    """One recurrent policy in torch and in NumPy: the actions and memories of both in every round."""
     env = mail_envs.make_vec(id, num_envs=5, **arguments)
     policy = Policy(
         [0, 0, 0], list(env.observation_dims), list(env.action_dims), env.discrete, (16, 8),
@@ -103,7 +103,7 @@ def test_actors_learn_nothing_from_rounds_in_which_they_do_not_act(recurrent):
     assert not torch.equal(before[0], after[0])
 
 
-def test_an_actor_with_a_single_legal_action_has_nothing_to_learn():
+def test_an_actor_with_a_single_legal_action_does_not_change():
     args, agent, rollout, _ = collected(env=UNEQUAL, set=("masked=true",))
     for g, surely in ((0, False), (1, True)):  # the walker may make its first step only
         batch = ippo.actor_batch(agent, g, rollout, rollout.rewards, 1)
@@ -117,7 +117,7 @@ def test_an_actor_with_a_single_legal_action_has_nothing_to_learn():
     assert len(walked) and not walked.any()
 
 
-def test_a_team_is_paid_what_those_that_act_are_paid():
+def test_the_team_reward_is_the_mean_of_those_that_act():
     _, _, rollout, _ = collected()
     rollout.participation[0, 0] = torch.tensor([True, False, True])
     rollout.rewards[0, 0] = torch.tensor([1.0, 0.0, 3.0])
@@ -130,7 +130,7 @@ def test_a_team_is_paid_what_those_that_act_are_paid():
 
 @pytest.mark.parametrize("critic", ["own", "state"])
 @pytest.mark.parametrize("recurrent", RECURRENT)
-def test_a_truncated_episode_goes_on_in_its_final_observation(critic, recurrent):
+def test_a_truncated_episode_bootstraps_from_its_final_observation(critic, recurrent):
     changes = {"max_rounds": 7, "rounds": 21, "chunk": 7}
     _, agent, rollout, _ = collected(recurrent=recurrent, critic=critic, **changes)
     torch.nn.init.normal_(agent.critics[0].layers[-1].weight)
@@ -138,7 +138,7 @@ def test_a_truncated_episode_goes_on_in_its_final_observation(critic, recurrent)
     memory = agent.memory
     _, targets, _ = ippo.estimate_advantages(agent, rollout, rollout.rewards, 0.9, 0.0)
     nobody = torch.zeros(1, 6, 3, dtype=torch.bool)
-    with torch.no_grad():  # one round after the other, by hand
+    with torch.no_grad():  # round by round, by hand
         for t in range(7):
             acts, fresh = rollout.participation[t : t + 1], nobody[..., 0]
             here = (rollout.observations[t : t + 1], rollout.states[t : t + 1])
@@ -159,7 +159,7 @@ def test_rescaled_critics_predict_the_same_returns():
             before = norm.restore(critic(x))
             norm.update(targets, critic.layers[-1])
             assert torch.allclose(norm.restore(critic(x)), before, atol=1e-3)
-    mean, sd = norm.mean_sd()  # weights 1/4 and 1/2, without the bias of the start
+    mean, sd = norm.mean_sd()  # bias-corrected; weights 1/4 and 1/2 before that
     moments = [torch.stack([y.mean(), (y * y).mean()]) for y in seen]
     expected = (moments[0] + 2 * moments[1]) / 3
     assert mean == pytest.approx(float(expected[0]), rel=1e-4)
@@ -177,8 +177,8 @@ def test_the_cell_is_torchs():
     assert torch.equal(output, after)
 
 
-def test_rounds_in_which_an_agent_does_not_act_leave_no_trace():
-    """An agent remembers the same whether it is asked in every round or in its own ones only."""
+def test_rounds_in_which_an_agent_does_not_act_do_not_change_its_memory():
+    """The memory is the same whether the policy is called in every round or only when the agent acts."""
     gru, x, memory = GRU(4), torch.randn(6, 1, 4), torch.randn(1, 4)
     acts = torch.tensor([1, 0, 0, 1, 0, 1]).bool().unsqueeze(1)
     outputs, memories = gru(x, memory, acts)
@@ -191,8 +191,8 @@ def test_rounds_in_which_an_agent_does_not_act_leave_no_trace():
     assert torch.allclose(forgotten[3:], begun, atol=1e-6)
 
 
-def test_actors_are_trained_on_what_they_did():
-    """Chunks from stored memories give the outputs of acting round by round, across ends of episodes."""
+def test_training_reproduces_the_outputs_of_acting():
+    """Chunks that start from stored memories give the outputs of acting round by round, across episode ends."""
     args, agent, rollout, _ = collected(recurrent=True, max_rounds=7, chunk=10)
     batch = ippo.actor_batch(agent, 0, rollout, rollout.rewards, args.chunk)
     assert batch["inputs"].shape[:2] == (10, 2 * 6 * 3)
@@ -216,7 +216,7 @@ def test_actors_are_trained_on_what_they_did():
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-def test_the_numpy_policy_remembers_like_the_torch_policy(continuous, tmp_path):
+def test_the_numpy_policy_has_the_memory_of_the_torch_policy(continuous, tmp_path):
     pair = played_by_two(
         tmp_path, "stochastic_coop_nav", max_rounds=5, continuous_actions=continuous
     )
@@ -236,7 +236,7 @@ def test_a_policy_file_keeps_the_memory_of_the_network(tmp_path):
 
 
 def test_recorded_episodes_of_a_recurrent_policy_do_not_depend_on_their_neighbors(tmp_path):
-    """Environments end at different times, and the rest goes on with memories of their own."""
+    """Episodes end at different times, and each keeps its own memory."""
     folder = tmp_path / "run"
     ippo.train(ippo.Args(**{**TINY, "recurrent": True, "eval_episodes": 0, "run_dir": str(folder)}))
     sets = [
@@ -251,7 +251,7 @@ def test_recorded_episodes_of_a_recurrent_policy_do_not_depend_on_their_neighbor
             assert np.array_equal(episodes[0].rewards, other.rewards)
 
 
-def test_a_recurrent_policy_that_plays_both_sides_plays_as_it_does_alone(tmp_path):
+def test_a_recurrent_policy_in_cross_play_with_itself_plays_as_in_self_play(tmp_path):
     changes = {"env": "stochastic_predator_prey", "recurrent": True, "eval_episodes": 0}
     ippo.train(ippo.Args(**{**TINY, **changes, "run_dir": str(tmp_path)}))
     alone = evaluate.Args(str(tmp_path), episodes=20, greedy=True, json=True)
@@ -272,7 +272,7 @@ def test_a_recurrent_policy_that_plays_both_sides_plays_as_it_does_alone(tmp_pat
     ids=lambda changes: "-".join(changes),
 )
 def test_options(changes, tmp_path):
-    """And a run that was cut short ends like one that was not."""
+    """A run that is interrupted and resumed also ends like an uninterrupted one."""
     args = ippo.Args(**{**TINY, **changes, "run_dir": str(tmp_path / "whole")})
     result = ippo.train(args)
     half = ippo.Args(**{**TINY, **changes, "steps": 240, "run_dir": str(tmp_path / "cut")})
@@ -297,13 +297,13 @@ def test_options(changes, tmp_path):
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_makes_no_sense_is_refused(changes, said, tmp_path):
+def test_inconsistent_settings_are_errors(changes, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         ippo.train(ippo.Args(**{**TINY, **changes, "run_dir": str(tmp_path / "run")}))
 
 
 def test_ippo_learns(tmp_path):
-    """The return of 60,000 steps is far above random play's (about -59)."""
+    """The return after 60,000 steps is far above that of random play (about -59)."""
     args = ippo.Args(
         steps=60_000, num_envs=100, rounds=20, entropy=0.0, lr=2e-3, gamma=0.95,
         eval_episodes=100, run_dir=str(tmp_path), progress=False,
@@ -312,7 +312,7 @@ def test_ippo_learns(tmp_path):
 
 
 @pytest.mark.parametrize(("recurrent", "low", "high"), [(False, 0.1, 0.65), (True, 0.95, 1)])
-def test_a_word_said_once_is_remembered_by_recurrent_policies(recurrent, low, high, tmp_path):
+def test_only_recurrent_policies_remember_a_word_that_was_said_once(recurrent, low, high, tmp_path):
     """In torch and in NumPy, although agents miss rounds and episodes end within chunks."""
     args = ippo.Args(
         env=RECALL, steps=25_600, num_envs=64, rounds=20, hidden=(16,), lr=5e-3, epochs=5,
@@ -323,7 +323,7 @@ def test_a_word_said_once_is_remembered_by_recurrent_policies(recurrent, low, hi
     assert low <= again["win_rate"] <= high
 
 
-def test_battles_are_counted_as_won(tmp_path):
+def test_win_rates_of_battles_are_reported(tmp_path):
     folder = tmp_path / "run"
     result = ippo.train(
         ippo.Args(**{**TINY, "env": "smac_3m", "steps": 2400, "rounds": 40, "run_dir": str(folder)})
@@ -334,14 +334,14 @@ def test_battles_are_counted_as_won(tmp_path):
     again = evaluate.evaluate(evaluate.Args(str(folder), episodes=30))
     low, high = again["win_interval"]
     assert 0 <= low <= again["win_rate"] == again["metrics"]["battle_won"] <= high <= 1
-    assert again["metrics"]["team_return"] > again["return"]  # the dead are paid nothing
+    assert again["metrics"]["team_return"] > again["return"]  # dead agents get no reward
     beaten = evaluate.evaluate(evaluate.Args("random", env="smac_3m", episodes=20))
     assert beaten["win_rate"] == 0 and beaten["win_interval"] == pytest.approx(
         [0, 0.1611], abs=1e-4
     )
 
 
-def test_the_team_is_paid_in_rounds_in_which_nobody_acts():
+def test_the_team_reward_includes_rounds_in_which_nobody_acts():
     sums = torch.tensor([[3.0, 1.0], [5.0, 4.0], [2.0, 4.0]])  # (T, E); copy 0 ends after round 1
     ended = torch.tensor([[False, False], [True, False], [False, False]])
     rollout = SimpleNamespace(
@@ -353,7 +353,7 @@ def test_the_team_is_paid_in_rounds_in_which_nobody_acts():
     assert paid[..., 0].tolist() == [[2.0, 1.0], [2.0, 3.0], [2.0, 0.0]]
 
 
-def test_what_the_team_was_paid_goes_on_over_fragments_and_checkpoints():
+def test_the_team_return_continues_across_fragments_and_checkpoints():
     vec = mail_envs.make_vec("smac_3m", 2, player_function=mail_envs.Stochastic(0.5))
     rollout, rng = Rollout(vec, 20), torch.Generator().manual_seed(0)
     rollout.reset(0)
@@ -379,6 +379,6 @@ def test_what_the_team_was_paid_goes_on_over_fragments_and_checkpoints():
 @pytest.mark.parametrize(
     "wrong", [{"chunk": 0}, {"minibatches": 0}, {"rounds": 0}, {"log_every": 0}, {"hidden": ()}]
 )
-def test_numbers_that_cannot_be_are_refused(wrong):
+def test_settings_out_of_range_are_errors(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ippo.Args(**wrong)

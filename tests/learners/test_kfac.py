@@ -90,7 +90,7 @@ def test_state_round_trip_continues_identically():
 
 @pytest.mark.parametrize("updates", [14, 15])
 def test_a_checkpoint_between_decompositions_continues_identically(updates, tmp_path):
-    """eigh returns matrices whose memory layout a file does not keep, and products round by layout."""
+    """The memory layout of eigh's matrices is not saved, and the rounding of products depends on it."""
     x, y = torch.randn(256, 20), torch.randn(256, 5)
 
     def network() -> nn.Module:
@@ -128,7 +128,7 @@ def test_a_nan_gradient_skips_the_step(kind):
     assert optimizer.skipped == 1
 
 
-def test_unknown_modules_are_refused():
+def test_unsupported_modules_are_errors():
     with pytest.raises(TypeError, match="GRU"):
         KFAC(nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 2)))
     with pytest.raises(TypeError, match="bias"):

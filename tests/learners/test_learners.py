@@ -71,7 +71,7 @@ def policy_of(folder: Path) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_a_run_leaves_a_whole_folder(name, demonstrations, tmp_path):
+def test_a_run_writes_a_complete_folder(name, demonstrations, tmp_path):
     folder = tmp_path / "run"
     result = LEARNERS[name][0].train(arguments(name, demonstrations, folder))
     for file in ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json"):
@@ -97,7 +97,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     module = LEARNERS[name][0]
     changes = {"eval_episodes": 0, **({"optimizer": optimizer} if optimizer else {})}
     died_at = 5
-    if optimizer == "kfac" and name != "bc":  # past the cold steps, between two eigendecompositions
+    if optimizer == "kfac" and name != "bc":  # after the cold steps, between eigendecompositions
         changes |= {"steps": 1800, "hidden": (64,)}
         died_at = 17
     module.train(arguments(name, demonstrations, tmp_path / "whole", **changes))
@@ -162,7 +162,7 @@ def test_amagail_is_magail_when_everybody_always_participates(tmp_path):
     ids=lambda changes: "-".join(changes),
 )
 def test_options_of_amagail_change_what_is_learned(changes, demonstrations, tmp_path):
-    """Each leads to another policy than the defaults do, from the same cloned one."""
+    """Each leads to a different policy than the defaults, from the same cloned policy."""
     shared = {"warm_start": 5, "disc_first": 0, "keep": "last", "steps": 400, "eval_episodes": 0}
     policies = []
     for name, settings in (("usual", {}), ("changed", changes)):
@@ -237,8 +237,8 @@ UNEQUAL = str(ROOT / "tests" / "unequal_game.py")
     ],
     ids=lambda value: Path(value).name if isinstance(value, str) else "".join(value),
 )
-def test_agents_may_have_unlike_actions(name, env, set, tmp_path):
-    """And the torch policy of a run and the NumPy policy of its file are the same policy."""
+def test_agents_may_have_different_actions(name, env, set, tmp_path):
+    """Also, the torch policy of a run and the NumPy policy of its file give the same actions."""
     module, settings = LEARNERS[name]
     changes = {"steps": min(settings["steps"], 300), "env": env, "set": set, "eval_episodes": 400}
     if name not in FROM_REWARDS:
@@ -259,13 +259,13 @@ def test_agents_may_have_unlike_actions(name, env, set, tmp_path):
     for g, network in enumerate(policy.networks):
         inputs = policy.inputs(g, observations)
         out = network(inputs).detach()
-        assert float(out.std(0).min()) > 1e-4  # it depends on what is seen: no network of zeros
+        assert float(out.std(0).min()) > 1e-4  # the output depends on the observation
         seen = inputs.unflatten(0, (50, -1)).numpy()
         same, _ = numpy_policy.networks[g](seen, np.zeros((*seen.shape[:2], 0)))
         assert np.allclose(same.reshape(out.shape), out, atol=1e-4)
 
 
-def test_bc_as_action_learns_every_agents_own_null_action(tmp_path):
+def test_bc_as_action_learns_each_agents_own_null_action(tmp_path):
     settings = {**LEARNERS["bc"][1], "env": UNEQUAL, "demos": "random", "phi": "as_action"}
     bc.train(bc.Args(**{**settings, "steps": 150, "num_demos": 60, "run_dir": str(tmp_path)}))
     policy, metadata = read_policy(tmp_path / "policy.safetensors")
@@ -274,8 +274,8 @@ def test_bc_as_action_learns_every_agents_own_null_action(tmp_path):
         assert 0.2 < torch.softmax(network(torch.zeros(1, size)).detach(), 1)[0, -1] < 0.6
 
 
-def test_an_own_game_makes_a_run_that_is_continued_with_its_file(tmp_path):
-    """Each command as a new process, which knows nothing of the game before it sees the file."""
+def test_a_run_of_a_users_own_game_is_resumed_with_its_file(tmp_path):
+    """Every command runs in a new process, in which the game is unknown until its file is named."""
 
     def run(*words):
         done = subprocess.run(
@@ -329,7 +329,7 @@ def test_ctrl_c_saves_and_ends_with_130(tmp_path):
     assert (folder / "policy.safetensors").exists()
 
 
-def test_kill_9_leaves_whole_checkpoints_to_resume_from(tmp_path):
+def test_kill_9_leaves_complete_checkpoints_to_resume_from(tmp_path):
     folder = tmp_path / "run"
     words = ["--run-dir", str(folder), "--steps", "20000", "--checkpoint-every", "2"]
     words += ["--num-envs", "4", "--eval-episodes", "5", "--no-progress"]
@@ -348,7 +348,7 @@ def test_kill_9_leaves_whole_checkpoints_to_resume_from(tmp_path):
     assert [line["update"] for line in lines] == list(range(10, 501, 10))
 
 
-def test_a_player_function_is_part_of_what_a_run_is(demonstrations, tmp_path):
+def test_a_player_function_is_a_setting_of_the_run(demonstrations, tmp_path):
     folder = tmp_path / "run"
     changes = {"player_function": "Stochastic(0.9)", "demos": "random", "set": ("penalty=none",)}
     bc.train(arguments("bc", demonstrations, folder, **changes))
@@ -424,7 +424,7 @@ def test_resuming_a_finished_run_keeps_its_better_evaluation(tmp_path, capsys):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line_and_status_2(words, said, tmp_path, capsys, monkeypatch):
+def test_a_user_error_prints_one_line_and_exits_with_2(words, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["learner", *words[1:]])
     with pytest.raises(SystemExit) as end:
@@ -459,7 +459,7 @@ def test_user_errors_are_clear(demonstrations, tmp_path):
 
 
 def test_mack_learns(tmp_path):
-    """The return of 150,000 steps is far above random play's (about -59)."""
+    """The return after 150,000 steps is far above that of random play (about -59)."""
     args = mack.Args(
         steps=150_000, kl_clip=0.004, eval_episodes=100, run_dir=str(tmp_path), progress=False
     )
@@ -467,7 +467,7 @@ def test_mack_learns(tmp_path):
 
 
 def test_amagail_learns(tmp_path):
-    """From 50 demonstrations, after 100,000 steps, agents are far from random play (about -59)."""
+    """With 50 demonstrations, the return after 100,000 steps is far above random play (about -59)."""
     args = amagail.Args(
         num_demos=50,
         steps=100_000,

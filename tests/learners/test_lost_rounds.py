@@ -1,4 +1,4 @@
-"""What learners make of an episode that a dead worker cut short."""
+"""How learners treat episodes whose worker dies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def collected() -> Rollout:
     return rollout
 
 
-def test_a_lost_episode_is_no_finished_episode():
+def test_a_lost_episode_does_not_count_as_finished():
     rollout = collected()
     assert rollout.lost.nonzero().tolist() == [[DIES_AT, 0]]
     assert rollout.truncated.nonzero().tolist() == [[DIES_AT, 0], [5, 1]]
@@ -49,7 +49,7 @@ def test_a_lost_episode_is_no_finished_episode():
 
 
 def test_learners_do_not_learn_from_a_lost_round():
-    """Whatever the lost round would say, actors and critics end up the same."""
+    """Actors and critics do not depend on the data of the lost round."""
     rollout = collected()
     args = {"num_envs": 2, "rounds": 8, "hidden": (8,)}
     for module in (mack, ippo):

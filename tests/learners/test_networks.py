@@ -55,7 +55,7 @@ def test_gaussian_likelihood_matches_torch():
 
 
 @pytest.mark.parametrize("discrete", [True, False])
-def test_agents_with_fewer_actions_know_no_others(discrete):
+def test_agents_with_fewer_actions_never_choose_the_padding(discrete):
     policy = Policy([0, 1], [3, 3], [2, 5], discrete)
     rng, observations = torch.Generator().manual_seed(0), torch.randn(300, 2, 3)
     actions = policy.act(observations, torch.ones(300, 2, 5) if discrete else None, rng)
@@ -76,7 +76,7 @@ def test_agents_with_fewer_actions_know_no_others(discrete):
 
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("kind", ["decentralized", "centralized", "single"])
-def test_what_pads_actions_is_seen_by_nobody(kind, discrete):
+def test_action_padding_is_no_input(kind, discrete):
     policy = Policy([0, 1, 1], [1, 3, 3], [2, 5, 5], discrete)
     discriminator, critic = Discriminator(kind, policy, (8,)), Critic(policy, (8,))
     sizes = {"decentralized": [1 + 2 + 1, 3 + 5 + 1], "centralized": [7 + 12 + 3]}
@@ -87,7 +87,7 @@ def test_what_pads_actions_is_seen_by_nobody(kind, discrete):
     discriminator.normalize_with(observations, 3.0)
     critic.normalize_with(observations, 3.0)
     actions = policy.act(observations, None, torch.Generator().manual_seed(0))
-    nothing = torch.zeros(9, 0)  # of the time that is left
+    nothing = torch.zeros(9, 0)  # no input for the remaining time
     seen = (present, ~present)
     logits = discriminator(observations, actions, *seen)
     values = critic(observations, actions, present, nothing)
@@ -124,7 +124,7 @@ def test_a_policy_file_gives_the_same_actions(tmp_path, discrete, agent_id):
     assert metadata["learner"] == "test" and again.groups == policy.groups
 
 
-def test_a_foreign_file_is_one_clear_error(tmp_path):
+def test_a_file_of_another_kind_is_one_clear_error(tmp_path):
     path = tmp_path / "policy.safetensors"
     path.write_bytes(b"not a policy")
     with pytest.raises(ValueError, match="not a readable safetensors file"):

@@ -1,4 +1,4 @@
-"""Occupancy measures: weights of pairs, absorbing states, and what an early end is worth."""
+"""Occupancy measures: weights of pairs, absorbing states, and the value of an early end."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def masses(pairs, absorbing: bool) -> torch.Tensor:
     return (pairs.weights * (pairs.absorbing == absorbing)).sum(0)
 
 
-def test_equal_pairs_weigh_the_same_whatever_the_lengths_and_rates():
+def test_the_weight_of_a_pair_is_its_count_per_episode():
     """An expert of 20 rounds that acts in all, a policy of 40 rounds that acts in half: 20 pairs each."""
     data = demonstrations([20, 20], acts=[20, 20])
     occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)
@@ -83,7 +83,7 @@ def test_absorbing_rounds_count_at_the_experts_rate_for_both_sources():
     assert torch.allclose(masses(policy, False), torch.tensor([45.0, 45.0]))
 
 
-def test_the_dead_are_in_an_absorbing_state():
+def test_dead_agents_are_in_an_absorbing_state():
     data = demonstrations([20, 20], acts=[20, 20], died=[20, 5])
     occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)
     _, _, expert = occupancy.of_expert(2000, torch.Generator().manual_seed(0))
@@ -94,7 +94,7 @@ def test_the_dead_are_in_an_absorbing_state():
     policy, counts = occupancy.of_policy(fragment([20], alive.clone(), alive), alive)
     assert torch.allclose(masses(policy, False), torch.tensor([8.0, 20.0]))
     assert torch.allclose(masses(policy, True), torch.tensor([12.0 + 30, 30.0]))
-    assert bool((counts == 1).all())  # rounds of the dead are rewarded, too
+    assert bool((counts == 1).all())  # rounds of dead agents are rewarded, too
 
 
 def test_without_absorbing_states_only_valid_pairs_count():
@@ -108,7 +108,7 @@ def test_without_absorbing_states_only_valid_pairs_count():
     assert torch.equal(counts.bool(), acts) and len(policy.weights) == 60
 
 
-def test_episodes_that_reach_the_limit_leave_nothing_to_absorb():
+def test_episodes_that_reach_the_limit_have_no_absorbing_states():
     data = demonstrations([HORIZON], acts=[50, 50], early=False)
     occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)
     _, _, expert = occupancy.of_expert(50, torch.Generator().manual_seed(0))
@@ -120,7 +120,7 @@ def test_episodes_that_reach_the_limit_leave_nothing_to_absorb():
     assert bool((value == 0).all())
 
 
-def test_ending_is_worth_the_rewards_of_the_rounds_that_remain():
+def test_an_early_end_is_worth_the_rewards_of_the_remaining_rounds():
     data = demonstrations([20], acts=[20, 10])
     occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)
     rollout = fragment([47], torch.ones(47, 1, 2, dtype=torch.bool))

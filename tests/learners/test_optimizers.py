@@ -22,7 +22,7 @@ def step_length(kind: Kind, fraction: float) -> float:
     network, x = nn.Linear(5, 3), torch.randn(200, 5)
     optimizer = make_optimizer(kind, network, lr=0.1, kl_clip=1e-4)
     if kind == "kfac":
-        optimizer.momentum = 0.0  # else the steps before show
+        optimizer.momentum = 0.0  # otherwise earlier steps have an effect
     for k in range(21):
         if k == 20:
             anneal(optimizer, fraction, 0.1, 1e-4)

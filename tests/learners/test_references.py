@@ -1,4 +1,4 @@
-"""References of normalized returns: one pair per game and expert, whatever a run learns from."""
+"""References of normalized returns: one pair per game, independent of a run's demonstrations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from learners.lib.sources import known_references
 from mail_envs.streams import stream_seed
 
 GAME = "stochastic_coop_nav"
-PAIRS = [(-50.0, -20.0), (-70.0, 5.0)]  # that two sets of demonstrations claim
+PAIRS = [(-50.0, -20.0), (-70.0, 5.0)]  # in the metadata of two sets of demonstrations
 
 
 def cloned(folder: Path, pair: tuple, **settings) -> dict:
@@ -61,7 +61,7 @@ def test_runs_of_one_task_have_the_same_references(tmp_path):
         assert result["normalized_return"] == pytest.approx((result["return"] - low) / (high - low))
 
 
-def test_reports_do_not_use_what_older_evaluations_say(tmp_path):
+def test_reports_do_not_use_the_references_in_older_evaluations(tmp_path):
     cloned(tmp_path, PAIRS[0])
     path = tmp_path / "run" / "evaluation.json"
     write_json(path, {**read_json(path), "references": {"random": 1.0, "expert": 2.0}})
@@ -88,7 +88,7 @@ def test_settings_that_change_the_game_change_its_references(change):
     assert references.of_settings({"env": "my_game"}) == {}
 
 
-def test_evaluations_of_the_expert_use_them_too():
+def test_evaluations_of_the_expert_use_the_measured_references():
     result = evaluate.evaluate(evaluate.Args("expert", env=GAME, episodes=2, json=True))
     assert result["references"] == references.shipped(GAME)
     changed = evaluate.Args(
@@ -97,7 +97,7 @@ def test_evaluations_of_the_expert_use_them_too():
     assert evaluate.evaluate(changed)["references"] == {}
 
 
-def test_the_shipped_figures_are_whole():
+def test_the_shipped_references_are_complete():
     shipped = read_json(references.SHIPPED)
     assert {path.stem for path in references.EXPERTS.glob("*.safetensors")} <= set(shipped)
     for id, figures in shipped.items():
@@ -107,7 +107,7 @@ def test_the_shipped_figures_are_whole():
         assert figures["expert"] == ("expert" if trained else "scripted"), id
 
 
-def test_an_expert_that_is_no_better_than_random_play_is_no_reference(
+def test_an_expert_that_is_no_better_than_random_play_is_not_a_reference(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(command, "SHIPPED", tmp_path / "references.json")

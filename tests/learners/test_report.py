@@ -36,14 +36,15 @@ def measured(tmp_path_factory, monkeypatch):
 
 
 def make_run(folder: Path, learner="amagail", seed=0, value: float | None = -20.0, **settings):
-    """A run folder as a learner leaves it; `value` None: before its evaluation."""
+    """A run folder as a learner writes it; `value` None: before its evaluation."""
     folder.mkdir(parents=True)
     config = {"learner": learner, "env": GAME, "seed": seed, "num_demos": 200, **settings}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     if learner != "bc":
         lines = [{"step": 100 * k, "update": k, "return": -60.0 + k} for k in range(1, 31)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / "metrics.jsonl").write_text(text + '{"step": 31')  # a kill cut the last line
+        # The last line is incomplete, as after a kill.
+        (folder / "metrics.jsonl").write_text(text + '{"step": 31')
     if value is not None:
         result = {"return": value, "sd": 5.0, "episodes": 100, "references": REFERENCES}
         (folder / "evaluation.json").write_text(json.dumps(result))
@@ -120,7 +121,7 @@ def test_statistics_agree_with_rliable():
     assert interval == pytest.approx(bounds["x"][:, 0], abs=0.02)
 
 
-def test_bins_average_what_lies_in_them():
+def test_bins_hold_the_means_of_their_values():
     values = binned(
         np.array([1.0, 5, 10, 11]), np.array([1.0, 3, 5, 7]), np.array([0.0, 10, 20, 30])
     )
@@ -174,7 +175,7 @@ def test_tables_hold_means_intervals_and_gaps(runs, tmp_path):
         assert f"{picture}_{GAME}.png" in page
 
 
-def test_aggregates_name_their_coverage(runs, tmp_path):
+def test_aggregates_state_how_many_tasks_they_cover(runs, tmp_path):
     write(build(Args((runs,), resamples=200)), tmp_path / "out")
     table = {(r["algorithm"], r["num_demos"]): r for r in rows(tmp_path / "out" / "aggregate.csv")}
     assert float(table["amagail", "200"]["iqm"]) == pytest.approx(0.76)
@@ -192,7 +193,7 @@ def test_marl_eval_layout(runs, tmp_path):
     assert len([k for k in run if k.startswith("step_")]) == 20
 
 
-def test_a_spec_says_what_is_missing(runs, tmp_path):
+def test_cells_of_the_spec_without_runs_are_reported(runs, tmp_path):
     spec = {"environments": [GAME], "num_demos": [200], "seeds": 5, "algorithms": {"amagail": None, "mack": None}}  # fmt: skip
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
     report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))

@@ -9,13 +9,13 @@ from learners.lib.returns import generalized_advantages
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
-def test_a_lost_round_leads_nowhere_and_earlier_rounds_bootstrap_from_what_was_seen(lam):
+def test_a_lost_round_has_no_advantage_and_earlier_rounds_bootstrap_from_its_observation(lam):
     rng = torch.Generator().manual_seed(5)
     T, gamma = 6, 0.9
     rewards, final = (torch.randn(T, 1, 2, generator=rng) for _ in range(2))
     values = torch.randn(T + 1, 1, 2, generator=rng)
     terminated, truncated = (torch.zeros(T, 1, dtype=torch.bool) for _ in range(2))
-    truncated[3] = True  # as views report the end of a worker
+    truncated[3] = True  # as views report a dead worker
     found = generalized_advantages(
         rewards, values, final, terminated, truncated, gamma, lam, lost=truncated
     )

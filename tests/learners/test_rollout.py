@@ -1,4 +1,4 @@
-"""What a fragment holds of every round and of what was truly seen where an episode ended."""
+"""The data of a fragment, in every round and at the ends of episodes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def duels(array: str = "torch") -> VectorGame:
     return VectorGame(LastStanding(max_rounds=5), player, ENVS, array=array)
 
 
-def test_a_fragment_holds_who_is_alive_and_what_was_seen_at_the_ends():
+def test_a_fragment_holds_the_alive_flags_and_the_final_observations():
     rollout, rng, again = Rollout(duels(), ROUNDS), torch.Generator().manual_seed(0), duels("numpy")
     rollout.reset(0)
     _, info = again.reset(seed=0)
@@ -42,13 +42,13 @@ def test_a_fragment_holds_who_is_alive_and_what_was_seen_at_the_ends():
                 found, known = getattr(rollout, name)[t].numpy()[over], info[name][over]
                 assert np.array_equal(found, known), name
                 if (known != info[name.removeprefix("final_")][over]).any():
-                    differs.add(name)  # the next episode's values would not have passed
+                    differs.add(name)  # it is not the next episode's value
         assert np.array_equal(rollout.alive[ROUNDS], info["alive"])
     assert not rollout.alive.all() and len(differs) == 3
     assert not (rollout.participation & ~rollout.alive).any()
 
 
-def test_a_resumed_fragment_begins_with_those_who_were_alive():
+def test_a_resumed_fragment_begins_with_the_same_alive_flags():
     rollout, rng = Rollout(duels(), ROUNDS), torch.Generator().manual_seed(1)
     rollout.reset(0)
     rollout.collect(Anything(), rng)

@@ -1,4 +1,4 @@
-"""Run folders are data from others: what is wrong with them is one line, and nothing that they name is imported."""
+"""Run folders are untrusted: faults are one-line errors, and nothing that they name is imported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from learners.lib.settings import COMMANDS, learner_names, parse, read_config, r
 from mail_envs.commands.errors import MISTAKES
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 60  # after which a command hangs
+SECONDS = 60  # a command that takes longer hangs
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ USES = (evaluated, reported, continued)
 
 
 def outcome(use, folder: Path):
-    """What a use of a run folder returns, or the mistake that it reports as one line."""
+    """The result of using a run folder, or the error that it reports as one line."""
 
     def too_long(*_):
         raise AssertionError(f"{use.__name__} hangs")
@@ -163,7 +163,7 @@ def changed(path: Path, **changes) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )  # fmt: skip
-def test_settings_of_another_type_are_named(changes, said, run):
+def test_settings_of_a_wrong_type_are_errors(changes, said, run):
     changed(run / "config.yaml", **changes)
     before = contents(run)
     for use in (evaluated, continued):
@@ -207,7 +207,7 @@ def test_yaml_bombs_and_repeated_keys(run):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_evaluations_of_another_shape_are_named(changes, said, run):
+def test_malformed_evaluations_are_errors(changes, said, run):
     changed(run / "evaluation.json", **changes)
     before = contents(run)
     for use in USES:
@@ -217,15 +217,15 @@ def test_evaluations_of_another_shape_are_named(changes, said, run):
     assert contents(run) == before
 
 
-def test_cross_play_of_another_shape_is_named(run):
+def test_malformed_cross_play_is_an_error(run):
     path = run / "cross_play_random.json"
     write_json(path, {**read_json(run / "evaluation.json"), "against": {"name": ["x"]}})
     error = outcome(reported, run)
     assert isinstance(error, ValueError) and f"{path} is damaged: against: name" in str(error)
 
 
-def test_a_changed_file_is_noticed_and_an_old_one_opens(run):
-    """Files without a checksum are those of earlier versions."""
+def test_a_changed_file_is_detected_and_an_old_one_can_be_read(run):
+    """Files of earlier versions have no checksum."""
     for name in ("config.yaml", "evaluation.json"):
         text = (run / name).read_text()
         old, new = (
@@ -247,8 +247,8 @@ def test_a_changed_file_is_noticed_and_an_old_one_opens(run):
     assert isinstance(outcome(continued, run), dict)
 
 
-def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
-    """Other settings, other shapes, another learner, other parts: all with checksums that fit."""
+def test_a_checkpoint_of_another_run_is_an_error(run, tmp_path):
+    """Other settings, other shapes, another learner, other parts: all with valid checksums."""
     newest = checkpoints(run)[-1]
     state = read_json(newest / "state.json")
 
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["training.safetensors", "policy.safetensors"])
-def test_one_flipped_bit_of_a_checkpoint_is_noticed(name, run):
+def test_one_flipped_bit_of_a_checkpoint_is_detected(name, run):
     path = checkpoints(run)[-1] / name
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -291,7 +291,7 @@ def test_one_flipped_bit_of_a_checkpoint_is_noticed(name, run):
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_pipe_in_the_place_of_a_file_is_named(use, run):
+def test_a_pipe_instead_of_a_file_is_an_error(use, run):
     (run / "config.yaml").unlink()
     os.mkfifo(run / "config.yaml")
     error = outcome(use, run)
@@ -299,8 +299,8 @@ def test_a_pipe_in_the_place_of_a_file_is_named(use, run):
     assert str(run / "config.yaml") in str(error)
 
 
-def test_parts_of_a_checkpoint_have_the_form_of_the_learners():
-    """The content may differ: copying a game's record leaves the padding between its fields as it was."""
+def test_parts_of_a_checkpoint_have_the_shapes_of_the_learners_parts():
+    """Contents may differ: copying a game's state record does not copy the padding between fields."""
     tree = {"x": torch.zeros(2, 3), "n": [1, None], "a": np.zeros(4, np.uint8)}
     assert same_form(tree, {**tree, "x": torch.ones(2, 3), "a": np.ones(4, np.uint8)})
     for changes in (
@@ -310,7 +310,7 @@ def test_parts_of_a_checkpoint_have_the_form_of_the_learners():
         assert not same_form(tree, {**tree, **changes})
 
 
-def test_a_policy_of_another_run_is_refused(run, tmp_path):
+def test_a_policy_of_another_run_is_an_error(run, tmp_path):
     mack.train(
         mack.Args(
             steps=20, num_envs=4, rounds=5, hidden=(8,), eval_episodes=0, seed=5, progress=False,
@@ -334,7 +334,7 @@ def test_nothing_is_written_through_links(run, tmp_path):
         shutil.copy(ROOT / "LICENSE", run / name)
 
 
-def test_what_a_killed_run_left_is_removed_at_the_next_start(run):
+def test_temporary_files_of_a_killed_run_are_removed_at_the_next_start(run):
     left = run / "checkpoints" / ".step_60.12345"
     left.mkdir()
     (left / "policy.safetensors").write_text("half")
@@ -373,7 +373,7 @@ def test_what_a_config_names_is_not_imported(changes, run, evil):
     assert not evil.exists()
 
 
-def test_an_own_player_function_is_named_again(tmp_path, monkeypatch):
+def test_a_users_own_player_function_must_be_named_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "whose_turn.py").write_text(
         "from mail_envs import TurnOrder\nTURNS = TurnOrder([[0], [1, 2]])\n"

@@ -14,16 +14,15 @@ from learners.evaluate import evaluate
 from mail_envs.streams import Purpose, stream_seed
 from mail_envs.vector import VectorGame
 
-SEEDS = (0, 1, 1_000_000, 10_000_000)  # the last two once were the first episodes of other purposes
+SEEDS = (0, 1, 1_000_000, 10_000_000)  # the last two once coincided with other streams
 
 
 class Played:
     """The seeds of the episodes that every `VectorGame` plays from now on."""
 
     def __init__(self, monkeypatch):
-        self.games: dict[
-            int, tuple[VectorGame, set[int]]
-        ] = {}  # games are held, so that ids stay theirs
+        # Holding the games keeps their ids unique.
+        self.games: dict[int, tuple[VectorGame, set[int]]] = {}
         for name in ("reset", "reset_to", "step"):
             monkeypatch.setattr(VectorGame, name, self._noting(getattr(VectorGame, name)))
 
@@ -53,13 +52,13 @@ def test_runs_share_no_episode_with_each_other_nor_with_their_own_evaluation(tmp
             )
         )  # fmt: skip
         evaluate(EvaluateArgs(str(folder), episodes=30, json=True))
-        sets = [s for s in played.take() if len(s) >= 15]  # not the single episode of the film
+        sets = [s for s in played.take() if len(s) >= 15]  # not the single rendered episode
         training = next(s for s in sets if stream_seed(seed, "games") in s)
         assert len(training) > 80  # four episodes in each of the 20 copies
         for other in sets:
             assert other is training or not training & other
         runs.append(set.union(*sets))
-    references = set.intersection(*runs)  # random play, measured on the same episodes by everybody
+    references = set.intersection(*runs)  # random play is measured on the same episodes in all runs
     for one, other in combinations(runs, 2):
         assert (one & other) == references
     assert stream_seed(0, "references") in references
@@ -76,6 +75,6 @@ def test_streams_differ_in_seed_and_purpose():
     ("seed", "purpose", "match"),
     [(-1, "games", "seed=-1"), (1.5, "games", "seed=1.5"), (0, "game", "purpose='game'")],
 )
-def test_bad_streams_are_refused(seed, purpose, match):
+def test_bad_streams_are_errors(seed, purpose, match):
     with pytest.raises(ValueError, match=match):
         stream_seed(seed, purpose)

@@ -1,4 +1,4 @@
-"""learners.sweep: what a spec means, and a sweep that is interrupted, continued and partly fails."""
+"""learners.sweep: sweep files, and sweeps that are interrupted, continued or partly fail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_spec_is_a_product(tmp_path):
     assert [c.seed for c in found] == sorted(c.seed for c in found)
 
 
-def test_the_most_particular_setting_counts(tmp_path):
+def test_the_most_specific_setting_wins(tmp_path):
     found = cells_of(
         tmp_path,
         environments={GAME: {"lr": 2, "seeds": [0, 1]}, "coop_nav": {"lr": 3}},
@@ -105,13 +105,13 @@ def test_settings_become_a_command_line(tmp_path):
         ({"out": ["runs"]}, "must be the path of a folder"),
     ],
 )
-def test_a_wrong_spec_is_refused_before_anything_runs(changes, text, tmp_path, capsys):
+def test_a_wrong_spec_is_an_error_before_anything_runs(changes, text, tmp_path, capsys):
     assert main(Args(spec_file(tmp_path, **changes), out=tmp_path / "out")) == 2
     assert text in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_spec_is_a_file_that_ends(tmp_path, capsys):
+def test_a_spec_must_be_a_regular_readable_file(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "deep.yaml").write_text("environments: " + "[" * 50_000)
     for name, text in (("pipe", "a named pipe"), ("deep", "nested too deeply")):
@@ -119,7 +119,7 @@ def test_a_spec_is_a_file_that_ends(tmp_path, capsys):
         assert text in capsys.readouterr().err
 
 
-def test_numbers_that_yaml_takes_for_texts(tmp_path):
+def test_numbers_that_yaml_reads_as_strings(tmp_path):
     (cell,) = cells_of(tmp_path, algorithms={"bc": {"lr": "1e-3"}})
     assert cell.words()[-2:] == ["--lr", "1e-3"]
 
@@ -148,7 +148,7 @@ def test_a_failing_cell_does_not_stop_the_others_and_finished_ones_are_skipped(t
     assert (folder / "evaluation.json").stat().st_mtime_ns == before
 
 
-def test_other_settings_do_not_continue_a_run(tmp_path):
+def test_a_cell_with_other_settings_is_not_continued(tmp_path):
     (cell,) = cells_of(tmp_path, num_demos=[2], algorithms={"bc": {"lr": 0.1}})
     folder = tmp_path / "run"
     folder.mkdir()
@@ -185,7 +185,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
             os.kill(process.pid, signal.SIGINT)
             text, _ = process.communicate(timeout=60)
         finally:
-            process.terminate()  # nothing to end, unless that took too long
+            process.terminate()  # has an effect only after a timeout
         assert process.returncode == 130
         return text
 
@@ -197,7 +197,7 @@ def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
     assert "saved at step" in folder.with_name("seed_0.log").read_text()
 
 
-def test_ray_is_asked_for_only_when_needed(monkeypatch, tmp_path):
+def test_ray_is_needed_only_with_a_ray_address(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SpecError, match="pip install ray"):
         RayJobs("auto", tmp_path)

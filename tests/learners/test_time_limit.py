@@ -1,4 +1,4 @@
-"""Time limits that are part of the task, and those that are not: what follows, and who sees the time."""
+"""Time limits that are part of the task, and those that are not: bootstrapping and the critics' time input."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def targets_of(learner, agent, rollout, rng, lam: float = 0.0) -> torch.Tensor:
     return learner.estimate_advantages(agent, rollout, rollout.rewards, 0.9, lam, *more)[1]
 
 
-def test_truncated_episodes_go_on_unless_the_limit_is_their_end():
+def test_truncated_episodes_bootstrap_unless_the_limit_is_part_of_the_task():
     ends = {"terminated": [0, 1, 0, 1], "truncated": [0, 0, 1, 1]}
     ends = {name: torch.tensor([x], dtype=torch.bool) for name, x in ends.items()}
     for is_end, expected in ((False, [0, 0, 1, 0]), (True, [0, 0, 0, 0])):
@@ -75,8 +75,8 @@ def test_a_round_at_the_limit_is_worth_its_reward_where_the_limit_is_the_end(lea
         assert (beyond > 0.9 * 3).all()  # critics say about 5
 
 
-def test_who_would_have_acted_next_and_how_says_what_a_truncated_episode_is_worth():
-    """Not who acts in the copy's next episode, nor what is allowed there."""
+def test_truncated_episodes_bootstrap_with_the_final_participation_and_mask():
+    """Not with those of the copy's next episode."""
     _, agent, rollout, rng = collected(mack, "stochastic_coop_nav")
     cut, moves = rollout.truncated, torch.eye(rollout.vec.num_actions, dtype=torch.int8)
     assert rollout.final_action_mask is not None and rollout.action_mask is not None
@@ -91,12 +91,11 @@ def test_who_would_have_acted_next_and_how_says_what_a_truncated_episode_is_wort
 
 
 @pytest.mark.parametrize("learner", [ippo, mack], ids=["ippo", "mack"])
-def test_critics_see_the_time_that_is_left_and_actors_do_not(learner):
+def test_critics_see_the_remaining_time_and_actors_do_not(learner):
     _, agent, rollout, _ = collected(learner, "smac_3m")
     left = time_left(rollout)
-    expected = torch.tensor(
-        [(LIMIT - t % LIMIT) / LIMIT for t in range(20, 41)]
-    )  # of both fragments
+    second = range(20, 41)  # rounds of the second fragment
+    expected = torch.tensor([(LIMIT - t % LIMIT) / LIMIT for t in second])
     assert torch.allclose(left, expected.view(-1, 1, 1).expand(21, 6, 1))
     observations = rollout.observations[:-1]
     if learner is ippo:
@@ -112,7 +111,7 @@ def test_critics_see_the_time_that_is_left_and_actors_do_not(learner):
 
 
 @pytest.mark.parametrize("learner", [ippo, mack], ids=["ippo", "mack"])
-def test_where_the_task_goes_on_nobody_sees_the_time(learner):
+def test_the_remaining_time_is_no_input_where_the_limit_only_truncates(learner):
     _, agent, rollout, _ = collected(learner, "coop_nav")
     assert time_inputs(rollout.vec) == 0 and time_left(rollout).shape == (21, 6, 0)
     D, S = rollout.observations.shape[3], rollout.states.shape[2]
@@ -123,7 +122,7 @@ def test_where_the_task_goes_on_nobody_sees_the_time(learner):
 
 @pytest.mark.parametrize("learner", [ippo, mack], ids=["ippo", "mack"])
 def test_critics_learn_what_a_limit_costs(learner):
-    """A reward of 1 a round is worth as much as there are rounds left, which no observation of coop_nav tells."""
+    """With a reward of 1 per round, the value is the number of remaining rounds, which coop_nav does not show."""
     changes = {"num_envs": 40, "rounds": 35}
     changes |= {"lr": 5e-3, "minibatches": 4} if learner is ippo else {}
     args = learner.Args(env="coop_nav", **{**SMALL, **changes})
@@ -148,7 +147,7 @@ def test_critics_learn_what_a_limit_costs(learner):
 
 
 @pytest.mark.parametrize("learner", [ippo, mack], ids=["ippo", "mack"])
-def test_a_run_that_was_cut_short_ends_like_one_that_was_not(learner, tmp_path):
+def test_a_resumed_run_ends_like_an_uninterrupted_one(learner, tmp_path):
     changes = {"env": "smac_3m", **SMALL}
     whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
     learner.train(learner.Args(**changes, steps=600, run_dir=whole))
@@ -159,7 +158,7 @@ def test_a_run_that_was_cut_short_ends_like_one_that_was_not(learner, tmp_path):
         assert torch.equal(a, b)
 
 
-def test_a_round_count_goes_on_over_checkpoints():
+def test_the_round_count_continues_after_a_checkpoint():
     _, _, rollout, _ = collected(ippo, "smac_3m")
     again = Rollout(rollout.vec, rollout.rounds, state=True)
     again.load_state_dict(rollout.state_dict())
@@ -169,7 +168,9 @@ def test_a_round_count_goes_on_over_checkpoints():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ippo_wins_3m_whatever_the_seed(seed, tmp_path):
-    """The short form of this test is the value at the limit, above: with bootstrapping there, seeds 1, 2 and 101 run away."""
+    """Short form: the tests of the value at the limit, above. With bootstrapping there, seeds 1, 2 and 101 learn to
+    run away.
+    """
     args = ippo.Args(
         env="smac_3m", steps=1_200_000, seed=seed, run_dir=str(tmp_path), progress=False
     )
@@ -184,11 +185,11 @@ def test_ippo_wins_3m_whatever_the_seed(seed, tmp_path):
         ("coop_nav", False), ("mpe_simple_spread", False), ("stochastic_predator_prey", False),
     ],
 )  # fmt: skip
-def test_games_say_whether_their_limit_is_part_of_the_task(id, is_end):
+def test_games_declare_whether_their_limit_is_part_of_the_task(id, is_end):
     assert mail_envs.make_vec(id).limit_is_end is is_end
 
 
-def test_a_users_own_game_says_so_in_one_line(monkeypatch):
+def test_a_users_own_game_declares_it_in_one_line(monkeypatch):
     monkeypatch.setattr(LastStanding, "limit_is_end", True)
     assert VectorGame(LastStanding(), Synchronous()).limit_is_end is True
     monkeypatch.setattr(LastStanding, "limit_is_end", 1)

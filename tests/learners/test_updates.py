@@ -1,4 +1,4 @@
-"""Every term of the updates of MACK, IPPO, MAGAIL and AMAGAIL does what it says."""
+"""Every term in the updates of MACK, IPPO, MAGAIL and AMAGAIL has its intended effect."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def test_values_are_bounded(folder):
         assert float(targets.max()) == pytest.approx(0.95 * min(bound, 1e6), rel=1e-3)
 
 
-def test_the_fisher_sample_holds_every_agent():
-    """One row in N is not always that of the first agent."""
+def test_the_fisher_sample_contains_every_agent():
+    """It is drawn at random: every N-th row would always be the same agent."""
     rows = mack.some_rows(3000, 1000, torch.Generator().manual_seed(0))
     shares = torch.bincount(torch.arange(3000)[rows] % 3, minlength=3) / 1000
     assert torch.allclose(shares, torch.full((3,), 1 / 3), atol=0.06)
@@ -134,7 +134,7 @@ def adversary_of(args, agent, data, vec, phi: str):
 
 
 def rewarded(folder: str, phi: str, **settings):
-    """Rewards of a fragment, what they should be without ends, and the fragment."""
+    """Rewards of a fragment, their expected values without early ends, and the fragment."""
     args, agent, rollout, data, _rng = parts(magail, folder, **settings)
     adversary, occupancy = adversary_of(args, agent, data, rollout.vec, phi)
     valid = rollout.learned_from() if phi == "filter" else torch.ones_like(rollout.alive[:-1])
@@ -199,8 +199,8 @@ def test_the_cloning_term_raises_the_likelihood_of_demonstrated_actions(weight, 
 
 
 @pytest.mark.parametrize("module", [magail, amagail], ids=["magail", "amagail"])
-def test_the_first_updates_leave_the_actors_alone(module, folder, tmp_path):
-    """Checkpoints after every update: the policy changes with the third, not before."""
+def test_the_first_updates_do_not_change_the_actors(module, folder, tmp_path):
+    """With a checkpoint after every update, the policy first changes in the third."""
     settings = {**SMALL, "demos": folder, "num_demos": 10, "warm_start": 5, "keep": "last"}
     settings |= {"steps": 800, "disc_first": 2, "checkpoint_every": 1, "run_dir": str(tmp_path)}
     seen = []
@@ -231,8 +231,8 @@ def test_the_discriminators_rate_decays_to_zero(folder):
 
 
 # ------------------------------------------------------------------------------------- what is kept
-def test_the_policy_that_came_closest_is_kept(folder, tmp_path, monkeypatch):
-    """With distances 3, 1, 2, 4 the policy of the second measurement is the result, and says so."""
+def test_the_closest_policy_is_kept(folder, tmp_path, monkeypatch):
+    """With distances 3, 1, 2, 4, the policy of the second measurement is kept, and the run reports it."""
     from learners.lib import closeness
 
     distances, policies = iter([3.0, 1.0, 2.0, 4.0]), []

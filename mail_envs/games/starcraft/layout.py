@@ -1,8 +1,8 @@
-"""Sizes and records: what a battle is made of, and how long its observations, states and masks are.
+"""The state record of a battle, and the sizes of its observations, states and masks.
 
-A battle's units are rows: the N agents in the order of their ids, then the M enemies in the order of theirs, U = N + M.
-The functions that observe and score a battle (`sight`, `actions`, `observation`, `scoring`) take anything
-that has the fields of `unit_fields`: the record of an engine, or a tuple of arrays.
+Units are rows: the N agents in the order of their ids, then the M enemies in the order of theirs, U = N + M.
+The functions that observe and score a battle (`sight`, `actions`, `observation`, `scoring`) accept anything with
+the fields of `unit_fields`: an engine's record or a tuple of arrays.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ OUTCOMES = ONGOING, WON, LOST, DRAWN = 0, 1, 2, 3
 
 
 def shares_sightings(scenario: Scenario, options: Options) -> bool:
-    """Whether it matters who saw an enemy first: else everybody is shown what they see."""
+    """Whether observations depend on who saw an enemy first; otherwise each agent is shown all that it sees."""
     return scenario.version == 2 and (options.faithful or options.prob_obs_enemy < 1.0)
 
 
 def unit_fields(num_agents: int, num_enemies: int, sharing: bool, real: str = "f4") -> list[tuple]:
-    """Fields that every record of a battle has; an engine adds its own.
+    """Fields that every battle record has; an engine adds its own.
 
-    A record may have room for more units than the battle has: the functions go by the counts in the parameters.
-    sharing: with the fields that `sight.share_sightings` needs. real: "f4" or "f8".
+    A record may have room for more units than the battle has; the counts are in the parameters.
+    sharing: include the fields that `sight.share_sightings` needs. real: "f4" or "f8".
     """
     n, u = num_agents, num_agents + num_enemies
     m = num_enemies if sharing else 1
@@ -50,19 +50,19 @@ def unit_fields(num_agents: int, num_enemies: int, sharing: bool, real: str = "f
         ("health", real, (u,)),  # 0: dead
         ("shield", real, (u,)),
         ("max_health", real, (u,)),
-        ("before", real, (u,)),  # health + shield when the round began, 0: dead; see `scoring`
+        ("before", real, (u,)),  # health + shield at the start of the round, 0: dead; see `scoring`
         ("energy", real, (u,)),
         ("cooldown", real, (u,)),  # loops until the weapon is ready
-        ("type", "i4", (u,)),  # place in `units.TYPES`
+        ("type", "i4", (u,)),  # index in `units.TYPES`
         ("last_action", "i4", (n,)),  # -1: none yet
         ("look", real, (n, 2)),  # direction of the cone, a unit vector
-        ("max_reward", real),  # by which rewards are scaled, see `scoring.largest_reward`
+        ("max_reward", real),  # scale of the rewards, see `scoring.largest_reward`
         ("rounds", "i4"),  # played so far
         # SMACv2: who has seen whom, see `sight.share_sightings`
-        ("order", "i4", (n,)),  # in which agents look in this round
+        ("order", "i4", (n,)),  # in which agents observe in this round
         ("tagger", "i4", (m,)),  # who saw this enemy first, -1: nobody
-        ("told", "u1", pairs),  # [agent, enemy]: may be shown it
-        ("shown", "u1", pairs),  # the same, as it was when the agent looked
+        ("told", "u1", pairs),  # [agent, enemy]: whether the agent may be shown it
+        ("shown", "u1", pairs),  # `told` at the time when the agent observed
     ]
 
 
@@ -75,13 +75,13 @@ def num_actions(scenario: Scenario, options: Options) -> int:
 
 
 def block_sizes(scenario: Scenario, options: Options) -> dict[str, int]:
-    """Numbers per block of an observation: moves, one enemy, one ally, oneself, the time."""
+    """Length of each block of an observation: moves, one enemy, one ally, the agent itself, the time."""
     bits, shield = scenario.type_bits, (scenario.ally_race == "P", scenario.enemy_race == "P")
     health = options.obs_all_health
     actions = num_actions(scenario, options) * options.obs_last_action
     grid = NUM_PATHING * options.obs_pathing_grid + NUM_HEIGHT * options.obs_terrain_height
     own = (1 + shield[0]) * options.sees_own_health
-    # SMAC announces the time as one of the own features, leaves that 0, and appends the time.
+    # SMAC counts the time among the own features, leaves that entry 0, and appends the time at the end.
     padding = options.faithful and scenario.version == 1 and options.obs_timestep_number
     return {
         "move": NUM_MOVES + grid,
@@ -111,14 +111,14 @@ def state_size(scenario: Scenario, options: Options) -> int:
 
 
 def max_cooldowns(faithful: bool) -> list[float]:
-    """By type, what the state divides cooldowns by: the original's constants, or the longest possible."""
+    """Scale of the cooldowns in the state, by type: the original's constants, or the longest possible cooldown."""
     if faithful:
         return [SMAC_COOLDOWN.get(t, SMAC_OTHER_COOLDOWN) for t in TYPES]
     return [u.longest_cooldown for u in UNITS.values()]
 
 
 def ranges(scenario: Scenario, options: Options) -> tuple[list[float], list[float]]:
-    """By type, how far units see and how far away their targets may be, between centers."""
+    """Sight and attack ranges by type, between centers."""
     if not options.use_unit_ranges:
         return [SMAC_SIGHT] * len(TYPES), [SMAC_RANGE] * len(TYPES)
     reach = [max(SMACV2_RANGE.get(t, SMAC_RANGE), options.min_attack_range) for t in TYPES]
@@ -126,7 +126,7 @@ def ranges(scenario: Scenario, options: Options) -> tuple[list[float], list[floa
 
 
 def _one_hot(types: tuple[str, ...], bits: int) -> list[int]:
-    """By type, the place of its bit; -1 where there are no bits."""
+    """Index of the bit of each type; -1 if it has none."""
     return [types.index(t) if bits and t in types else -1 for t in TYPES]
 
 
@@ -174,7 +174,7 @@ def _integers(scenario: Scenario, options: Options) -> dict:
         "first_target": FIRST_LOOK + options.num_looks,
         "num_looks": options.num_looks,
         "max_rounds": options.max_rounds or scenario.max_rounds,
-        "far_cells": int(2 * options.move_amount),  # how far the path grid is looked up
+        "far_cells": int(2 * options.move_amount),  # how far away the pathing grid is sampled
         "near_cells": int(options.move_amount),
         "medics": scenario.medics,
         "ally_shields": scenario.ally_race == "P",
@@ -195,12 +195,12 @@ _FLAGS = (
 
 
 def layout_params(scenario: Scenario, options: Options, real: str = "f4") -> dict[str, np.ndarray]:
-    """Parameters that the functions about a battle read, by name. `real`: "f4" or "f8".
+    """Parameters of the functions that observe and score a battle, by name. `real`: "f4" or "f8".
 
-    A game makes one record of these and its own, see `as_record`.
+    A game combines them with its own into one record, see `as_record`.
     """
     reals = {k: np.asarray(v, real) for k, v in _reals(scenario, options).items()}
-    # Wide, like the counters of loops: one compiled form of every function.
+    # int64, like loop counters, so that every function is compiled only once.
     integers = {k: np.asarray(v, np.int64) for k, v in _integers(scenario, options).items()}
     open_cells = terrain.pathing(scenario.terrain, diagonals=not options.faithful)
     return {**reals, **integers, "pathing": open_cells.astype(np.uint8)}  # (32, 32)

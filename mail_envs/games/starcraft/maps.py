@@ -1,8 +1,8 @@
 """The SMAC maps and the SMACv2 scenarios: who fights whom, where, and for how long.
 
 Armies are listed in the order in which the maps create them, which is the order of the enemies' ids; agents' ids
-are sorted by type and position instead. Points are (x, y) on a map of 32 x 32. An army without a point of its own
-per group is created at one point, and the game spreads it out.
+are sorted by type and position instead. Points are (x, y) on a map of 32 x 32. An army without one point per
+group is created at a single point, and the game spreads it out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 from dataclasses import dataclass
 
 Point = tuple[float, float]
-Army = tuple[tuple[str, int], ...]  # (type, how many) in order of creation
+Army = tuple[tuple[str, int], ...]  # (type, count) in order of creation
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Scenario:
         id: of the environment. name: of the original's map.
         allies, enemies: armies; empty in SMACv2, which draws them.
         max_rounds: the original's episode limit.
-        type_bits: types in the one-hot code, 0 where there is only one.
-        ally_types, enemy_types: the one-hot code's order. SMAC codes the enemies of `stalkers_and_zealots`
-            maps the other way around, which `enemy_types` says; see `faithful`.
+        type_bits: length of the one-hot unit type, 0 if there is only one type.
+        ally_types, enemy_types: order of the types in the one-hot code. In `stalkers_and_zealots` maps, SMAC
+            reverses it for enemies, as `enemy_types` does; used only if `faithful`.
         terrain: a name of `terrain.ROWS`.
         ally_points, enemy_points: where the groups of an army are created.
-        enemy_order: what the enemies are told at the start: "attack_move", "attack" (the allies), "none", or
+        enemy_order: the enemies' order at the start: "attack_move", "attack" (the allies), "none", or
             in SMACv2 "closest" (each idle enemy, every half second).
-        enemy_goal: of an attack move; two points: somewhere between them.
+        enemy_goal: target of an attack move; with two points, somewhere between them.
     """
 
     id: str
@@ -62,16 +62,16 @@ class Scenario:
         if self.version == 2:
             sides = f"{self.num_agents} against {self.num_enemies} units"
             return f"{sides}, drawn anew from {', '.join(self.ally_types)}"
-        return " against ".join(_told(army) for army in (self.allies, self.enemies))
+        return " against ".join(_army_text(army) for army in (self.allies, self.enemies))
 
     @property
     def medics(self) -> bool:
-        """Whether medivacs heal, and an army of medivacs alone has lost."""
+        """Whether there are medivacs, which heal; an army of medivacs alone has lost."""
         return "medivac" in self.ally_types
 
 
-def _told(army: Army) -> str:
-    """`(("stalker", 1), ("stalker", 1))` as "2 stalkers"."""
+def _army_text(army: Army) -> str:
+    """`(("stalker", 1), ("stalker", 1))` -> "2 stalkers"."""
     counts: dict[str, int] = {}
     for name, count in army:
         counts[name] = counts.get(name, 0) + count
@@ -89,7 +89,7 @@ _FAR_CORNER = {"enemy_points": ((27.91, 28.24),), "enemy_goal": ((4.47, 4.3298),
 
 
 def _army(text: str) -> Army:
-    """`"2 stalker, 3 zealot"` as ("stalker", 2), ("zealot", 3)."""
+    """`"2 stalker, 3 zealot"` -> (("stalker", 2), ("zealot", 3))."""
     return tuple((name, int(count)) for count, name in (g.split() for g in text.split(", ")))
 
 
@@ -167,7 +167,7 @@ _SMAC = [
     ),
 ]  # fmt: skip
 
-# Types and their weights in a team; teams of exceptions alone are drawn again.
+# Probabilities of the types in a team; a team of exceptions alone is drawn again.
 SMACV2_TYPES = {
     "protoss": {"stalker": 0.45, "zealot": 0.45, "colossus": 0.1},
     "terran": {"marine": 0.45, "marauder": 0.45, "medivac": 0.1},
@@ -193,7 +193,7 @@ SCENARIOS = {s.id: s for s in [*_SMAC, *_SMACV2]}
 
 
 def scenario(id: str) -> Scenario:
-    """The scenario of an id; ValueError that names the closest ones."""
+    """The scenario of an id; ValueError naming the closest ids."""
     if id in SCENARIOS:
         return SCENARIOS[id]
     close = difflib.get_close_matches(id, SCENARIOS, n=3, cutoff=0.0)

@@ -1,9 +1,9 @@
-"""How units move: speed, walls, ways around them, and keeping apart.
+"""Unit movement: speed, walls, pathing around obstacles, and collisions.
 
-A unit that walks takes a step of its speed in every loop and slides along walls. Then units that overlap are pushed
-apart, in the air and on the ground by themselves: those that fight stand fast, those that idle give way to friends,
-nobody who stands gives way to a foe. How units get past others is inferred: those that must touch their target
-go around a crowd, as zerglings do; those that shoot only step aside, which gives battles of marines their known length.
+In every game loop a walking unit takes one step and slides along walls. Then overlapping units are pushed apart, air
+and ground units separately: fighting units do not move, idle units give way to friends, and standing units never give
+way to foes. How units get past each other is inferred from the original: melee units, such as zerglings, go around a
+crowd; ranged units only sidestep, which reproduces the length of battles between marines.
 """
 
 import math
@@ -20,22 +20,22 @@ from mail_envs.kernels import device_function
 
 STANCES = IDLE, WALKING, FIGHTING = 0, 1, 2
 HALF = np.float32(0.5)
-DETOUR = 16  # loops for which a unit keeps to one side
-CROWD = np.float32(4.0)  # how far around it a unit looks for the end of a crowd
-TURNS = 4  # of a way, at most: around so many units at once
-TOUCH = np.float32(0.1)  # the gap at which units are as good as in contact
-AHEAD = np.float32(0.05)  # cosine from which somebody is in the way
-NEAR = np.float32(1e-3)  # as good as there
+DETOUR = 16  # loops for which a unit stays on the same side
+CROWD = np.float32(4.0)  # radius in which a unit counts others to choose a side
+TURNS = 4  # most units that one step goes around
+TOUCH = np.float32(0.1)  # units with a smaller gap count as touching
+AHEAD = np.float32(0.05)  # least cosine at which a unit is in the way
+NEAR = np.float32(1e-3)  # smaller distances count as zero
 MAP_END = np.float32(SIZE)
 
-# Long functions that are called from several places are in the machine code once: their arguments are records.
+# Long functions with several callers are compiled once and not inlined: their arguments are records.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 shared_function = njit(**_OPTIONS)
 
 
 @device_function
 def gap(state, params, i, j):
-    """Distance from edge to edge."""
+    """Distance between the edges of two units."""
     dx = state.pos[j, 0] - state.pos[i, 0]
     dy = state.pos[j, 1] - state.pos[i, 1]
     radii = params.radius[state.type[i]] + params.radius[state.type[j]]
@@ -44,7 +44,7 @@ def gap(state, params, i, j):
 
 @device_function
 def can_stand(params, kind, x, y):
-    """Whether a unit of a type may be at a point; those that fly may be anywhere on the map."""
+    """Whether a unit of a type may be at a point; flying units may be anywhere on the map."""
     if not (ZERO <= x <= MAP_END and ZERO <= y <= MAP_END):
         return False
     if params.flies[kind] != 0 or x == MAP_END or y == MAP_END:
@@ -54,7 +54,7 @@ def can_stand(params, kind, x, y):
 
 @shared_function
 def slide(state, params, j, dx, dy):
-    """Move unit j, along each axis as far as walls allow; they keep off its edge, the map's end its center."""
+    """Move unit j along each axis unless blocked: its edge stays out of walls, its center inside the map."""
     kind = state.type[j]
     x, y = state.pos[j, 0], state.pos[j, 1]
     body = params.separation[kind] if params.has_walls != 0 else ZERO
@@ -72,7 +72,7 @@ def slide(state, params, j, dx, dy):
 
 @device_function
 def pace(state, params, j):
-    """How far unit j gets in this loop; types that need time to get going gather speed."""
+    """Distance that unit j moves in this loop; types with limited acceleration speed up."""
     kind = state.type[j]
     before = state.speed[j]
     state.speed[j] = min(before + params.acceleration[kind], params.speed[kind])
@@ -83,7 +83,7 @@ def pace(state, params, j):
 
 @device_function
 def walk(state, params, j, x, y):
-    """A step of unit j straight toward a point; whether it is there."""
+    """Move unit j one step straight toward a point; returns whether it has arrived."""
     dx = x - state.pos[j, 0]
     dy = y - state.pos[j, 1]
     distance = math.sqrt(dx * dx + dy * dy)
@@ -104,9 +104,9 @@ def walk(state, params, j, x, y):
 
 @device_function
 def sidestep(state, j, dx, dy):
-    """A way (dx, dy) turned aside if it leads into the unit that stood in the last step's way; of those who shoot.
+    """Direction (dx, dy) of a ranged unit, turned aside if it leads into the unit that blocked its last step.
 
-    To the nearer side, and to that side as long as others are in the way soon after.
+    It turns to the nearer side, and keeps to that side while other units block it soon after.
     """
     if state.blocker[j] < 0:
         return dx, dy
@@ -123,9 +123,9 @@ def sidestep(state, j, dx, dy):
 
 @shared_function
 def around(state, params, j, dx, dy, length):
-    """A way (dx, dy) turned aside until nobody who stands is in it: along the edge of a crowd.
+    """Direction (dx, dy), turned aside until no standing unit blocks it: along the edge of a crowd.
 
-    To the side where fewer units are, and to that side as long as others are in the way soon after.
+    It turns to the side with fewer units, and keeps to that side while other units block it soon after.
     """
     if state.detour[j] == 0:
         state.turn[j] = emptier_side(state, params, j, dx, dy)
@@ -143,7 +143,7 @@ def around(state, params, j, dx, dy, length):
 
 @device_function
 def emptier_side(state, params, j, dx, dy):
-    """1: left of the way (dx, dy), where fewer units are near unit j; -1: right."""
+    """The side of direction (dx, dy) with fewer units near unit j; 1: left, -1: right."""
     left = ZERO
     for k in range(params.num_units):
         x = state.pos[k, 0] - state.pos[j, 0]
@@ -156,7 +156,7 @@ def emptier_side(state, params, j, dx, dy):
 
 @device_function
 def in_the_way(state, params, j, dx, dy):
-    """Row of the unit that stands closest to straight ahead of unit j and touches it, or nearly; -1: none."""
+    """Row of the standing unit that (nearly) touches unit j and is most directly ahead; -1: none."""
     kind = state.type[j]
     best = -1
     most = AHEAD * math.sqrt(dx * dx + dy * dy)
@@ -175,7 +175,7 @@ def in_the_way(state, params, j, dx, dy):
 
 @shared_function
 def travel(state, params, j, x, y):
-    """Like `walk`, around walls."""
+    """`walk` that goes around walls."""
     cell = -1
     if params.has_corners != 0 and params.flies[state.type[j]] == 0 and state.type[j] != COLOSSUS:
         cell = next_cell(params, state.pos[j, 0], state.pos[j, 1], x, y)
@@ -187,14 +187,14 @@ def travel(state, params, j, x, y):
 
 @device_function
 def yielding(state, i, j, friends):
-    """The share of an overlap by which unit i, not j, gives way."""
+    """Share of an overlap by which unit i gives way; unit j gives way by the rest."""
     if state.stance[i] == state.stance[j]:
         return HALF
     if state.stance[j] == FIGHTING:
         return ONE
     if state.stance[i] == FIGHTING:
         return ZERO
-    # One of them walks, the other idles.
+    # One is walking, the other idle.
     return np.float32((state.stance[i] == IDLE) == friends)
 
 
@@ -227,7 +227,7 @@ def push_apart(state, params, i, j, reach):
 
 @device_function
 def separate(state, params):
-    """One pass over all pairs of living units of a plane."""
+    """Push apart all overlapping pairs of living units, air and ground separately."""
     for i in range(params.num_units):
         if not lives(state, i):
             continue

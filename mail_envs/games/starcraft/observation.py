@@ -1,25 +1,15 @@
-"""What agents see: observations and the global state, written in place.
+"""Observations and the global state, written in place.
 
-Functions named `write_*` take the position k in `out` where they begin and give the next one.
+Functions named `write_*` take the position k in `out` where they begin and return the next one.
 """
 
 import math
 
 import numpy as np
 
-from mail_envs.games.starcraft.actions import (
-    attackable,
-    is_medic,
-    walkable,
-    write_mask,
-)
+from mail_envs.games.starcraft.actions import attackable, is_medic, walkable, write_mask
 from mail_envs.games.starcraft.layout import NORTH
-from mail_envs.games.starcraft.sight import (
-    hidden,
-    lives,
-    sees,
-    square_distance,
-)
+from mail_envs.games.starcraft.sight import hidden, lives, sees, square_distance
 from mail_envs.games.starcraft.units import MAX_ENERGY
 from mail_envs.kernels import device_function
 
@@ -32,7 +22,7 @@ FULL_ENERGY = np.float32(MAX_ENERGY)
 
 @device_function
 def observe_env(state, params, observations, action_mask, alive, global_state):
-    """Everything about one battle: float32 (N, D), int8 (N, A), bool (N,), float32 (S,)."""
+    """Write all outputs of one battle: float32 (N, D), int8 (N, A), bool (N,), float32 (S,)."""
     for i in range(params.num_agents):
         alive[i] = lives(state, i)
         write_mask(state, params, i, action_mask[i])
@@ -49,7 +39,7 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
 
 @device_function
 def write_observation(state, params, i, mask, out):
-    """Agent i's observation; of a dead agent only the time is not 0."""
+    """Agent i's observation; for a dead agent, all entries but the time are 0."""
     for d in range(out.shape[0]):
         out[d] = ZERO
     if lives(state, i) and params.obs_starcraft != 0:
@@ -63,13 +53,13 @@ def write_observation(state, params, i, mask, out):
 
 @device_function
 def played(state, params):
-    """Rounds over the limit."""
+    """Rounds played, as a fraction of the time limit."""
     return np.float32(state.rounds) / np.float32(params.max_rounds)
 
 
 @device_function
 def write_surroundings(state, params, i, mask, out):
-    """Where the agent can move; paths and heights around it."""
+    """Legal moves, and the pathing grid and terrain height around the agent."""
     for move in range(4):
         out[move] = np.float32(mask[NORTH + move])
     k = 4
@@ -93,7 +83,7 @@ def on_map(params, x, y):
 
 @device_function
 def nearby(state, params, i, point):
-    """The cells that the original samples: far north, south, east, west, near NE, SW, SE, NW, own."""
+    """Sample cells, as in the original: far N, S, E, W; near NE, SW, SE, NW; the agent's own cell."""
     x, y = np.int32(state.pos[i, 0]), np.int32(state.pos[i, 1])
     sign = 1 if point % 2 == 0 else -1
     if point < 2:
@@ -108,7 +98,7 @@ def nearby(state, params, i, point):
 
 @device_function
 def write_offset(state, params, i, j, out, k):
-    """Distance and offset from agent i to unit j, over i's sight."""
+    """Distance and offset from agent i to unit j, divided by i's sight range."""
     sight = params.sight[state.type[i]]
     out[k] = math.sqrt(square_distance(state, i, j)) / sight
     out[k + 1] = (state.pos[j, 0] - state.pos[i, 0]) / sight
@@ -118,7 +108,7 @@ def write_offset(state, params, i, j, out, k):
 
 @device_function
 def write_health(state, params, j, shields, out, k):
-    """Health and, if that side has any, shield of unit j, over their maxima."""
+    """Health and, if that side has shields, shield of unit j, as fractions of their maxima."""
     out[k] = state.health[j] / state.max_health[j]
     if shields == 0:
         return k + 1
@@ -128,7 +118,7 @@ def write_health(state, params, j, shields, out, k):
 
 @device_function
 def write_bit(slot, bits, out, k):
-    """A one-hot code in a place full of zeros."""
+    """A one-hot code; `out` must be zero there."""
     if slot >= 0:
         out[k + slot] = ONE
     return k + bits
@@ -136,7 +126,7 @@ def write_bit(slot, bits, out, k):
 
 @device_function
 def first_enemy_shown(state, params, i):
-    """SMACv2 wipes the enemies written so far whenever it comes to one that is hidden from the agent."""
+    """First enemy in the observation: SMACv2 erases the enemies before one that is hidden from the agent."""
     first = 0
     if params.shares_sightings != 0 and params.faithful != 0:
         for k in range(params.num_enemies):
@@ -224,7 +214,7 @@ def write_state(state, params, out):
 
 @device_function
 def write_place(state, j, out, k):
-    """The position relative to the center, over the size of the map."""
+    """Position relative to the map's center, divided by the map's size."""
     out[k] = (state.pos[j, 0] - CENTER) / MAP_SIZE
     out[k + 1] = (state.pos[j, 1] - CENTER) / MAP_SIZE
     return k + 2

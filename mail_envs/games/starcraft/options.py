@@ -1,7 +1,7 @@
-"""The original's options that decide what agents see, may do and are paid for.
+"""The original's options for observations, actions and rewards.
 
-Names and defaults are those of `StarCraft2Env` in oxwhirl/smac and oxwhirl/smacv2, but for `mask_targets`, which is
-`action_mask` there.
+Names and defaults are those of `StarCraft2Env` in oxwhirl/smac and oxwhirl/smacv2, except `mask_targets`, which is
+called `action_mask` there.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ VARIANTS = ("standard", "epo", "conic")
 
 @dataclass(frozen=True)
 class Options:
-    """How one scenario is observed and scored.
+    """Observation, action and reward options of a scenario.
 
     Attributes:
-        faithful: reproduce the original's oddities; the package's page lists them.
-        move_amount: how far a move order reaches; half of it is probed for the mask.
-        obs_all_health: health and shield of others; obs_own_health: one's own, if those of others are hidden.
+        faithful: reproduce the original's quirks, which the pages of smac_* and smacv2_* ids list.
+        move_amount: distance of a move order; the mask tests half of it.
+        obs_all_health: health and shield of all units; obs_own_health: the agent's own, if the others' are hidden.
         obs_last_action: the last actions of visible allies.
-        obs_pathing_grid, obs_terrain_height: 8 and 9 points around the agent.
-        obs_instead_of_state: the state is all observations, one after the other.
-        obs_timestep_number, state_timestep_number: rounds played over the limit.
+        obs_pathing_grid, obs_terrain_height: walkability of 8 and height of 9 points around the agent.
+        obs_instead_of_state: the state is the concatenation of all observations.
+        obs_timestep_number, state_timestep_number: rounds played, as a fraction of the limit.
         state_last_action: the agents' last actions.
-        reward_sparse: 1 for a victory, -1 for a defeat, nothing else.
+        reward_sparse: 1 for a victory, -1 for a defeat, otherwise 0.
         reward_only_positive: do not subtract the allies' losses, scaled by `reward_negative_scale`.
         reward_death_value, reward_win, reward_defeat: per enemy killed, for a victory, for a defeat.
-        reward_scale: divide by the largest possible sum over `reward_scale_rate`.
+        reward_scale: scale rewards so that the largest possible sum is `reward_scale_rate`.
         max_rounds: the episode limit; None: the scenario's.
 
     SMACv2 only:
-        obs_own_pos: the own position on the map.
-        obs_starcraft: False leaves nothing but the time step.
-        conic_fov, num_fov_actions: agents see and shoot in a cone, which takes actions to turn.
+        obs_own_pos: the agent's own position on the map.
+        obs_starcraft: False leaves only the time step.
+        conic_fov, num_fov_actions: agents see and shoot within a cone, and have actions to turn it.
         use_unit_ranges, min_attack_range: sight and range of the unit's type instead of 9 and 6.
-        fully_observable: sight is unlimited.
-        prob_obs_enemy: chance that an ally is shown an enemy that somebody else has seen first.
+        fully_observable: unlimited sight.
+        prob_obs_enemy: probability that an agent is shown an enemy that another agent saw first.
         mask_targets: False allows every living target; orders out of range do nothing.
     """
 
@@ -92,7 +92,7 @@ V2_ONLY = (
     "min_attack_range", "fully_observable", "prob_obs_enemy", "mask_targets",
 )  # fmt: skip
 
-# What the published SMACv2 scenarios set, and their variants.
+# Options of the published SMACv2 scenarios and of their variants.
 PUBLISHED = {"obs_own_pos": True, "use_unit_ranges": True}
 VARIANT_OPTIONS = {
     "standard": {},
@@ -104,8 +104,8 @@ VARIANT_OPTIONS = {
 def make_options(scenario: Scenario, variant: str | None = "standard", **options) -> Options:
     """The options of a scenario: the published ones, the variant's, then `options`.
 
-    variant: "epo" (extended partial observability: only who saw an enemy first sees it) or "conic".
-    options: of `Options`; `action_mask`, the original's name of `mask_targets`, is understood.
+    variant: "standard", "epo" (extended partial observability: only the agent that saw an enemy first sees it) or
+    "conic". options: fields of `Options`; `action_mask`, the original's name of `mask_targets`, also works.
     """
     variant = variant or "standard"
     if "action_mask" in options:
@@ -121,14 +121,14 @@ def make_options(scenario: Scenario, variant: str | None = "standard", **options
     if scenario.version == 2:
         options = {**PUBLISHED, **VARIANT_OPTIONS[variant], **options}
     elif variant != "standard":
-        raise ValueError(f"variant={variant!r}: only smacv2_* ids have it, not {scenario.id}")
+        raise ValueError(f"variant={variant!r}: only smacv2_* ids have variants, not {scenario.id}")
     made = Options(**options)
     _check(made)
     return made
 
 
 def _check_kind(name: str, value: object, kind: str) -> None:
-    """TypeError or ValueError for a value that is none of a field's kind."""
+    """TypeError or ValueError for a value that does not fit the field's type."""
     if kind == "bool":
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name}={value!r} must be True or False")
@@ -147,7 +147,9 @@ def _check(options: Options) -> None:
     for field in dataclasses.fields(options):
         _check_kind(field.name, getattr(options, field.name), str(field.type))
     if not 0 < options.move_amount <= 8:
-        raise ValueError(f"move_amount={options.move_amount!r} must be more than 0, and at most 8")
+        raise ValueError(
+            f"move_amount={options.move_amount!r} must be greater than 0 and at most 8"
+        )
     if options.reward_scale_rate <= 0:
         raise ValueError(f"reward_scale_rate={options.reward_scale_rate!r} must be more than 0")
     if not 0.0 <= options.prob_obs_enemy <= 1.0:
