@@ -86,10 +86,6 @@ class ExpertData:
             self.endings,
         )
 
-    def sample(self, count: int, rng: torch.Generator) -> ExpertData:
-        """`count` rounds drawn uniformly."""
-        return self.take(torch.randint(len(self), (count,), generator=rng, device=rng.device))
-
 
 def demonstrations_of(run: Run) -> Demonstrations:
     """The run's demonstrations, recorded first if --demos names a demonstrator; random play in controls."""
