@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from learners.lib.batch import counted
 from learners.lib.expert_data import (
     DemoSettings,
     ExpertData,
@@ -272,7 +273,8 @@ def fit(
 
 def valid_entries(phi: str, data: ExpertData) -> Tensor:
     """Entries that are trained on, bool (M, N)."""
-    return data.participation if phi == "filter" else data.alive
+    real = torch.ones_like(data.episode, dtype=torch.bool)
+    return counted(data.alive, data.participation, real, absent=phi == "as_action")
 
 
 if __name__ == "__main__":

@@ -387,7 +387,7 @@ def train(args: Args) -> dict:
             schedule(run, agent, adversary)
             # Play T x E rounds with the current policies; φ is an action like any other, but the dead have none.
             rollout.collect(agent.policy, rng)
-            valid = rollout.alive[:-1] & ~rollout.lost.unsqueeze(-1)
+            valid = rollout.learned_from(absent=True)
 
             # One step of every discriminator on equally many rounds from both sources.
             sample, known, expert = occupancy.of_expert(rollout.steps, rng)
