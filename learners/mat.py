@@ -155,7 +155,7 @@ def batch_of(rollout: Rollout, advantages: Tensor, targets: Tensor) -> dict[str,
         "actions": r.actions,
         "left": time_left(r)[:-1],
         "valid": valid,
-        "known": ~r.lost,
+        "known": (~r.lost).unsqueeze(2).expand_as(valid),
         "advantages": standardized(advantages, valid),
         "targets": targets,
     }
@@ -183,13 +183,13 @@ def loss_of(
     policy: TransformerPolicy, batch: dict[str, Tensor], args: Args
 ) -> tuple[Tensor, dict[str, float]]:
     """The clipped surrogate with the entropy bonus, and the value loss; `batch` also has the old predictions."""
-    valid = batch["valid"]
+    valid, known = batch["valid"], batch["known"]
     log_prob, entropy, values = predictions(policy, batch, args.ratio)
-    known = batch["known"]
-    error = value_loss(
-        values[known], batch["targets"][known], batch["old_values"][known], args.clip, args.huber
-    ).mean()
-    loss, metrics = args.value_weight * error, {"value_loss": float(error.detach())}
+    loss, metrics = values.new_zeros(()), {}
+    if bool(known.any()):
+        pair = batch["targets"][known], batch["old_values"][known]
+        error = value_loss(values[known], *pair, args.clip, args.huber).mean()
+        loss, metrics = args.value_weight * error, {"value_loss": float(error.detach())}
     if bool(valid.any()):
         advantages = batch["advantages"][valid].unsqueeze(1).expand_as(log_prob)
         objective, found = surrogate(log_prob, batch["old"][valid], advantages, args.clip)
@@ -230,8 +230,17 @@ def update(
     return {**metrics, "explained": explained}
 
 
+def check(args: Args) -> None:
+    """Raise ValueError for inconsistent settings."""
+    if args.width % args.heads:
+        raise ValueError(f"heads={args.heads} must divide width={args.width}")
+    if args.encoder == args.decoder == "none":
+        raise ValueError("encoder=none and decoder=none leave nothing; choose one of them")
+
+
 def train(args: Args) -> dict:
     """Run MAT; returns the evaluation of the trained policy."""
+    check(args)
     with Run("mat", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)

@@ -30,7 +30,8 @@ from torch import nn
 from demos.policy_file import read_policy_file, write_policy_file
 from learners.lib.distributions import DISTRIBUTIONS, Name
 from learners.lib.fields import Count, Whole, field_types, fit
-from learners.lib.networks import Activation, Norm, Policy
+from learners.lib.mlp import Activation, Norm
+from learners.lib.networks import Policy
 from learners.lib.transformer import Name as TransformerName
 from learners.lib.transformer import TransformerPolicy
 
@@ -98,6 +99,8 @@ class Transformer:
     def __post_init__(self):
         fit(self)
         check_agents(self.groups, self.observation_dims, self.action_dims)
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} must divide width={self.width}")
 
     @property
     def layers(self) -> int:

@@ -56,10 +56,6 @@ class TransformerPolicy(nn.Module):
         time_input: bool = False,
     ):
         super().__init__()
-        if width % heads:
-            raise ValueError(f"heads={heads} must divide width={width}")
-        if not (encoder or decoder):
-            raise ValueError("encoder and decoder cannot both be none")
         self.distribution_name, self.distribution = distribution, DISTRIBUTIONS[distribution]()
         self.discrete = self.distribution.discrete
         self.groups, self.observation_dims = list(groups), list(observation_dims)
