@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-from learners.lib.fields import field_types
+from learners.lib.fields import Fraction, field_types
 from learners.lib.groups import Networks, Returns, Rollouts
 from learners.lib.settings import Settings, grouped, learner_names, learner_of, parse
 
@@ -22,7 +22,7 @@ HEADINGS = {
 class Args(Settings, Rollouts, Returns, Networks):
     """A learner of one's own."""
 
-    gamma: float = 0.5
+    gamma: Fraction = 0.5
     epochs: int = 3
     """Passes over each batch."""
 
