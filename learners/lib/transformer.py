@@ -71,7 +71,7 @@ class TransformerPolicy(nn.Module):
         self.encoder: Any = nn.ModuleList(
             EncoderBlock(width, heads) for _ in range(blocks * encoder)
         )
-        self.value_head = head(width + time_input, width, 1)
+        self.value_head: Any = head(width + time_input, width, 1)
         if decoder:  # a discrete token has one more number, set if no agent has acted before
             first = nn.Linear(A + 1, width, bias=False) if self.discrete else nn.Linear(A, width)
             nn.init.orthogonal_(first.weight, math.sqrt(2))
