@@ -314,7 +314,9 @@ def _differences_page(report: Report) -> list[str]:
     if not report.differences:
         return []
     name = report.differences[0]["algorithm"]
-    text = f"Return of {name} minus that of the other algorithm, over pairs of runs with equal seeds."
+    text = (
+        f"Return of {name} minus that of the other algorithm, over pairs of runs with equal seeds."
+    )
     lines = ["## Differences", "", f"{text} [95 % interval: Student's t over pairs]", "",
              *_header(["environment", "demonstrations", "other", "difference", "pairs"])]  # fmt: skip
     for r in report.differences:

@@ -199,7 +199,9 @@ def test_algorithms_are_compared_by_pairs_of_runs_with_equal_seeds(runs, tmp_pat
 
 
 def test_the_compared_algorithm_must_have_a_finished_run(runs):
-    with pytest.raises(ValueError, match="--compare magail: no finished run of it; there are amagail"):
+    with pytest.raises(
+        ValueError, match="--compare magail: no finished run of it; there are amagail"
+    ):
         build(Args((runs,), compare="magail"))
 
 
