@@ -13,17 +13,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from learners.lib.fields import Count, Steps
+from learners.lib.fields import Count, Positive, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.networks import MLP, Policy, Share, group_agents
+from learners.lib.groups import AdamSteps, Memory, Networks, Returns, Rewards, Rollouts
+from learners.lib.networks import MLP, Policy, group_agents
 from learners.lib.optimizers import Adam
-from learners.lib.returns import generalized_advantages
+from learners.lib.ppo import (
+    Batch,
+    actor_batch,
+    actor_inputs,
+    actor_loss,
+    advantages_and_targets,
+    batch_of,
+    episode_starts,
+    log_probs,
+    minibatches,
+    rows,
+    standardized,
+    value_loss,
+)
+from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
@@ -31,54 +45,22 @@ from learners.lib.time_limit import bootstraps, time_inputs, time_left
 from learners.lib.value_norm import ValueNorm
 from mail_envs.streams import stream_seed
 
-RewardKind = Literal["auto", "own", "team"]
-TEAM_RETURN = "team_return"  # metric of games with one shared reward for the team
-
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings):
+class Args(Settings, Rollouts, Returns, Rewards, AdamSteps, Networks, Memory):
     """Train policies by proximal policy optimization (IPPO, MAPPO)."""
 
     steps: Steps = 5_000_000
-    """Environment steps."""
-    num_envs: Count = 64
-    """Copies of the game, E."""
-    rounds: Count = 50
-    """Rounds per update, T; a batch has T x E rounds."""
     epochs: Count = 5
     """Passes over each batch."""
     minibatches: Count = 4
     """Minibatches per pass; each is one gradient step."""
-    lr: float = 1e-3
-    """Learning rate of Adam."""
-    anneal: bool = False
-    """Decrease the learning rate linearly to zero over the run."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Clip range of the likelihood ratio around 1."""
-    max_grad_norm: float = 10.0
-    """Largest gradient norm; larger gradients are scaled down."""
-    gamma: float = 0.99
-    """Discount factor."""
-    lam: float = 0.95
-    """Lambda of generalized advantage estimation."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
-    reward: RewardKind = "auto"
-    """own: the agent's own reward, 0 once it is dead. team: the increase of the game's team_return, given to
-    all agents until the episode ends; in games without one, the mean reward of the agents that act.
-    auto: team where the game reports a team_return, otherwise own."""
     critic: Literal["own", "state"] = "own"
     """Input of the critics. own: the agent's observation (IPPO); state: also the global state (MAPPO)."""
-    recurrent: bool = False
-    """Give actors and critics a memory (GRU)."""
-    chunk: Count = 10
-    """With --recurrent, rounds of backpropagation through time; must divide --rounds."""
-    share: Share = "role"
-    """Which agents share a network: those of the same role, none, or all."""
-    agent_id: bool = False
-    """Append the agent's one-hot index to its observation."""
-    hidden: tuple[Count, ...] = (64, 64)
-    """Widths of the hidden layers of all networks."""
 
 
 PRESETS = {
@@ -127,18 +109,9 @@ class ActorCritic:
             for network in (*self.policy.networks, *self.critics)
         ]
 
-    def rows(self, g: int, x: Tensor) -> Tensor:
-        """Group g's part of (T, E, N, ...), one row per agent: (T, E * members, ...)."""
-        return self.policy.rows(g, x.flatten(0, 1)).unflatten(0, (len(x), -1))
-
-    def actor_inputs(self, g: int, observations: Tensor) -> Tensor:
-        """(T, E, N, D) -> (T, E * members, inputs)."""
-        inputs = self.policy.inputs(g, observations.flatten(0, 1))
-        return inputs.unflatten(0, (len(observations), -1))
-
     def critic_inputs(self, g: int, observations: Tensor, extra: Tensor) -> Tensor:
-        """`actor_inputs` followed by the critic's `extra` inputs (T, E, S); S may be 0."""
-        inputs = self.actor_inputs(g, observations)
+        """The actor's inputs, followed by the critic's `extra` inputs (T, E, S); S may be 0."""
+        inputs = actor_inputs(self.policy, g, observations)
         if not extra.shape[2]:
             return inputs
         return torch.cat([inputs, extra.repeat_interleave(len(self.policy.members[g]), 1)], 2)
@@ -161,7 +134,7 @@ class ActorCritic:
             inputs, members = self.critic_inputs(g, observations, extra), self.policy.members[g]
             starts = fresh.repeat_interleave(len(members), 1)
             before = self.policy.rows(g, memory)
-            out, after = critic.sequence(inputs, before, self.rows(g, acts), starts)
+            out, after = critic.sequence(inputs, before, rows(self.policy, g, acts), starts)
             shape = (*observations.shape[:2], len(members))
             values[:, :, members] = norm.restore(out).view(shape)
             memories[:, :, members] = after.reshape(*shape, memory.shape[2])
@@ -183,23 +156,6 @@ class ActorCritic:
             optimizer.load_state_dict(saved)
 
 
-def rewards_of(rollout: Rollout, kind: RewardKind) -> Tensor:
-    """Training rewards (T, E, N); `kind` is the setting `--reward`."""
-    if kind == "auto":
-        kind = "team" if TEAM_RETURN in rollout.metrics else "own"
-    if kind == "own":
-        return rollout.rewards
-    if TEAM_RETURN in rollout.metrics:  # it also grows in rounds in which no agent acts
-        sums = rollout.metrics[TEAM_RETURN]
-        ended = rollout.terminated | rollout.truncated
-        first, rest = rollout.before[TEAM_RETURN], sums[:-1].masked_fill(ended[:-1], 0.0)
-        before = torch.cat([first.unsqueeze(0), rest])
-        return (sums - before).unsqueeze(2).expand_as(rollout.rewards)
-    acts = rollout.participation[:-1]
-    mean = (rollout.rewards * acts).sum(2, keepdim=True) / acts.sum(2, keepdim=True).clamp(min=1)
-    return mean.expand_as(rollout.rewards)
-
-
 @torch.no_grad()
 def estimate_advantages(
     agent: ActorCritic, rollout: Rollout, rewards: Tensor, gamma: float, lam: float
@@ -212,13 +168,11 @@ def estimate_advantages(
     r, extra, starts = rollout, extra_inputs(rollout), episode_starts(rollout)
     values, memories = agent.values(r.observations, extra, agent.memory, r.participation, starts)
     final = final_values(agent, r, memories)
-    advantages = generalized_advantages(
-        rewards, values, final, r.terminated, r.truncated, gamma, lam, r.lost
-    )
+    learned = advantages_and_targets(r, rewards, values, final, gamma, lam)
     before = torch.cat([agent.memory.unsqueeze(0), memories[: r.rounds - 1]])
     ended = r.terminated[-1] | r.truncated[-1]
     agent.memory = memories[r.rounds - 1].masked_fill(ended.view(-1, 1, 1), 0.0)
-    return advantages, advantages + values[:-1], before
+    return *learned, before
 
 
 def extra_inputs(rollout: Rollout) -> Tensor:
@@ -246,113 +200,22 @@ def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tens
     return result
 
 
-def episode_starts(rollout: Rollout) -> Tensor:
-    """Rounds in which an episode begins, bool (T + 1, E); row 0 is False: its memories are already reset."""
-    ended = rollout.terminated | rollout.truncated
-    return torch.cat([torch.zeros_like(ended[:1]), ended])
-
-
-def sequences(x: Tensor, length: int) -> Tensor:
-    """Cut T rounds into chunks that become extra batch columns: (T, K, ...) -> (length, T / length * K, ...)."""
-    return x.unflatten(0, (-1, length)).transpose(0, 1).flatten(1, 2)
-
-
-def batch_of(
-    agent: ActorCritic,
-    g: int,
-    rollout: Rollout,
-    length: int,
-    inputs: Tensor,
-    memory: Tensor,
-    **more: Tensor,
-) -> dict[str, Tensor]:
-    """All rounds of group g as B sequences, (length, B, ...), with the memory before each: (1, B, H).
-
-    `inputs` are those of the group, (T, E * members, D); `memory` (T, E, N, H) and `more` (T, E, N, ...)
-    are those of all agents.
-    """
-    whole = {"acts": rollout.participation[:-1], "memory": memory, **more}
-    batch = {
-        "inputs": inputs,
-        "fresh": episode_starts(rollout)[:-1].repeat_interleave(len(agent.policy.members[g]), 1),
-        **{k: agent.rows(g, x) for k, x in whole.items()},
-    }
-    batch = {k: sequences(x, length) for k, x in batch.items()}
-    batch["memory"] = batch["memory"][:1]
-    return batch
-
-
-def actor_batch(
-    agent: ActorCritic, g: int, rollout: Rollout, advantages: Tensor, length: int
-) -> dict[str, Tensor]:
-    """Training data of group g's actor: the B sequences with at least one `valid` entry, (length, B, ...)."""
-    more = {"actions": rollout.actions, "advantages": advantages}
-    masks = rollout.mask_rows()
-    if masks is not None:
-        more["mask"] = masks.unflatten(0, (rollout.rounds, -1))
-    inputs = agent.actor_inputs(g, rollout.observations[:-1])
-    batch = batch_of(agent, g, rollout, length, inputs, rollout.memory[:-1], **more)
-    batch["valid"] = sequences(agent.rows(g, rollout.learned_from()), length)
-    columns = batch["valid"].any(0).nonzero().squeeze(1)
-    return {k: x[:, columns] for k, x in batch.items()}
-
-
 def critic_batch(
     agent: ActorCritic, g: int, rollout: Rollout, targets: Tensor, memory: Tensor, length: int
-) -> dict[str, Tensor]:
+) -> Batch:
     """Training data of group g's critic: all rounds, (length, B, ...)."""
     inputs = agent.critic_inputs(g, rollout.observations[:-1], extra_inputs(rollout)[:-1])
-    return batch_of(agent, g, rollout, length, inputs, memory, targets=targets)
-
-
-def minibatches(
-    batch: dict[str, Tensor], count: int, rng: torch.Generator
-) -> Iterator[dict[str, Tensor]]:
-    """Split the batch into `count` random parts."""
-    if count == 1:
-        yield batch
-        return
-    order = torch.randperm(batch["inputs"].shape[1], generator=rng, device=rng.device)
-    for part in order.chunk(count):
-        yield {k: x[:, part] for k, x in batch.items()}
-
-
-def log_probs(policy: Policy, g: int, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Log-likelihood of the actions and entropy at the valid entries, (R,) each."""
-    acts, valid, mask = batch["acts"], batch["valid"], batch.get("mask")
-    out = policy.networks[g].sequence(batch["inputs"], batch["memory"][0], acts, batch["fresh"])[0]
-    allowed = None if mask is None else mask[valid]
-    return policy.likelihood(g, out[valid], batch["actions"][valid], allowed)
-
-
-def actor_loss(
-    policy: Policy, g: int, batch: dict[str, Tensor], clip: float, entropy_weight: float
-) -> tuple[Tensor, dict[str, float]]:
-    """Clipped surrogate loss with the entropy bonus; `batch["old"]` holds the old log-likelihoods."""
-    log_prob, entropy = log_probs(policy, g, batch)
-    valid = batch["valid"]
-    advantage, change = batch["advantages"][valid], log_prob - batch["old"][valid]
-    ratio = change.exp()
-    surrogate = torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-    loss = -surrogate.mean() - entropy_weight * entropy.mean()
-    with torch.no_grad():
-        metrics = {
-            "entropy": float(entropy.mean()),
-            "kl": float((ratio - 1 - change).mean()),
-            "clipped": float(((ratio - 1).abs() > clip).float().mean()),
-        }
-    return loss, metrics
+    return batch_of(agent.policy, g, rollout, length, inputs, memory, targets=targets)
 
 
 def update_actor(
-    agent: ActorCritic, g: int, batch: dict[str, Tensor], args, rng: torch.Generator
+    agent: ActorCritic, g: int, batch: Batch, args, rng: torch.Generator
 ) -> dict[str, float]:
     """Make `epochs` passes over the batch; the metrics are those of the last step."""
     valid, metrics = batch["valid"], {}
-    found = batch["advantages"][valid]
-    if len(found) < 2:
+    if int(valid.sum()) < 2:
         return metrics
-    batch["advantages"] = (batch["advantages"] - found.mean()) / (found.std() + 1e-5)
+    batch["advantages"] = standardized(batch["advantages"], valid)
     batch["old"] = torch.zeros_like(batch["advantages"])
     with torch.no_grad():
         batch["old"][valid] = log_probs(agent.policy, g, batch)[0]
@@ -364,7 +227,7 @@ def update_actor(
 
 
 def update_critic(
-    agent: ActorCritic, g: int, batch: dict[str, Tensor], args, rng: torch.Generator
+    agent: ActorCritic, g: int, batch: Batch, args, rng: torch.Generator
 ) -> dict[str, float]:
     """Make `epochs` passes of regression on the standardized targets."""
     critic, norm = agent.critics[g], agent.norms[g]
@@ -374,7 +237,7 @@ def update_critic(
     for _ in range(args.epochs):
         for part in minibatches(batch, args.minibatches, rng):
             out, _ = critic.sequence(part["inputs"], part["memory"][0], part["acts"], part["fresh"])
-            loss = 0.5 * (out.squeeze(2) - part["targets"]).square().mean()
+            loss = value_loss(out.squeeze(2), part["targets"]).mean()
             agent.optimizers[len(agent.critics) + g].step(loss)
             metrics = {"value_loss": float(loss.detach())}
     return metrics
@@ -393,12 +256,12 @@ def update(
     length = args.chunk if args.recurrent else 1
     metrics = {}
     for g in range(len(agent.policy.members)):
-        batch = actor_batch(agent, g, rollout, advantages, length)
+        batch = actor_batch(agent.policy, g, rollout, advantages, length)
         found = update_actor(agent, g, batch, args, rng)
         batch = critic_batch(agent, g, rollout, targets, memory, length)
         found |= update_critic(agent, g, batch, args, rng)
-        error = agent.rows(g, advantages).var() / (agent.rows(g, targets).var() + 1e-8)
-        found["explained"] = 1 - float(error)
+        errors, wanted = (rows(agent.policy, g, x) for x in (advantages, targets))
+        found["explained"] = 1 - float(errors.var() / (wanted.var() + 1e-8))
         suffix = f"_{g}" if len(agent.policy.members) > 1 else ""
         metrics |= {k + suffix: x for k, x in found.items()}
     return metrics

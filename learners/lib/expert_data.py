@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ RECORDED = ("expert", "scripted", "random")  # demonstrators that are recorded w
 @dataclasses.dataclass(frozen=True)
 class DemoSettings(Settings):
     """Settings shared by all imitation learners."""
+
+    heading: ClassVar[str] = "demonstrations"
 
     demos: str = "expert"
     """Folder of demonstrations; or expert, scripted, random, a run folder or a policy file, whose
@@ -159,12 +161,7 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
     mask = None if mask is None else tensor(mask, torch.int8)
     if mask is not None and bool((mask.bool() | ~own).all()):
         mask = None  # nothing is forbidden
-    if phi:
-        null = tensor(vec.null_actions)
-        actions = torch.where(participation, actions, null)
-        if mask is not None:
-            mask = torch.cat([mask, torch.zeros_like(mask[..., :1])], -1)
-            mask[:, torch.arange(len(null)), null] = 1
+    actions, mask = with_null(vec, actions, mask, participation)
     observations = tensor(transitions.observations, torch.float32)
     ended = transitions.terminated | transitions.truncated
     remaining = (vec.max_rounds - 1 - transitions.round[ended]) * transitions.terminated[ended]
@@ -175,6 +172,21 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
     alive = tensor(transitions.alive, torch.bool)
     episode = tensor(transitions.episode, torch.int64)
     return ExpertData(observations, actions, participation, alive, mask, episode, endings)
+
+
+def with_null(
+    vec, actions: Tensor, mask: Tensor | None, participation: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Demonstrated actions (*L, N[, A]) and masks (*L, N, A) as those of `vec`: where φ is one of its actions, it is
+    allowed, and absent agents chose it.
+    """
+    if vec.null_action != "as_action":
+        return actions, mask
+    null = torch.as_tensor(vec.null_actions, device=actions.device)
+    if mask is not None:
+        mask = torch.cat([mask, torch.zeros_like(mask[..., :1])], -1)
+        mask[..., torch.arange(len(null)), null] = 1
+    return torch.where(participation, actions, null), mask
 
 
 @dataclasses.dataclass(frozen=True)

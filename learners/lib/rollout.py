@@ -9,6 +9,7 @@ from torch import Tensor
 
 from demos.actions import action_bounds, own_actions
 from demos.description import counted_agents
+from learners.lib.batch import counted
 from learners.lib.outcomes import won
 from learners.lib.running_episodes import RunningEpisodes, check_form
 
@@ -116,12 +117,8 @@ class Rollout:
         self.running.make_room(self.rounds)
         for t in range(self.rounds):
             mask = None if self.action_mask is None else self.action_mask[t]
-            if self.memory.numel():
-                self.memory[t + 1].copy_(self.memory[t])
-                memory = (self.memory[t + 1], self.participation[t])
-            else:
-                memory = ()
-            actions = policy.act(self.observations[t], mask, rng, *memory)
+            memory = self.memory[t + 1].copy_(self.memory[t])
+            actions = policy.act(self.observations[t], mask, rng, memory, self.participation[t])
             played = within(self.bounds, actions)
             self.running.note(played)
             observations, rewards, terminated, truncated, info = self.vec.step(played)
@@ -165,9 +162,9 @@ class Rollout:
         """Rounds in which an episode ended, other than by a dead worker, bool (T, E)."""
         return (self.terminated | self.truncated) & ~self.lost
 
-    def learned_from(self) -> Tensor:
-        """Entries whose outcome is known and whose agent acts, bool (T, E, N)."""
-        return self.participation[:-1] & ~self.lost.unsqueeze(-1)
+    def learned_from(self, absent: bool = False) -> Tensor:
+        """Entries that count in a loss, bool (T, E, N); see `counted`. The outcome of a lost round is unknown."""
+        return counted(self.alive[:-1], self.participation[:-1], ~self.lost, absent)
 
     def episodes(self) -> dict[str, float]:
         """Statistics of finished episodes: their number, mean and standard deviation of the true return, mean

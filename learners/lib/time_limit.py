@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -18,9 +17,12 @@ if TYPE_CHECKING:
 
 def bootstraps(rollout: Rollout) -> Tensor:
     """Where to bootstrap with the value of the final observation, bool (T, E); after all other ends the value is 0."""
-    if rollout.vec.limit_is_end:
-        return torch.zeros_like(rollout.truncated)
-    return rollout.truncated & ~rollout.terminated
+    return rollout.truncated & continues(rollout.vec, rollout.terminated, rollout.truncated)
+
+
+def continues(vec, terminated: Tensor, truncated: Tensor) -> Tensor:
+    """Whether what comes after a round has a value, bool and shaped like the two flags of how it ended."""
+    return ~(terminated | truncated) if vec.limit_is_end else ~terminated
 
 
 def time_inputs(vec) -> int:
@@ -30,5 +32,9 @@ def time_inputs(vec) -> int:
 
 def time_left(rollout: Rollout) -> Tensor:
     """Remaining fraction of the time limit before each round, float32 (T + 1, E, `time_inputs`)."""
-    left = 1 - rollout.round / rollout.vec.max_rounds
-    return left.unsqueeze(-1)[..., : time_inputs(rollout.vec)]
+    return fraction_left(rollout.vec, rollout.round)
+
+
+def fraction_left(vec, round: Tensor) -> Tensor:
+    """Remaining fraction of the time limit in these rounds, int (*L), as inputs float32 (*L, `time_inputs`)."""
+    return (1 - round / vec.max_rounds).unsqueeze(-1)[..., : time_inputs(vec)]

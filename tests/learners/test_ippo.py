@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import mail_envs
-from demos.policies import MLPPolicy
+from demos.policies import NetworkPolicy
 from demos.record import record
 from learners import evaluate, ippo
+from learners.lib import ppo
+from learners.lib.architectures import read_policy, save_policy
 from learners.lib.game import make_game
-from learners.lib.networks import MLP, Policy, read_policy, save_policy
+from learners.lib.networks import MLP, Policy
 from learners.lib.recurrent import GRU
+from learners.lib.rewards import TEAM_RETURN, rewards_of
 from learners.lib.rollout import Rollout
 from learners.lib.settings import resumed
 from learners.lib.value_norm import ValueNorm
@@ -49,7 +53,7 @@ def collected(**changes) -> tuple[ippo.Args, ippo.ActorCritic, Rollout, torch.Ge
 def actor_after_an_update(agent, rollout, advantages, args) -> list[torch.Tensor]:
     weights = [p.detach().clone() for p in agent.policy.parameters()]
     length = args.chunk if args.recurrent else 1
-    batch = ippo.actor_batch(agent, 0, rollout, advantages, length)
+    batch = ppo.actor_batch(agent.policy, 0, rollout, advantages, length)
     ippo.update_actor(agent, 0, batch, args, torch.Generator().manual_seed(0))
     after = [p.detach().clone() for p in agent.policy.parameters()]
     with torch.no_grad():
@@ -60,7 +64,7 @@ def actor_after_an_update(agent, rollout, advantages, args) -> list[torch.Tensor
 
 
 def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
-    """One recurrent policy in torch and in NumPy: the actions and memories of both in every round."""
+    """One recurrent policy in training and from its file: the actions and memories of both in every round."""
     env = mail_envs.make_vec(id, num_envs=5, **arguments)
     policy = Policy(
         [0, 0, 0], list(env.observation_dims), list(env.action_dims), env.discrete, (16, 8),
@@ -68,7 +72,7 @@ def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
     )  # fmt: skip
     metadata = {"id": id, "arguments": {}, "player_function": None, "null_action": "null"}
     save_policy(folder / "policy.safetensors", policy, metadata)
-    numpy = MLPPolicy.load(folder / "policy.safetensors", env, greedy=True)
+    loaded = NetworkPolicy.load(folder / "policy.safetensors", env, greedy=True)
     observations, info = env.reset(seed=0)
     memory = torch.zeros(5, 3, policy.memory_size)
     one, other = [], []
@@ -78,9 +82,9 @@ def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
         mask = torch.as_tensor(info["action_mask"]) if env.discrete else None
         with torch.inference_mode():
             chosen = policy.act(torch.as_tensor(observations), mask, None, memory, acts)
-        actions = numpy(observations, info, None)
+        actions = loaded(observations, info, None)
         one.append((chosen.numpy().copy(), memory.numpy().copy()))
-        other.append((actions.copy(), numpy.memory.copy()))
+        other.append((actions.copy(), loaded.memory.numpy().copy()))
         observations, _, _, _, info = env.step(actions)
     return one, other
 
@@ -106,8 +110,8 @@ def test_actors_learn_nothing_from_rounds_in_which_they_do_not_act(recurrent):
 def test_an_actor_with_a_single_legal_action_does_not_change():
     args, agent, rollout, _ = collected(env=UNEQUAL, set=("masked=true",))
     for g, surely in ((0, False), (1, True)):  # the walker may make its first step only
-        batch = ippo.actor_batch(agent, g, rollout, rollout.rewards, 1)
-        log_prob, entropy = ippo.log_probs(agent.policy, g, batch)
+        batch = ppo.actor_batch(agent.policy, g, rollout, rollout.rewards, 1)
+        log_prob, entropy = ppo.log_probs(agent.policy, g, batch)
         assert torch.equal(log_prob == 0, torch.full_like(log_prob, surely, dtype=torch.bool))
         assert torch.equal(entropy > 0, torch.full_like(entropy, not surely, dtype=torch.bool))
     ippo.update(agent, rollout, *ippo.estimate_advantages(agent, rollout, rollout.rewards, 0.9, 0.9), args,
@@ -122,10 +126,10 @@ def test_the_team_reward_is_the_mean_of_those_that_act():
     rollout.participation[0, 0] = torch.tensor([True, False, True])
     rollout.rewards[0, 0] = torch.tensor([1.0, 0.0, 3.0])
     rollout.participation[1, 0], rollout.rewards[1, 0] = False, 0.0
-    team = ippo.rewards_of(rollout, "team")
+    team = rewards_of(rollout, "team")
     assert team[0, 0].tolist() == [2.0, 2.0, 2.0] and team[1, 0].tolist() == [0.0, 0.0, 0.0]
-    assert torch.equal(ippo.rewards_of(rollout, "own"), rollout.rewards)
-    assert torch.equal(ippo.rewards_of(rollout, "auto"), rollout.rewards)
+    assert torch.equal(rewards_of(rollout, "own"), rollout.rewards)
+    assert torch.equal(rewards_of(rollout, "auto"), rollout.rewards)
 
 
 @pytest.mark.parametrize("critic", ["own", "state"])
@@ -194,7 +198,7 @@ def test_rounds_in_which_an_agent_does_not_act_do_not_change_its_memory():
 def test_training_reproduces_the_outputs_of_acting():
     """Chunks that start from stored memories give the outputs of acting round by round, across episode ends."""
     args, agent, rollout, _ = collected(recurrent=True, max_rounds=7, chunk=10)
-    batch = ippo.actor_batch(agent, 0, rollout, rollout.rewards, args.chunk)
+    batch = ppo.actor_batch(agent.policy, 0, rollout, rollout.rewards, args.chunk)
     assert batch["inputs"].shape[:2] == (10, 2 * 6 * 3)
     begins = torch.zeros(20, 6, 3, dtype=torch.bool)
     begins[1:] = (rollout.terminated | rollout.truncated)[:-1].unsqueeze(2)
@@ -208,7 +212,7 @@ def test_training_reproduces_the_outputs_of_acting():
         ].unflatten(1, (2, 6, 3))
         for t in range(args.rounds):
             memory, acts = rollout.memory[t].clone(), rollout.participation[t]
-            alone = agent.policy._recall(0, rollout.observations[t], memory, acts)
+            alone = agent.policy._outputs(0, rollout.observations[t], memory, acts)
             assert torch.allclose(out[t % 10, t // 10][acts], alone.view(6, 3, -1)[acts], atol=1e-5)
             goes_on = ~(rollout.terminated | rollout.truncated)[t]
             assert torch.equal(rollout.memory[t + 1][goes_on], memory[goes_on])
@@ -216,7 +220,7 @@ def test_training_reproduces_the_outputs_of_acting():
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-def test_the_numpy_policy_has_the_memory_of_the_torch_policy(continuous, tmp_path):
+def test_a_policy_from_a_file_has_the_memory_of_the_one_in_training(continuous, tmp_path):
     pair = played_by_two(
         tmp_path, "stochastic_coop_nav", max_rounds=5, continuous_actions=continuous
     )
@@ -344,11 +348,11 @@ def test_win_rates_of_battles_are_reported(tmp_path):
 def test_the_team_reward_includes_rounds_in_which_nobody_acts():
     sums = torch.tensor([[3.0, 1.0], [5.0, 4.0], [2.0, 4.0]])  # (T, E); copy 0 ends after round 1
     ended = torch.tensor([[False, False], [True, False], [False, False]])
-    rollout = SimpleNamespace(
-        metrics={ippo.TEAM_RETURN: sums}, before={ippo.TEAM_RETURN: torch.tensor([1.0, 0.0])},
+    rollout: Any = SimpleNamespace(
+        metrics={TEAM_RETURN: sums}, before={TEAM_RETURN: torch.tensor([1.0, 0.0])},
         terminated=ended, truncated=torch.zeros_like(ended), rewards=torch.zeros(3, 2, 4),
     )  # fmt: skip
-    paid = ippo.rewards_of(rollout, "auto")
+    paid = rewards_of(rollout, "auto")
     assert paid.shape == (3, 2, 4)
     assert paid[..., 0].tolist() == [[2.0, 1.0], [2.0, 3.0], [2.0, 0.0]]
 
@@ -358,14 +362,14 @@ def test_the_team_return_continues_across_fragments_and_checkpoints():
     rollout, rng = Rollout(vec, 20), torch.Generator().manual_seed(0)
     rollout.reset(0)
 
-    def act(observations, mask, rng):
+    def act(observations, mask, rng, *_):
         return torch.multinomial(mask.flatten(0, 1).float(), 1, generator=rng).view(2, 3)
 
     policy = SimpleNamespace(act=act)
     total = torch.zeros(2)
     for _ in range(2):
         rollout.collect(policy, rng)
-        total += ippo.rewards_of(rollout, "team")[..., 0].sum(0)
+        total += rewards_of(rollout, "team")[..., 0].sum(0)
     other = Rollout(vec, 20)
     other.load_state_dict(rollout.state_dict())
     assert torch.equal(other.after["team_return"], rollout.after["team_return"])

@@ -1,0 +1,121 @@
+"""Demonstrations as a source of sequences: sampled like replay (`learners.lib.replay`), but read from disk.
+
+Memory holds only an index of the episodes. They are read when they are sampled, from memory-mapped files, and each is
+checked against its checksum the first time.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from demos.dataset import Demonstrations
+from learners.lib import references
+from learners.lib.batch import Batch
+from learners.lib.expert_data import demonstrations_of, with_null
+from learners.lib.memory import size_text
+from learners.lib.replay import batch_of
+from learners.lib.run import Run
+
+OPEN_EPISODES = 20_000  # whose columns stay mapped; some kilobytes each
+
+
+class Demonstrated:
+    """The rounds of a set of demonstrations, with the rewards and states that were recorded.
+
+    Args:
+        demos: the episodes.
+        vec: the game that learns from them; where φ is one of its actions, absent agents chose it.
+        device: of the batches.
+        state: read the global states.
+
+    Raises:
+        DemonstrationError: the demonstrations are not of this game.
+    """
+
+    def __init__(
+        self, demos: Demonstrations, vec, device: torch.device | str = "cpu", state: bool = True
+    ):
+        demos.check_compatible(vec)
+        self.demos, self.vec, self.device, self.state = demos, vec, torch.device(device), state
+        self.lengths = demos.lengths
+        self.first = np.cumsum(self.lengths + 1) - (self.lengths + 1)
+        total = int((self.lengths + 1).sum())
+        number = np.arange(total) - np.repeat(self.first, self.lengths + 1)
+        self.round = torch.from_numpy(number.astype(np.int32))
+        self.acted = torch.ones(total, dtype=torch.bool)
+        self.acted[torch.from_numpy(self.first + self.lengths)] = False
+        self._columns = functools.lru_cache(maxsize=OPEN_EPISODES)(self._open)
+
+    def __str__(self) -> str:
+        size = size_text(len(self.acted) * self.demos.layout.row_bytes())
+        return f"{int(self.lengths.sum()):,} rounds of {len(self.demos):,} episodes, {size} on disk"
+
+    def after(self, rows: Tensor, steps: Tensor) -> Tensor:
+        return (rows + steps).clamp(max=len(self.acted) - 1)
+
+    def episodes(self) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.first), torch.from_numpy(self.lengths)
+
+    def _open(self, k: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, bool]]:
+        """What was seen in episode k, (T + 1, ...); what was done and paid, (T, ...); and how it ended."""
+        episode = self.demos[k]
+        last = episode.final_participation[None]
+        seen = {
+            "observations": episode.observations,
+            "states": episode.states[:, : None if self.state else 0],
+            "alive": episode.alive,
+            "participation": np.concatenate([episode.participation, last]) != 0,
+        }
+        if episode.action_masks is not None:
+            seen["action_mask"] = episode.action_masks.view(np.int8)
+        played = {"actions": episode.actions, "rewards": episode.rewards}
+        return seen, played, {"terminated": episode.terminated, "truncated": episode.truncated}
+
+    def read(self, rows: Tensor, filled: Tensor) -> Batch:
+        """The batch of rows (L + 1, B), each column from one episode."""
+        where = rows.cpu().numpy()
+        episodes = np.searchsorted(self.first, where[0], side="right") - 1
+        parts = [self._columns(k) for k in episodes.tolist()]
+        steps = where - self.first[episodes]
+        x = {name: self._stacked([p[0][name] for p in parts], steps) for name in parts[0][0]}
+        y = {name: self._stacked([p[1][name] for p in parts], steps[:-1]) for name in parts[0][1]}
+        last = steps[:-1] == self.lengths[episodes] - 1
+        for name in ("terminated", "truncated"):
+            ended = last & np.array([p[2][name] for p in parts])
+            y[name] = torch.from_numpy(ended).to(self.device)
+        x["round"] = torch.from_numpy(steps.astype(np.int32)).to(self.device)
+        mask = x.get("action_mask")
+        if self.vec.discrete:
+            y["actions"] = y["actions"].long()
+        y["actions"], mask = with_null(
+            self.vec, y["actions"], mask, x["participation"][: len(filled)]
+        )
+        if mask is not None:
+            x["action_mask"] = mask
+        memory = x["observations"].new_zeros(filled.shape[1], self.vec.num_agents, 0)
+        return batch_of(x, y, memory, filled.to(self.device))
+
+    def _stacked(self, columns: list[np.ndarray], steps: np.ndarray) -> Tensor:
+        """Rows `steps` (L, B) of B episodes' columns, (L, B, ...)."""
+        out = np.empty((*steps.shape, *columns[0].shape[1:]), columns[0].dtype)
+        for b, column in enumerate(columns):
+            np.take(column, steps[:, b], axis=0, out=out[:, b], mode="clip")
+        return torch.from_numpy(out).to(self.device)
+
+
+def demonstrated(run: Run, vec, state: bool = True) -> Demonstrated:
+    """The run's demonstrations (`DemoSettings`), recorded first if need be; their size becomes a line of the run's text.
+
+    They also give the references of games without measured ones.
+    """
+    demos = demonstrations_of(run)
+    if not run.references:
+        run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
+    found = Demonstrated(demos.first(run.args.num_demos), vec, run.device, state)
+    run.say(f"demonstrations: {found}")
+    return found
