@@ -13,7 +13,7 @@ _MODULES = {
     "DemonstrationWriter": "writer",
     "Demonstrations": "dataset",
     "Episode": "episode",
-    "MLPPolicy": "policies",
+    "NetworkPolicy": "policies",
     "Transitions": "episode",
     "describe": "description",
     "from_minari": "minari",

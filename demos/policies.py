@@ -1,4 +1,4 @@
-"""Demonstrator policies: trained networks, scripted experts, random play, and your own. NumPy only.
+"""Demonstrator policies: trained networks, scripted experts, random play, and your own.
 
 A policy is a callable `policy(observations, info, rng) -> actions` over K environments at once:
 observations float32 (K, N, D); info the dictionary of `VectorGame` (`participation`, `action_mask`, `state`,
@@ -33,7 +33,6 @@ from typing import Any, cast
 import numpy as np
 
 from demos.actions import action_bounds, own_actions
-from demos.policy_file import observed_numbers, read_policy_file
 from mail_envs.own_games import import_attribute
 
 Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
@@ -75,7 +74,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
                 f"no trained expert is shipped for {env.id!r}; available: {others}, or a run folder "
                 "(python -m learners.mack trains an expert)"
             )
-        return MLPPolicy.load(path, env, greedy)
+        return NetworkPolicy.load(path, env, greedy)
     path = Path(spec)
     if path.is_dir():
         path = path / "policy.safetensors"
@@ -84,7 +83,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
             f"policy {str(spec)!r} is neither 'random', 'scripted', 'expert', nor a policy file, a run "
             f"folder (no file {path}) or a function of your own such as my_policy.py:make"
         )
-    return MLPPolicy.load(path, env, greedy)
+    return NetworkPolicy.load(path, env, greedy)
 
 
 def is_own_policy(spec: str | Path) -> bool:
@@ -111,7 +110,7 @@ def best_policy(env: Any) -> str:
     for name in ("expert", "scripted"):
         try:
             load_policy(name, env)
-        except ValueError:
+        except (ValueError, ImportError):  # trained ones need torch
             continue
         break
     else:
@@ -151,189 +150,114 @@ def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return np.minimum(chosen, weights.shape[-1] - 1).astype(np.int32)
 
 
-class MLPPolicy:
-    """One policy network per group of agents, read from a `policy.safetensors` file.
+class NetworkPolicy:
+    """A trained policy, from a policy file; needs torch.
 
     Computes in float64, so that an episode does not depend on the number of environments: the order of
     summation in a float32 matrix product does.
 
     Attributes:
+        policy: the networks, see `learners.lib.architectures`.
         metadata: the file's metadata, decoded: `id, arguments, player_function, agents, groups, learner, steps, ...`.
         greedy: take the most likely action instead of sampling.
-        memory: hidden states of a recurrent policy, (environments, N, H); H = 0 otherwise.
+        action_dims: the game's own actions of every agent.
+        memory: of policies that have one, a tensor (environments, N, M); M = 0 otherwise.
     """
 
-    def __init__(
-        self, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], greedy: bool = False
-    ) -> None:
-        self.metadata, self.greedy = dict(metadata), greedy
-        self.groups = np.array(metadata["groups"])
-        self.networks = [_Network(tensors, g, metadata) for g in range(self.groups.max() + 1)]
-        self.gaussian = metadata["distribution"] == "gaussian"
+    def __init__(self, policy: Any, metadata: Mapping[str, Any], greedy: bool = False) -> None:
+        self.policy, self.metadata, self.greedy = policy, dict(metadata), greedy
         self.null_output = metadata.get("null_action") == "as_action"
-        outputs = np.array([self.networks[g].outputs for g in self.groups])
-        self.action_dims = outputs - self.null_output  # the game's own actions of every agent
+        self.action_dims = np.array(policy.action_dims) - self.null_output
         self.bounds: tuple[np.ndarray, np.ndarray] | None = None
-        self.memory = np.zeros((0, len(self.groups), self.networks[0].memory_size))
+        weights = next(policy.parameters())
+        self.memory = weights.new_zeros((0, len(self.action_dims), policy.memory_size))
 
     @classmethod
-    def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> MLPPolicy:
-        """Read a file, and check that it fits `env` if given."""
-        policy = cls(*read_policy_file(path), greedy)
+    def load(cls, path: str | Path, env: Any | None = None, greedy: bool = False) -> NetworkPolicy:
+        """Read a file, and check that it fits `env` if given. ImportError: torch is not installed."""
+        try:
+            import torch
+        except ImportError:
+            raise ImportError(
+                f"{path} is a trained policy, which needs torch: pip install 'mail-envs[learners]'"
+            ) from None
+        from learners.lib.architectures import read_policy
+
+        policy = cls(*read_policy(path, torch.float64), greedy)
         if env is not None:
             policy.check(env, path)
         return policy
 
     def check(self, env: Any, source: Any = "policy") -> None:
-        """Raise ValueError if the networks do not fit the agents of `env`."""
-        if len(self.groups) != env.num_agents:
+        """Raise ValueError if the policy does not fit the agents of `env`."""
+        policy = self.policy
+        if len(self.action_dims) != env.num_agents:
             raise ValueError(
-                f"{source}: made for {len(self.groups)} agents ({self.metadata.get('id')}), "
+                f"{source}: made for {len(self.action_dims)} agents ({self.metadata.get('id')}), "
                 f"{env.id!r} has {env.num_agents}"
             )
-        if self.gaussian == env.discrete:
-            kinds = {True: "continuous", False: "discrete"}
+        if policy.discrete != env.discrete:
+            kinds = {True: "discrete", False: "continuous"}
             raise ValueError(
-                f"{source}: chooses {kinds[self.gaussian]} actions, those of {env.id!r} are "
-                f"{kinds[not env.discrete]}"
+                f"{source}: chooses {kinds[policy.discrete]} actions, those of {env.id!r} are "
+                f"{kinds[env.discrete]}"
             )
         for i, dims in enumerate(env.observation_dims):
-            network = self.networks[self.groups[i]]
             actions = env.action_dims[i] - (env.null_action == "as_action") + self.null_output
-            if network.inputs != dims:
+            if policy.observation_dims[i] != dims:
                 raise ValueError(
-                    f"{source}: made for {network.inputs} observed numbers, {env.agents[i]} of {env.id!r} "
-                    f"observes {dims}"
+                    f"{source}: made for {policy.observation_dims[i]} observed numbers, {env.agents[i]} of "
+                    f"{env.id!r} observes {dims}"
                 )
-            if network.outputs != actions:
+            if policy.action_dims[i] != actions:
                 raise ValueError(
-                    f"{source}: has {network.outputs} action outputs, {env.agents[i]} of {env.id!r} "
+                    f"{source}: has {policy.action_dims[i]} action outputs, {env.agents[i]} of {env.id!r} "
                     f"needs {actions}"
                 )
-        if self.gaussian:
+        if not policy.discrete:
             self.bounds = action_bounds(env)
 
-    def outputs(self, observations: np.ndarray, memory: np.ndarray | None = None) -> np.ndarray:
-        """Logits, or means of Gaussian policies: float64 (K, N, outputs), padded with zeros.
-
-        `memory`: hidden states of recurrent policies, (K, N, H), updated in place.
-        """
-        widest = max(network.outputs for network in self.networks)
-        out = np.zeros((*observations.shape[:2], widest))
-        if memory is None:
-            memory = np.zeros((*observations.shape[:2], self.memory.shape[2]))
-        for g, network in enumerate(self.networks):
-            members = np.flatnonzero(self.groups == g)
-            values, after = network(observations[:, members, : network.inputs], memory[:, members])
-            out[:, members, : network.outputs], memory[:, members] = values, after
-        return out
-
-    def _recurrent_outputs(self, observations: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """`outputs` with the hidden states of these environments, which are updated."""
-        rows = environments(info)
-        if len(self.memory) <= rows.max(initial=0):
-            grown = np.zeros((rows.max() + 1, *self.memory.shape[1:]))
-            grown[: len(self.memory)] = self.memory
-            self.memory = grown
-        before = np.where(np.asarray(info["round"])[:, None, None] == 0, 0.0, self.memory[rows])
-        after = before.copy()
-        out = self.outputs(observations, after)
-        acts = np.asarray(info["participation"])[..., None] != 0
-        self.memory[rows] = np.where(acts, after, before)
-        return out
-
     def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
-        observations = np.asarray(observations)
-        if self.memory.shape[2] > 0:
-            out = self._recurrent_outputs(observations, info)
-        else:
-            out = self.outputs(observations)
-        if self.gaussian:
-            return self._gaussian(out, rng)
-        mask = np.asarray(info["action_mask"]) != 0
-        own = own_actions(self.action_dims) != 0  # participants never take the null action
-        legal = mask[..., : own.shape[-1]] & own
-        weights = np.where(legal, out[..., : own.shape[-1]], -np.inf)
-        top = weights.max(axis=-1, keepdims=True)
-        weights = np.exp(weights - np.where(np.isfinite(top), top, 0.0))
-        if self.greedy:
-            actions = weights.argmax(axis=-1).astype(np.int32)
-        else:
-            actions = inverse_cdf(weights, rng.random(weights.shape[:2]))
-        if mask.shape[-1] > own.shape[-1]:  # φ is every agent's last action
-            absent = np.asarray(info["participation"]) == 0
-            actions = np.where(absent, self.action_dims, actions).astype(np.int32)
-        return actions
+        import torch
 
-    def _gaussian(self, mean: np.ndarray, rng: Any) -> np.ndarray:
+        policy = self.policy
+        acts = np.asarray(info["participation"]) != 0
+        shape = acts.shape if policy.discrete else (*acts.shape, max(policy.action_dims))
+        draws, mask = None, None
         if not self.greedy:
-            sd = np.zeros(mean.shape[1:])
-            for row, g in zip(sd, self.groups, strict=True):
-                row[: self.networks[g].outputs] = np.exp(self.networks[g].log_std)
-            mean = mean + sd * rng.standard_normal(mean.shape)
-        return (mean if self.bounds is None else mean.clip(*self.bounds)).astype(np.float32)
-
-
-class _Network:
-    """One group's multi-layer perceptron, with a GRU after the hidden layers if the file has one."""
-
-    def __init__(
-        self, tensors: Mapping[str, np.ndarray], group: int, metadata: Mapping[str, Any]
-    ) -> None:
-        prefix = f"group{group}."
-        count = sum(k.startswith(prefix) and k[len(prefix)].isdigit() for k in tensors) // 2
-        self.layers = [
-            (
-                tensors[f"{prefix}{k}.weight"].astype(np.float64).T,
-                tensors[f"{prefix}{k}.bias"].astype(np.float64),
+            draw = rng.random if policy.discrete else rng.standard_normal
+            draws = torch.from_numpy(draw(shape))
+        if policy.discrete:
+            mask = torch.from_numpy(self._allowed(np.asarray(info["action_mask"])))
+        rows = environments(info)
+        seen = torch.from_numpy(np.asarray(observations, np.float64))
+        with torch.inference_mode():
+            memory = self._recall(rows, np.asarray(info["round"]))
+            actions = policy.act(seen, mask, draws, memory, torch.from_numpy(acts)).numpy()
+            self.memory[rows] = memory
+        if not policy.discrete:
+            return (actions if self.bounds is None else actions.clip(*self.bounds)).astype(
+                np.float32
             )
-            for k in range(count)
-        ]
-        self.members = metadata["groups"].count(group)
-        self.agent_id = metadata.get("agent_id", False) is True
-        self.mean, self.std = tensors.get(prefix + "mean"), tensors.get(prefix + "std")
-        self.log_std = tensors.get(prefix + "log_std", np.zeros(0)).astype(np.float64)
-        self.activate = {"relu": lambda x: np.maximum(x, 0.0, out=x), "tanh": np.tanh}[
-            metadata["activation"]
-        ]
-        self.gru = [
-            tensors[f"{prefix}gru.{name}"].astype(np.float64).T
-            for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
-            if metadata.get("recurrent")
-        ]
-        self.memory_size = len(self.gru[2]) if self.gru else 0
-        self.inputs = observed_numbers(tensors, metadata, group)
-        self.outputs = self.layers[-1][0].shape[1]
+        if np.asarray(info["action_mask"]).shape[-1] > self.action_dims.max():
+            actions = np.where(acts, actions, self.action_dims)  # φ is every agent's last action
+        return actions.astype(np.int32)
 
-    def __call__(
-        self, observations: np.ndarray, memory: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(K, members, D) and (K, members, H) -> float64 (K, members, outputs) and the new memory."""
-        x = observations.astype(np.float64)
-        if self.mean is not None and self.std is not None:
-            x = (x - self.mean) / self.std
-        if self.agent_id:
-            identity = np.broadcast_to(np.eye(self.members), (len(x), self.members, self.members))
-            x = np.concatenate([x, identity], axis=-1)
-        x = x.reshape(-1, x.shape[-1])
-        for weight, bias in self.layers[:-1]:
-            x = self.activate(x @ weight + bias)
-        if self.gru:
-            x = self._gru_step(x, memory.reshape(len(x), -1))
-            memory = x.reshape(memory.shape)
-        weight, bias = self.layers[-1]
-        return (x @ weight + bias).reshape(len(observations), -1, self.outputs), memory
+    def _allowed(self, mask: np.ndarray) -> np.ndarray:
+        """The game's mask over the policy's outputs, bool (K, N, A); participants never take the null action."""
+        own = own_actions(self.action_dims) != 0
+        allowed = np.zeros((*mask.shape[:2], max(self.policy.action_dims)), bool)
+        allowed[..., : own.shape[-1]] = (mask[..., : own.shape[-1]] != 0) & own
+        return allowed
 
-    def _gru_step(self, x: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        """One step of torch's GRU: input (rows, H) and memory (rows, H) -> new memory (rows, H)."""
-        weight_ih, bias_ih, weight_hh, bias_hh = self.gru
-        given = np.split(x @ weight_ih + bias_ih, 3, axis=1)
-        recalled = np.split(memory @ weight_hh + bias_hh, 3, axis=1)
-        reset, keep = (sigmoid(a + b) for a, b in zip(given[:2], recalled[:2], strict=True))
-        new = np.tanh(given[2] + reset * recalled[2])
-        return new + keep * (memory - new)
+    def _recall(self, rows: np.ndarray, rounds: np.ndarray) -> Any:
+        """The memories of environments `rows`, zero where an episode begins: a tensor (K, N, M)."""
+        missing = int(rows.max(initial=-1)) + 1 - len(self.memory)
+        if missing > 0:
+            import torch
 
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)) without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+            more = self.memory.new_zeros((missing, *self.memory.shape[1:]))
+            self.memory = torch.cat([self.memory, more])
+        memory = self.memory[rows]
+        memory[np.flatnonzero(rounds == 0)] = 0.0
+        return memory

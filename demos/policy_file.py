@@ -1,14 +1,12 @@
 """Policy files: networks as safetensors, metadata about the game and the training, and a checksum over both.
 
-    group{g}.{k}.weight, .bias       layer k of the network that the agents of group g share
-    group{g}.mean, .std              of the inputs, where they are normalized
-    group{g}.log_std                 of Gaussian policies
-    group{g}.gru.weight_ih, ...      of recurrent policies, after the hidden layers
+The tensors are the parameters of the policy. The metadata are JSON, or plain strings (`TEXTS`): `architecture` and what
+describes its form (`learners.lib.architectures`), with `joint`, whether it acts for the whole team from all
+observations; `groups` (the group of every agent), `null_action`, and the description of the game by `demos.describe`.
 
-The metadata are JSON, or plain strings (`TEXTS`): `groups` (the group of every agent), `activation`,
-`distribution`, `agent_id`, `recurrent`, `null_action`, and the description of the game by `demos.describe`.
-Files are untrusted input: everything is checked when a file is read, and nothing that it names is imported.
-Files of format 1 have no checksum.
+Files are untrusted input: everything is checked when a file is read, and nothing that it names is imported. What is
+checked here needs no torch; `learners.lib.architectures` checks the form and the tensors' shapes. Files of format 1
+have no checksum; they and those of format 2 are read as files of today (`demos.old_policy_files`).
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +21,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from demos.old_policy_files import upgraded
 from mail_envs.plain_files import open_regular
 
-FORMAT = "mail_envs policy 2"
+FORMAT = "mail_envs policy 3"
+WITHOUT_FORM = "mail_envs policy 2"
 WITHOUT_CHECKSUM = "mail_envs policy 1"
-TEXTS = ("format", "id", "learner", "activation", "distribution", "null_action")  # not JSON
-ACTIVATIONS = ("relu", "tanh")
-DISTRIBUTIONS = ("categorical", "gaussian")
+TEXTS = (
+    "format", "id", "learner", "architecture", "activation", "layer_norm", "distribution", "null_action",
+)  # not JSON  # fmt: skip
 
 
 def write_policy_file(
@@ -53,7 +52,7 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         with safe_open(str(path), "numpy") as file:
             texts = file.metadata() or {}
             found = texts.get("format")
-            if found not in (FORMAT, WITHOUT_CHECKSUM):
+            if found not in (FORMAT, WITHOUT_FORM, WITHOUT_CHECKSUM):
                 raise ValueError(f"{path}: expected a {FORMAT!r} file, found {found!r}")
             names = list(file.keys())
             kinds = {file.get_slice(name).get_dtype() for name in names}
@@ -64,12 +63,14 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not a readable safetensors file ({reason})") from None
     said = texts.pop("checksum", None)
-    if said != (checksum(tensors, texts) if found == FORMAT else None):
+    if said != (None if found == WITHOUT_CHECKSUM else checksum(tensors, texts)):
         raise ValueError(f"{path}: the policy file is damaged: its checksum does not fit")
     try:
         metadata = {k: text if k in TEXTS else _decoded(text) for k, text in texts.items()}
         check_metadata(metadata)
-        check_tensors(tensors, metadata)
+        if found != FORMAT:
+            tensors, metadata = upgraded(tensors, metadata)
+        check_numbers(tensors)
     except (KeyError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(
@@ -97,98 +98,35 @@ def _decoded(text: str) -> Any:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """KeyError or ValueError for entries that are missing or of the wrong type."""
+    """KeyError or ValueError for entries about game and training that are missing or of the wrong type."""
     groups = metadata["groups"]
     whole = isinstance(groups, list) and bool(groups) and all(type(g) is int for g in groups)
     if not whole or set(groups) != set(range(len(set(groups)))):
         raise ValueError(f"groups cannot be {_short(groups)}")
-    entries: dict[str, tuple[bool, Callable[[Any], bool]]] = {  # name: required, what fits
-        "activation": (True, lambda v: v in ACTIVATIONS),
-        "distribution": (True, lambda v: v in DISTRIBUTIONS),
-        "agent_id": (False, lambda v: type(v) is bool),
-        "recurrent": (False, lambda v: type(v) is bool),
-        "null_action": (False, lambda v: v in ("null", "as_action")),
-        "id": (False, lambda v: isinstance(v, str)),
-        "learner": (False, lambda v: isinstance(v, str)),
-        "steps": (False, lambda v: type(v) is int and v >= 0),
-        "arguments": (False, lambda v: isinstance(v, dict)),
-        "player_function": (False, lambda v: isinstance(v, dict)),
-        "agents": (False, lambda v: _names(v) and len(v) == len(groups)),
-        "observation_dims": (False, lambda v: isinstance(v, list) and len(v) == len(groups)),
+    entries: dict[str, Callable[[Any], bool]] = {  # what fits, where it is given
+        "joint": lambda v: type(v) is bool,
+        "null_action": lambda v: v in ("null", "as_action"),
+        "id": lambda v: isinstance(v, str),
+        "learner": lambda v: isinstance(v, str),
+        "steps": lambda v: type(v) is int and v >= 0,
+        "arguments": lambda v: isinstance(v, dict),
+        "player_function": lambda v: isinstance(v, dict),
+        "agents": lambda v: _names(v) and len(v) == len(groups),
     }
-    for name, (required, fits) in entries.items():
-        if required and name not in metadata:
-            raise KeyError(name)
+    for name, fits in entries.items():
         if name in metadata and not fits(metadata[name]):
             raise ValueError(f"{name} cannot be {_short(metadata[name])}")
 
 
-def check_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """KeyError or ValueError unless the tensors are networks for these groups and finite."""
-    groups = metadata["groups"]
-    shapes = expected_shapes(tensors, metadata)
-    for name, shape in shapes.items():
-        found = tensors[name].shape
-        if found != shape or min(shape) < 1:
-            raise ValueError(f"{name} has the shape {found}, not {shape}")
-    unknown = sorted(tensors.keys() - shapes.keys())
-    if unknown:
-        raise ValueError(f"{_short(unknown[0])} is not a tensor of these networks")
+def check_numbers(tensors: Mapping[str, np.ndarray]) -> None:
+    """ValueError unless all numbers are finite, and standard deviations positive."""
     for name, tensor in tensors.items():
+        if not tensor.size:
+            raise ValueError(f"{name} has the shape {tensor.shape}")
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} has numbers that are not finite")
         if name.endswith(".std") and not (tensor > 0).all():
             raise ValueError(f"{name} must be positive")
-    observed = [observed_numbers(tensors, metadata, g) for g in groups]
-    if metadata.get("observation_dims", observed) != observed:
-        raise ValueError(
-            f"observation_dims say {_short(metadata['observation_dims'])}, the networks take {observed}"
-        )
-
-
-def expected_shapes(
-    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
-) -> dict[str, tuple[int, ...]]:
-    """Required tensors and their shapes, derived from the inputs, outputs and hidden layers found."""
-    depth = 1
-    while f"group0.{depth}.weight" in tensors:
-        depth += 1
-    hidden = [_rows(tensors, f"group0.{k}.weight") for k in range(depth - 1)]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for g in range(max(metadata["groups"]) + 1):
-        at = f"group{g}."
-        observed = observed_numbers(tensors, metadata, g)
-        inputs = tensors[f"{at}0.weight"].shape[1]
-        outputs = _rows(tensors, f"{at}{depth - 1}.weight")
-        widths = [inputs, *hidden, outputs]
-        for k, (before, after) in enumerate(pairwise(widths)):
-            shapes |= {f"{at}{k}.weight": (after, before), f"{at}{k}.bias": (after,)}
-        if f"{at}mean" in tensors or f"{at}std" in tensors:
-            shapes |= {f"{at}mean": (observed,), f"{at}std": (observed,)}
-        if metadata["distribution"] == "gaussian":
-            shapes[f"{at}log_std"] = (outputs,)
-        if metadata.get("recurrent"):
-            h = widths[-2]
-            shapes |= {f"{at}gru.{n}": (3 * h, h) for n in ("weight_ih", "weight_hh")}
-            shapes |= {f"{at}gru.{n}": (3 * h,) for n in ("bias_ih", "bias_hh")}
-    return shapes
-
-
-def observed_numbers(
-    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], group: int
-) -> int:
-    """Observation size of the group's agents: the network's inputs without the one-hot agent id."""
-    name = f"group{group}.0.weight"
-    _rows(tensors, name)
-    identity = metadata["groups"].count(group) if metadata.get("agent_id") else 0
-    return tensors[name].shape[1] - identity
-
-
-def _rows(tensors: Mapping[str, np.ndarray], name: str) -> int:
-    shape = tensors[name].shape
-    if len(shape) != 2:
-        raise ValueError(f"{name} has the shape {shape}, expected a matrix")
-    return shape[0]
 
 
 def _names(value: Any) -> bool:

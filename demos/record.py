@@ -30,7 +30,7 @@ from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
-from demos.policies import MLPPolicy, Policy, is_own_policy, load_policy
+from demos.policies import NetworkPolicy, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 from mail_envs.counts import at_least
@@ -263,7 +263,7 @@ def record(
     count = min(num_envs, episodes)
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
         player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
-        if greedy and not isinstance(player, MLPPolicy):
+        if greedy and not isinstance(player, NetworkPolicy):
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         writer, recorded = _writer(out, describe(env, name, random_return, expert_return), env)
@@ -325,7 +325,7 @@ def _name(policy: Any, player: Policy, greedy: bool) -> str:
     """The demonstrator's name for the metadata, without a local path."""
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
-    if isinstance(player, MLPPolicy):
+    if isinstance(player, NetworkPolicy):
         name = "expert" if policy == "expert" else Path(policy).name
         details = [str(player.metadata[k]) for k in ("learner", "steps") if k in player.metadata]
         name += f" ({', '.join(details)} steps)" if details else ""

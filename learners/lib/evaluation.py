@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +26,6 @@ from learners.lib.outcomes import winning
 from learners.lib.statistics import mean_interval
 from mail_envs.markov_game import KernelGame
 from mail_envs.streams import stream_seed
-
-if TYPE_CHECKING:
-    from learners.lib.networks import Policy
 
 MOST_COPIES = 256  # of a compiled game; simulators run one copy per processor
 MOST_ATTEMPTS = 3  # to play an episode whose worker dies
@@ -160,10 +157,10 @@ def role(agent: str) -> str:
 
 
 def evaluate_network(
-    policy: Policy, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray
+    policy: Any, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray
 ) -> dict[str, Any]:
     """`evaluate` a network during training, by way of its policy file."""
-    from learners.lib.networks import save_policy
+    from learners.lib.architectures import save_policy
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policy.safetensors")

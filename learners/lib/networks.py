@@ -1,41 +1,52 @@
-"""Small networks, policies whose agents may share parameters, and policy files.
+"""Small networks, and policies whose agents may share parameters.
 
 Agents with the same role and the same spaces form a *group* and share one network (`share="role"`), or every
 agent has its own (`share="none"`), or all share one (`share="all"`). A policy maps observations (E, N, D) to
 actions (E, N) for discrete games or (E, N, A) for continuous ones, with one batched forward pass per group.
+
+    Policy.of(vec, args.share, hidden=(64, 64), layer_norm="before", distribution="greedy", recurrent=True)
+
+`learners.lib.architectures` saves policies and reads them again.
 """
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from demos.policy_file import read_policy_file, write_policy_file
+from demos.actions import action_bounds
+from learners.lib.distributions import DISTRIBUTIONS, Name, Source
 from learners.lib.recurrent import GRU
 
 Share = Literal["role", "none", "all"]
-# Logit of an action that the mask forbids; finite, so that gradients stay finite.
-FORBIDDEN = -1e10
+Activation = Literal["relu", "tanh"]
+Norm = Literal["none", "before", "after"]
 
 
 class MLP(nn.Module):
     """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input.
 
-    With `recurrent`, a GRU of the same width follows the last hidden layer.
+    Args:
+        sizes: of the input, the hidden layers and the output.
+        gain: scale of the initial weights of the last layer.
+        log_std: number of parameters `log_std`, which Gaussian policies have.
+        recurrent: a GRU of the same width follows the last hidden layer.
+        layer_norm: before: Linear, LayerNorm, activation (as in PQN). after: LayerNorm of the input, then Linear,
+            activation, LayerNorm, and one after the GRU (as in MAPPO and HAPPO).
     """
 
     def __init__(
         self,
         sizes: list[int],
         gain: float = 1.0,
-        activation: str = "relu",
+        activation: Activation = "relu",
         log_std: int = 0,
         recurrent: bool = False,
+        layer_norm: Norm = "none",
     ):
         super().__init__()
         self.layers: Any = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -46,9 +57,14 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
         self.log_std = nn.Parameter(torch.zeros(log_std)) if log_std else None
         self.gru = GRU(sizes[-2]) if recurrent else None
+        normed, after = sizes[1:-1] if layer_norm != "none" else [], layer_norm == "after"
+        self.norms_first = layer_norm == "before"
+        self.norms: Any = nn.ModuleList(nn.LayerNorm(n) for n in normed)
+        self.input_norm = nn.LayerNorm(sizes[0]) if after else None
+        self.gru_norm = nn.LayerNorm(sizes[-2]) if after and recurrent else None
         self.limit: float | None = None
-        self.register_buffer("mean", None)
-        self.register_buffer("std", None)
+        for name in ("mean", "std", "low", "high"):
+            self.register_buffer(name, None)
 
     def normalize_with(self, rows: Tensor, tail: int = 0, limit: float | None = None) -> None:
         """Standardize inputs by the columns of `rows` (B, D); the last `tail` inputs pass through.
@@ -79,6 +95,8 @@ class MLP(nn.Module):
         x, memories = self._features(x), memory.expand(len(x), *memory.shape)
         if self.gru is not None:
             x, memories = self.gru(x, memory, acts, fresh)
+        if self.gru_norm is not None:
+            x = self.gru_norm(x)
         return self.layers[-1](x), memories
 
     def standardize(self, x: Tensor) -> Tensor:
@@ -90,8 +108,15 @@ class MLP(nn.Module):
 
     def _features(self, x: Tensor) -> Tensor:
         x = self.standardize(x)
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
+        if self.input_norm is not None:
+            x = self.input_norm(x)
+        for k, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            if self.norms_first:
+                x = self.norms[k](x)
+            x = self.activation(x)
+            if self.norms and not self.norms_first:
+                x = self.norms[k](x)
         return x
 
 
@@ -116,17 +141,37 @@ def group_agents(agents: list[str], spaces: list, share: Share) -> list[int]:
 
 
 class Policy(nn.Module):
-    """One network per group of agents; categorical (discrete games) or Gaussian (continuous ones).
+    """One network per group of agents: every agent acts from its own observation.
+
+    Agents may have a memory (E, N, M), M = `memory_size`, zeros when an episode begins. It holds the state of the
+    GRU of recurrent policies, and with `last_action` the action that the agent took last (one-hot if discrete).
+    It changes only in rounds in which its agent acts.
 
     Args:
         groups: group of every agent, (N,).
         observation_dims: length of every agent's observation, (N,).
         action_dims: every agent's number of discrete actions, or of components of continuous ones, (N,);
             equal within a group. Actions are padded to A, the largest, with zeros.
+        discrete: whether actions are discrete.
+        hidden: widths of the hidden layers.
+        activation: relu or tanh.
         agent_id: append the one-hot index of the agent inside its group to the observation.
-        recurrent: agents have a memory of width H = `memory_size`; otherwise `memory_size` is 0.
-        gain: scale of the initial weights of the last layer; None: 1 for logits, 0.01 for means.
+        recurrent: a GRU follows the hidden layers.
+        gain: scale of the initial weights of the last layer; None: 1 for discrete actions, 0.01 for continuous ones.
+        distribution: of the actions, see `learners.lib.distributions`; None: categorical or gaussian. "greedy" makes
+            the outputs values of actions.
+        layer_norm: see `MLP`.
+        last_action: append the agent's last action to the observation.
+        bounds: of continuous actions, float32 (N, A) each, for tanh_gaussian; None: -1 and 1.
+
+    Attributes:
+        networks: of the groups. members: agents of every group. dims, outputs: their observed numbers, and their
+            actions or components.
+        distribution: an object of `learners.lib.distributions`.
+        joint: False; joint policies act for the whole team from all observations.
     """
+
+    joint = False
 
     def __init__(
         self,
@@ -135,31 +180,81 @@ class Policy(nn.Module):
         action_dims: list[int],
         discrete: bool = True,
         hidden: tuple[int, ...] = (128, 128),
-        activation: str = "relu",
+        activation: Activation = "relu",
         agent_id: bool = False,
         recurrent: bool = False,
         gain: float | None = None,
+        *,
+        distribution: Name | None = None,
+        layer_norm: Norm = "none",
+        last_action: bool = False,
+        bounds: tuple[Any, Any] | None = None,
     ):
         super().__init__()
-        self.memory_size = hidden[-1] if recurrent else 0
+        self.distribution_name: Name = distribution or ("categorical" if discrete else "gaussian")
+        self.distribution = chosen = DISTRIBUTIONS[self.distribution_name]()
+        if chosen.discrete != discrete:
+            kind = "discrete" if discrete else "continuous"
+            raise ValueError(f"distribution={distribution} cannot choose {kind} actions")
         if gain is None:
             gain = 1.0 if discrete else 0.01
         self.groups, self.observation_dims = list(groups), list(observation_dims)
         self.action_dims, self.num_actions = list(action_dims), max(action_dims)
-        self.discrete, self.activation, self.agent_id = discrete, activation, agent_id
+        self.discrete, self.hidden, self.activation = discrete, tuple(hidden), activation
+        self.agent_id, self.last_action, self.layer_norm = agent_id, last_action, layer_norm
+        self.gru_size = hidden[-1] if recurrent else 0
+        self.memory_size = self.gru_size + self.num_actions * last_action
         self.members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
         self.dims = [observation_dims[m[0]] for m in self.members]
         self.outputs = [action_dims[m[0]] for m in self.members]
+        self.tails = [
+            len(m) * agent_id + n * last_action
+            for m, n in zip(self.members, self.outputs, strict=True)
+        ]
         self.networks: Any = nn.ModuleList(
             MLP(
-                [d + len(m) * agent_id, *hidden, n],
+                [d + tail, *hidden, chosen.width(n)],
                 gain=gain,
                 activation=activation,
-                log_std=0 if discrete else n,
+                log_std=n if chosen.has_log_std else 0,
                 recurrent=recurrent,
+                layer_norm=layer_norm,
             )
-            for d, m, n in zip(self.dims, self.members, self.outputs, strict=True)
+            for d, tail, n in zip(self.dims, self.tails, self.outputs, strict=True)
         )
+        for network, members, n in zip(self.networks, self.members, self.outputs, strict=True):
+            if self.distribution_name == "sigmoid_gaussian":
+                nn.init.constant_(network.log_std, chosen.initial)
+            if self.distribution_name == "tanh_gaussian":
+                low, high = (-torch.ones(n), torch.ones(n)) if bounds is None else (
+                    torch.as_tensor(x[members[0], :n]).clone() for x in bounds
+                )  # fmt: skip
+                network.low, network.high = low, high
+
+    @classmethod
+    def of(cls, vec: Any, share: Share, **form: Any) -> Self:
+        """A policy for a game; `form`: more arguments of `Policy`, such as `hidden`."""
+        spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
+        groups = group_agents(list(vec.agents), spaces, share)
+        bounds = None if vec.discrete else action_bounds(vec)
+        dims, actions = list(vec.observation_dims), list(vec.action_dims)
+        return cls(groups, dims, actions, vec.discrete, bounds=bounds, **form)
+
+    def form(self) -> dict[str, Any]:
+        """What policy files say of the architecture, see `learners.lib.architectures`."""
+        return {
+            "architecture": "gru" if self.gru_size else "mlp",
+            "groups": self.groups,
+            "observation_dims": self.observation_dims,
+            "action_dims": self.action_dims,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "layer_norm": self.layer_norm,
+            "distribution": self.distribution_name,
+            "agent_id": self.agent_id,
+            "last_action": self.last_action,
+            "normalized": self.networks[0].mean is not None,
+        }
 
     # ------------------------------------------------------------------------------------ row layout
     def rows(self, g: int, x: Tensor) -> Tensor:
@@ -168,66 +263,154 @@ class Policy(nn.Module):
         x = x if len(members) == x.shape[1] else x[:, members]
         return x.flatten(0, 1)
 
-    def inputs(self, g: int, observations: Tensor) -> Tensor:
-        """Network inputs of group g: (B, N, D) -> (B * members, D_g [+ members])."""
+    def inputs(self, g: int, observations: Tensor, last: Tensor | None = None) -> Tensor:
+        """Network inputs of group g: (B, N, D) -> (B * members, D_g [+ members] [+ A_g]).
+
+        `last`: with `last_action`, the agents' last actions (B, N, A), as in the memory.
+        """
         x = self.rows(g, observations)
         if self.dims[g] != x.shape[1]:
             x = x[:, : self.dims[g]]
         if self.agent_id:
-            one_hot = torch.eye(len(self.members[g]), device=x.device)
+            one_hot = torch.eye(len(self.members[g]), dtype=x.dtype, device=x.device)
             x = torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
+        if self.last_action:
+            if last is None:
+                raise TypeError("a policy that sees its last action needs its memory")
+            x = torch.cat([x, self.rows(g, last)[:, : self.outputs[g]]], 1)
         return x
 
     def normalize_with(self, observations: Tensor) -> None:
         """Fix every group's input normalization from observations (B, N, D)."""
         for g, network in enumerate(self.networks):
             rows = self.rows(g, observations)[:, : self.dims[g]]
-            network.normalize_with(rows, tail=len(self.members[g]) * self.agent_id)
+            network.normalize_with(rows, tail=self.tails[g])
 
     # ---------------------------------------------------------------------------------------- acting
     def act(
         self,
         observations: Tensor,
         mask: Tensor | None,
-        rng: torch.Generator | None,
+        rng: Source,
         memory: Tensor | None = None,
         acts: Tensor | None = None,
     ) -> Tensor:
-        """Sampled actions (E, N[, A]) for observations (E, N, D); rng=None takes the most likely ones.
+        """Actions (E, N[, A]) for observations (E, N, D).
 
-        Recurrent policies also take the agents' memory (E, N, H), zeros when an episode begins, and which
-        agents act, bool (E, N); the memory of the acting agents is updated in place.
+        Args:
+            observations: (E, N, D).
+            mask: allowed discrete actions, (E, N, A); None: all.
+            rng: a generator, to sample; None, for the most likely actions; or standard draws that determine them,
+                uniform in [0, 1) of shape (E, N) for discrete actions, normal (E, N, A) for continuous ones.
+            memory: (E, N, M), of policies that have one; updated in place.
+            acts: which agents act, bool (E, N); needed with a memory.
         """
         parts = []
         for g, network in enumerate(self.networks):
-            if memory is None or acts is None:
-                out = network(self.inputs(g, observations))
-            else:
-                out = self._recall(g, observations, memory, acts)
+            out = self._outputs(g, observations, memory, acts)
+            allowed = None if mask is None else self.rows(g, mask)
+            source = self.rows(g, rng) if isinstance(rng, Tensor) else rng
             if self.discrete:
-                out = masked(out, None if mask is None else self.rows(g, mask))
-                if rng is not None:
-                    # Gumbel-max: -log of an exponential variable is Gumbel distributed.
-                    out = out - torch.empty_like(out).exponential_(generator=rng).log_()
-                parts.append(out.argmax(-1).view(len(observations), -1))
-            else:
-                if rng is not None:
-                    noise = torch.empty_like(out).normal_(generator=rng)
-                    out = out + noise * network.log_std.exp()
-                out = nn.functional.pad(out, (0, self.num_actions - self.outputs[g]))
-                parts.append(out.view(len(observations), -1, self.num_actions))
+                chosen = self.distribution.choose(network, out, allowed, source)
+                parts.append(chosen.view(len(observations), -1))
+                continue
+            if isinstance(source, Tensor):
+                source = source[:, : self.outputs[g]]
+            chosen = self.distribution.choose(network, out, allowed, source)
+            chosen = nn.functional.pad(chosen, (0, self.num_actions - self.outputs[g]))
+            parts.append(chosen.view(len(observations), -1, self.num_actions))
+        actions = self._in_order(parts, 1)
+        if self.last_action and memory is not None and acts is not None:
+            last = memory[..., self.gru_size :]
+            last.copy_(torch.where(acts.unsqueeze(-1), self.encoded(actions, last), last))
+        return actions
+
+    def _outputs(
+        self, g: int, observations: Tensor, memory: Tensor | None, acts: Tensor | None
+    ) -> Tensor:
+        """Outputs of group g's network for one round; updates the group's GRU states in `memory`."""
+        if self.memory_size == 0 or memory is None or acts is None:
+            return self.networks[g](self.inputs(g, observations))
+        states = memory[..., : self.gru_size]
+        inputs = self.inputs(g, observations, memory[..., self.gru_size :])
+        acting = self.rows(g, acts).unsqueeze(0)
+        out, after = self.networks[g].sequence(inputs.unsqueeze(0), self.rows(g, states), acting)
+        if self.gru_size:
+            states[:, self.members[g]] = after[0].view(len(memory), -1, self.gru_size)
+        return out[0]
+
+    def _in_order(self, parts: list[Tensor], dim: int) -> Tensor:
+        """Join the groups' parts along `dim`, with the agents in their order."""
         if len(parts) == 1:
             return parts[0]
         order = [i for members in self.members for i in members]
-        return torch.cat(parts, 1)[:, [order.index(i) for i in range(len(order))]]
+        back = [order.index(i) for i in range(len(order))]
+        return torch.cat(parts, dim).index_select(dim, torch.tensor(back, device=parts[0].device))
 
-    def _recall(self, g: int, observations: Tensor, memory: Tensor, acts: Tensor) -> Tensor:
-        """Outputs of group g's network for one round; updates the group's part of `memory`."""
-        inputs, before = self.inputs(g, observations), self.rows(g, memory)
-        acting = self.rows(g, acts).unsqueeze(0)
-        out, after = self.networks[g].sequence(inputs.unsqueeze(0), before, acting)
-        memory[:, self.members[g]] = after[0].view(len(memory), -1, memory.shape[2])
-        return out[0]
+    def encoded(self, actions: Tensor, like: Tensor) -> Tensor:
+        """Actions as the memory holds them, (..., N, A): one-hot if they are discrete. `like`: for the dtype."""
+        if self.discrete:
+            actions = nn.functional.one_hot(actions, self.num_actions)
+        return actions.to(like.dtype)
+
+    def unroll(
+        self,
+        observations: Tensor,
+        memory: Tensor,
+        acts: Tensor,
+        fresh: Tensor | None = None,
+        actions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs in L successive rounds, and the memories after each of them.
+
+        Args:
+            observations: (L, B, N, D).
+            memory: before the first round, (B, N, M); M may be 0.
+            acts: which agents act, bool (L, B, N).
+            fresh: bool (L, B), where an episode begins, which resets the memory; None: nowhere.
+            actions: the actions that were taken, (L, B, N[, A]); needed with `last_action`.
+
+        Returns:
+            outputs (L, B, N, W), logits, values or means, padded with zeros to the widest network's, and
+            memories (L, B, N, M).
+        """
+        L, B = observations.shape[:2]
+        last = memory[..., self.gru_size :]
+        before, after = self._last_actions(last, acts, fresh, actions)
+        widest = max(network.layers[-1].out_features for network in self.networks)
+        outs, states = [], []
+        for g, network in enumerate(self.networks):
+            members = self.members[g]
+            inputs = self.inputs(g, observations.flatten(0, 1), before.flatten(0, 1))
+            out, state = network.sequence(
+                inputs.unflatten(0, (L, -1)),
+                self.rows(g, memory[..., : self.gru_size]),
+                self.rows(g, acts.flatten(0, 1)).unflatten(0, (L, -1)),
+                None if fresh is None else fresh.repeat_interleave(len(members), 1),
+            )
+            out = nn.functional.pad(out, (0, widest - out.shape[2]))
+            outs.append(out.view(L, B, len(members), widest))
+            states.append(state.reshape(L, B, len(members), self.gru_size))
+        memories = torch.cat([self._in_order(states, 2), after], -1)
+        return self._in_order(outs, 2), memories
+
+    def _last_actions(
+        self, last: Tensor, acts: Tensor, fresh: Tensor | None, actions: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The last actions before and after each of L rounds, (L, B, N, A) each; `last` before the first."""
+        if not self.last_action:
+            nothing = last.expand(len(acts), *last.shape)
+            return nothing, nothing
+        if actions is None:
+            raise TypeError("a policy that sees its last action needs the actions that were taken")
+        before, after = [], []
+        for t, taken in enumerate(self.encoded(actions, last)):
+            if fresh is not None:
+                last = last.masked_fill(fresh[t].view(-1, 1, 1), 0.0)
+            before.append(last)
+            last = torch.where(acts[t].unsqueeze(-1), taken, last)
+            after.append(last)
+        return torch.stack(before), torch.stack(after)
 
     # ------------------------------------------------------------------------- likelihoods, per group
     def log_prob(
@@ -239,101 +422,20 @@ class Policy(nn.Module):
     def likelihood(
         self, g: int, out: Tensor, actions: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """`log_prob` from the network's outputs (rows, outputs)."""
-        if self.discrete:
-            logs = torch.log_softmax(masked(out, mask), -1)
-            return logs.gather(1, actions.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(1)
-        log_std, count = self.networks[g].log_std, self.outputs[g]
-        z = (actions[:, :count] - out) * (-log_std).exp()
-        constant = log_std.sum() + 0.5 * count * math.log(2 * math.pi)
-        entropy = (log_std.sum() + 0.5 * count * (1 + math.log(2 * math.pi))).expand(len(out))
-        return -0.5 * (z * z).sum(1) - constant, entropy
+        """`log_prob` from the network's outputs (rows, W)."""
+        if not self.discrete:
+            actions = actions[:, : self.outputs[g]]
+        return self.distribution.log_prob(self.networks[g], out, actions, mask)
 
     def sampled_nll(
         self, g: int, inputs: Tensor, mask: Tensor | None, rng: torch.Generator
     ) -> Tensor:
         """-log pi(a | o) of one newly sampled action per row: K-FAC's Fisher loss, (rows,)."""
-        out = self.networks[g](inputs)
-        if self.discrete:
-            logs = torch.log_softmax(masked(out, mask), -1)
-            with torch.no_grad():
-                noise = torch.empty_like(logs).exponential_(generator=rng).log_()
-                actions = (logs - noise).argmax(1, keepdim=True)
-            return -logs.gather(1, actions).squeeze(1)
-        log_std = self.networks[g].log_std
-        noise = torch.empty_like(out).normal_(generator=rng)
-        z = (out.detach() + noise * log_std.detach().exp() - out) * (-log_std).exp()
-        return 0.5 * (z * z).sum(1) + log_std.sum()
-
-
-def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits, with a large negative number for actions that `mask` (padded to A) forbids."""
-    if mask is None:
-        return logits
-    return torch.where(mask[:, : logits.shape[1]].bool(), logits, FORBIDDEN)
+        network = self.networks[g]
+        return self.distribution.sampled_nll(network, network(inputs), mask, rng)
 
 
 def own_columns(action_dims: list[int], num_actions: int) -> list[int] | None:
     """Columns of the flattened, padded actions that are not padding; None if there is no padding."""
     columns = [i * num_actions + a for i, n in enumerate(action_dims) for a in range(n)]
     return None if len(columns) == num_actions * len(action_dims) else columns
-
-
-# ------------------------------------------------------------------------------------------ policy file
-def save_policy(path: Path | str, policy: Policy, metadata: dict) -> None:
-    """Write the policy as safetensors; `metadata` holds id, arguments, player_function, agents, ..."""
-    tensors = {}
-    for g, network in enumerate(policy.networks):
-        for k, layer in enumerate(network.layers):
-            tensors[f"group{g}.{k}.weight"] = layer.weight.detach().cpu().contiguous()
-            tensors[f"group{g}.{k}.bias"] = layer.bias.detach().cpu().contiguous()
-        if network.mean is not None:
-            tensors[f"group{g}.mean"] = network.mean[: policy.dims[g]].cpu().contiguous()
-            tensors[f"group{g}.std"] = network.std[: policy.dims[g]].cpu().contiguous()
-        if network.log_std is not None:
-            tensors[f"group{g}.log_std"] = network.log_std.detach().cpu()
-        if network.gru is not None:
-            for name, parameter in network.gru.named_parameters():
-                tensors[f"group{g}.gru.{name}"] = parameter.detach().cpu().contiguous()
-    fields = {
-        "groups": policy.groups,
-        "activation": policy.activation,
-        "distribution": "categorical" if policy.discrete else "gaussian",
-        "agent_id": policy.agent_id,
-        "observation_dims": policy.observation_dims,
-        "recurrent": True if policy.memory_size else None,
-        **metadata,
-    }
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    write_policy_file(path, arrays, fields)
-
-
-def read_policy(path: Path | str) -> tuple[Policy, dict[str, Any]]:
-    """The policy in a file and its metadata; ValueError when the file is damaged."""
-    arrays, fields = read_policy_file(path)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    groups, agent_id = fields["groups"], fields.get("agent_id", False)
-    sizes = [groups.count(g) * agent_id for g in range(max(groups) + 1)]
-    dims = [tensors[f"group{g}.0.weight"].shape[1] - sizes[g] for g in groups]
-    depth = sum(name.startswith("group0.") and name.endswith(".weight") for name in tensors)
-    hidden = tuple(tensors[f"group0.{k}.weight"].shape[0] for k in range(depth - 1))
-    action_dims = [tensors[f"group{g}.{depth - 1}.weight"].shape[0] for g in groups]
-    discrete = fields["distribution"] == "categorical"
-    recurrent = fields.get("recurrent", False)
-    activation = fields["activation"]
-    policy = Policy(groups, dims, action_dims, discrete, hidden, activation, agent_id, recurrent)
-    with torch.no_grad():
-        for g, network in enumerate(policy.networks):
-            for k, layer in enumerate(network.layers):
-                layer.weight.copy_(tensors[f"group{g}.{k}.weight"])
-                layer.bias.copy_(tensors[f"group{g}.{k}.bias"])
-            if f"group{g}.mean" in tensors:
-                mean, std = tensors[f"group{g}.mean"], tensors[f"group{g}.std"]
-                network.mean = torch.cat([mean, mean.new_zeros(sizes[g])])
-                network.std = torch.cat([std, std.new_ones(sizes[g])])
-            if network.log_std is not None:
-                network.log_std.copy_(tensors[f"group{g}.log_std"])
-            if network.gru is not None:
-                for name, parameter in network.gru.named_parameters():
-                    parameter.copy_(tensors[f"group{g}.gru.{name}"])
-    return policy, fields

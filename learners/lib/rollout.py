@@ -117,12 +117,8 @@ class Rollout:
         self.running.make_room(self.rounds)
         for t in range(self.rounds):
             mask = None if self.action_mask is None else self.action_mask[t]
-            if self.memory.numel():
-                self.memory[t + 1].copy_(self.memory[t])
-                memory = (self.memory[t + 1], self.participation[t])
-            else:
-                memory = ()
-            actions = policy.act(self.observations[t], mask, rng, *memory)
+            memory = self.memory[t + 1].copy_(self.memory[t])
+            actions = policy.act(self.observations[t], mask, rng, memory, self.participation[t])
             played = within(self.bounds, actions)
             self.running.note(played)
             observations, rewards, terminated, truncated, info = self.vec.step(played)

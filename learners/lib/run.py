@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from demos.policies import load_policy
 from learners.lib import references
+from learners.lib.architectures import save_policy
 from learners.lib.checkpoints import checkpoints, load_checkpoint, same_form, save_checkpoint
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
 from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
@@ -37,7 +38,6 @@ from learners.lib.files import (
 )
 from learners.lib.game import game_arguments
 from learners.lib.metrics_file import read_metrics
-from learners.lib.networks import Policy, save_policy
 from learners.lib.outcomes import wins_text
 from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config
 from learners.lib.sources import identify
@@ -153,7 +153,7 @@ class Run:
         sys.stdout.flush()
 
     # -------------------------------------------------------------------------------------- training
-    def begin(self, policy: Policy, metadata: dict, parts: dict[str, Any]) -> None:
+    def begin(self, policy: Any, metadata: dict, parts: dict[str, Any]) -> None:
         """Register the parts of a checkpoint; when resuming, restore them.
 
         Every part has state_dict/load_state_dict; the run's random generator is always included.
@@ -292,7 +292,7 @@ class Run:
         self._render()
         return {"folder": str(self.folder), **result}
 
-    def measure(self, policy: Policy, metadata: dict[str, Any]) -> dict[str, Any]:
+    def measure(self, policy: Any, metadata: dict[str, Any]) -> dict[str, Any]:
         """Evaluate a network over --eval-episodes episodes; `metadata` of its policy file: `null_action`."""
         args = self.args
         vec = make_copies(args.env, args.eval_episodes, game_arguments(vars(args)))

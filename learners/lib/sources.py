@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demos.manifest import MANIFEST, read_manifest
-from demos.policies import MLPPolicy, is_own_policy
+from demos.policies import NetworkPolicy, is_own_policy
 from learners.lib import references
 from learners.lib.files import read_json, whole, wrong
 from learners.lib.settings import read_config
@@ -53,7 +53,7 @@ def find(spec: str, named: Named = NOTHING) -> Source:
     if spec.partition(":")[0] in BUILT_IN or is_own_policy(spec):
         return Source(spec, None, None, {}, False, {"name": spec})
     if path.suffix == ".safetensors" and path.is_file():
-        metadata = MLPPolicy.load(path).metadata
+        metadata = NetworkPolicy.load(path).metadata
         env, arguments, same = _game(game_of, metadata, metadata.get("arguments", {}), path, named)
         arguments.pop("null_action", None)  # policies choose among the game's own actions
         names = {"name": "learner", "steps": "steps"}
@@ -118,7 +118,7 @@ def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
 def trained(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Learner and steps of a run's policy; ValueError when the policy file is from another run."""
     path = folder / "policy.safetensors"
-    metadata = MLPPolicy.load(path).metadata
+    metadata = NetworkPolicy.load(path).metadata
     said = {"id": config["env"], "learner": config["learner"], "seed": config.get("seed")}
     for key, expected in said.items():
         if key in metadata and metadata[key] != expected:

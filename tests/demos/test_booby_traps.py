@@ -104,10 +104,14 @@ def trapped_policy(request, tmp_path, trap) -> Path:
     """A policy file with a correct checksum whose metadata name the trap."""
     rng = np.random.default_rng(0)
     shapes = {"0.weight": (8, 16), "0.bias": (8,), "1.weight": (5, 8), "1.bias": (5,)}
-    tensors = {f"group0.{k}": rng.random(s).astype(np.float32) for k, s in shapes.items()}
+    tensors = {
+        f"networks.0.layers.{k}": rng.random(s).astype(np.float32) for k, s in shapes.items()
+    }
     said: dict = dict.fromkeys(METADATA) | {
         "id": "stochastic_coop_nav", "groups": [0, 0, 0], "activation": "relu", "arguments": {},
         "distribution": "categorical", "null_action": "null", "agents": ["agent_0", "agent_1", "agent_2"],
+        "architecture": "mlp", "joint": False, "observation_dims": [16] * 3, "action_dims": [5] * 3,
+        "hidden": [8], "layer_norm": "none", "agent_id": False, "last_action": False, "normalized": False,
     }  # fmt: skip
     forge(tmp_path / "p.safetensors", tensors, **{**said, **TRAPS[request.param]})
     return tmp_path / "p.safetensors"

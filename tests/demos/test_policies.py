@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from chosen_ids import IDS
 from safetensors.numpy import save_file
 
 import mail_envs
 from demos.keyed_random import KeyedRandom
-from demos.policies import MLPPolicy, inverse_cdf, load_policy
+from demos.policies import NetworkPolicy, inverse_cdf, load_policy
 
 UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")
 
@@ -49,13 +50,13 @@ def play(env, policy, rng=None):
 
 def test_outputs_are_those_of_the_network(tmp_path):
     t = write_policy(tmp_path / "p.safetensors", agent_id="true")
-    policy = MLPPolicy.load(tmp_path / "p.safetensors")
-    x = np.random.default_rng(0).standard_normal((4, 3, 16)).astype(np.float32)
+    policy = NetworkPolicy.load(tmp_path / "p.safetensors").policy
+    x = np.random.default_rng(0).standard_normal((4, 3, 16))
     inputs = np.concatenate([x, np.broadcast_to(np.eye(3), (4, 3, 3))], axis=-1)
     hidden = np.maximum(inputs @ t["group0.0.weight"].T + t["group0.0.bias"], 0)
-    assert np.allclose(
-        policy.outputs(x), hidden @ t["group0.1.weight"].T + t["group0.1.bias"], atol=1e-5
-    )
+    expected = hidden @ t["group0.1.weight"].T + t["group0.1.bias"]
+    out = policy.networks[0](policy.inputs(0, torch.from_numpy(x))).detach()
+    assert out.dtype == torch.float64 and np.allclose(out, expected.reshape(12, 5), rtol=1e-12)
 
 
 @pytest.mark.parametrize("null_action", ["null", "as_action"])
@@ -111,9 +112,13 @@ def test_continuous_actions_beyond_an_agents_own_are_zero(tmp_path):
 
 def test_actions_do_not_depend_on_the_batch(tmp_path):
     write_policy(tmp_path / "p.safetensors")
-    policy = MLPPolicy.load(tmp_path / "p.safetensors")
+    write_policy(tmp_path / "p.safetensors", distribution="gaussian")
+    policy = NetworkPolicy.load(tmp_path / "p.safetensors")
     x = np.random.default_rng(0).standard_normal((50, 3, 16)).astype(np.float32)
-    assert np.allclose(policy.outputs(x)[:1], policy.outputs(x[:1]), rtol=1e-12)
+    info = {"participation": np.ones((50, 3)), "round": np.ones(50)}
+    alone = {name: values[:1] for name, values in info.items()}
+    draws = [KeyedRandom(np.arange(n), np.ones(n)) for n in (50, 1)]
+    assert np.array_equal(policy(x, info, draws[0])[:1], policy(x[:1], alone, draws[1]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +128,7 @@ def test_actions_do_not_depend_on_the_batch(tmp_path):
         ({"outputs": 7}, "has 7 action outputs"),
         ({"groups": (0, 0)}, "made for 2 agents"),
         ({"distribution": "gaussian"}, "continuous"),
-        ({"format": "other"}, "expected a 'mail_envs policy 2' file"),
+        ({"format": "other"}, "expected a 'mail_envs policy 3' file"),
         ({"activation": "gelu"}, "incomplete or inconsistent"),
     ],
 )

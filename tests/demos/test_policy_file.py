@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from demos.policies import EXPERTS, MLPPolicy
+from demos.policies import EXPERTS, NetworkPolicy
 from demos.policy_file import FORMAT, checksum, read_policy_file, write_policy_file
+from learners.lib.architectures import read_policy
 
 METADATA = {
     "id": "stochastic_coop_nav", "groups": [0, 0, 1], "activation": "tanh", "agent_id": True,
-    "distribution": "gaussian", "recurrent": True, "null_action": "null", "learner": "ippo", "steps": 9,
+    "distribution": "gaussian", "null_action": "null", "learner": "ippo", "steps": 9,
     "agents": ["agent_0", "agent_1", "agent_2"], "observation_dims": [3, 3, 2], "arguments": {},
-    "player_function": {"type": "Stochastic", "probability": 0.5},
+    "player_function": {"type": "Stochastic", "probability": 0.5}, "joint": False, "architecture": "gru",
+    "action_dims": [2, 2, 2], "hidden": [4], "layer_norm": "after", "last_action": False, "normalized": True,
 }  # fmt: skip
+NEW = ("joint", "architecture", "action_dims", "hidden", "layer_norm", "last_action", "normalized")
+OLD_METADATA = {k: v for k, v in METADATA.items() if k not in NEW} | {"recurrent": True}
+OLD_FORMATS = ("mail_envs policy 1", "mail_envs policy 2")
 
 
 def networks() -> dict[str, np.ndarray]:
-    """Tensors of every kind: two groups, GRU, normalized inputs."""
+    """Tensors of every kind: two groups, GRU, normalized inputs, layer norms."""
+    shapes = {}
+    for g, inputs in enumerate([5, 3]):
+        at = f"networks.{g}."
+        shapes |= {
+            f"{at}layers.0.weight": (4, inputs), f"{at}layers.0.bias": (4,),
+            f"{at}layers.1.weight": (2, 4), f"{at}layers.1.bias": (2,), f"{at}log_std": (2,),
+            f"{at}mean": (inputs,), f"{at}std": (inputs,),
+            f"{at}gru.weight_ih": (12, 4), f"{at}gru.weight_hh": (12, 4),
+            f"{at}gru.bias_ih": (12,), f"{at}gru.bias_hh": (12,),
+            f"{at}input_norm.weight": (inputs,), f"{at}input_norm.bias": (inputs,),
+            f"{at}norms.0.weight": (4,), f"{at}norms.0.bias": (4,),
+            f"{at}gru_norm.weight": (4,), f"{at}gru_norm.bias": (4,),
+        }  # fmt: skip
+    return drawn(shapes)
+
+
+def old_networks() -> dict[str, np.ndarray]:
+    """The same without layer norms, as earlier formats store them."""
     shapes = {}
     for g, (inputs, observed) in enumerate([(5, 3), (3, 2)]):
         shapes |= {
@@ -34,6 +59,10 @@ def networks() -> dict[str, np.ndarray]:
             f"group{g}.gru.weight_ih": (12, 4), f"group{g}.gru.weight_hh": (12, 4),
             f"group{g}.gru.bias_ih": (12,), f"group{g}.gru.bias_hh": (12,),
         }  # fmt: skip
+    return drawn(shapes)
+
+
+def drawn(shapes: dict) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {k: rng.uniform(0.1, 1.0, shape).astype(np.float32) for k, shape in shapes.items()}
 
@@ -47,9 +76,20 @@ def forge(path: Path, tensors: dict, **changes) -> None:
     save_file(tensors, path, metadata={**texts, "checksum": checksum(tensors, texts)})
 
 
+def forge_old(path: Path, tensors: dict, format: str, **changes) -> None:
+    """The same in an earlier format; the first one has no checksum."""
+    entries = {**dict.fromkeys(NEW), **OLD_METADATA, "format": format, **changes}
+    if format == OLD_FORMATS[1]:
+        return forge(path, tensors, **entries)
+    texts = {
+        k: v if isinstance(v, str) else json.dumps(v) for k, v in entries.items() if v is not None
+    }
+    return save_file(tensors, path, metadata=texts)
+
+
 def act(path: Path) -> list[str]:
     """What the policy of a file does, as texts that show every bit, and what it says."""
-    policy = MLPPolicy.load(path, greedy=True)
+    policy = NetworkPolicy.load(path, greedy=True)
     rng = np.random.default_rng(1)
     observations = rng.standard_normal((7, 3, 3)).astype(np.float32)
     info = {"round": np.zeros(7), "participation": np.ones((7, 3), np.uint8)}
@@ -66,13 +106,43 @@ def test_a_written_file_is_read_again(tmp_path):
     }
 
 
-def test_files_without_a_checksum_are_read_when_they_are_of_format_1(tmp_path):
+def test_files_of_earlier_formats_play_like_those_of_today(tmp_path):
+    """A file without layer norms in all formats; the agents' indices are not standardized."""
+    tensors = old_networks()
+    today = {
+        re.sub(r"^group(\d)\.", r"networks.\1.", re.sub(r"\.(\d)\.", r".layers.\1.", name)): x
+        for name, x in tensors.items()
+    }
+    for g, agents in enumerate((2, 1)):
+        for name, fill in (("mean", 0), ("std", 1)):
+            x = tensors[f"group{g}.{name}"]
+            today[f"networks.{g}.{name}"] = np.append(x, np.full(agents, fill, np.float32))
+    forge(tmp_path / "today", today, layer_norm="none")
+    actions, _ = act(tmp_path / "today")
+    for format in OLD_FORMATS:
+        forge_old(tmp_path / "old", tensors, format)
+        found, metadata = act(tmp_path / "old")
+        assert found == actions
+        said = {**METADATA, "layer_norm": "none", "format": format}
+        assert json.loads(metadata) == said
     for path in EXPERTS.glob("*.safetensors"):
-        read_policy_file(path)
+        read_policy(path)
+
+
+def test_files_without_a_checksum_are_read_only_when_they_are_of_format_1(tmp_path):
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in METADATA.items()}
-    save_file(networks(), tmp_path / "p.safetensors", metadata={**texts, "format": FORMAT})
-    with pytest.raises(ValueError, match=r"p\.safetensors: the policy file is damaged"):
-        read_policy_file(tmp_path / "p.safetensors")
+    for format, tensors in ((FORMAT, networks()), (OLD_FORMATS[1], old_networks())):
+        save_file(tensors, tmp_path / "p.safetensors", metadata={**texts, "format": format})
+        with pytest.raises(ValueError, match=r"p\.safetensors: the policy file is damaged"):
+            read_policy(tmp_path / "p.safetensors")
+
+
+def test_a_file_is_small_but_claims_huge_networks(tmp_path):
+    """Nothing of the claimed size is allocated."""
+    for said in ({"hidden": [2**31 - 1] * 3}, {"groups": list(range(3)), "hidden": [4] * 10_000}):
+        forge(tmp_path / "p.safetensors", networks(), **said)
+        with pytest.raises(ValueError, match=r"p\.safetensors: "):
+            read_policy(tmp_path / "p.safetensors")
 
 
 FORGED_METADATA = [
@@ -81,59 +151,89 @@ FORGED_METADATA = [
     ("groups", [[0], 0, 1]), ("groups", {"0": 1}), ("groups", [0, 0, True]), ("groups", [0, 0, 1, 1]),
     ("activation", None), ("activation", "gelu"), ("activation", "__import__"), ("activation", [1]),
     ("distribution", None), ("distribution", "categorical"), ("distribution", "normal"),
-    ("agent_id", "yes"), ("agent_id", 1), ("agent_id", False), ("recurrent", None),
-    ("recurrent", "false"), ("recurrent", 1), ("null_action", "skip"), ("null_action", {}),
-    ("agents", ["a", "a", "b"]), ("agents", ["a"]), ("agents", [1, 2, 3]), ("agents", "abc"),
-    ("observation_dims", [3, 3, 3]), ("observation_dims", [3]), ("observation_dims", "x"),
-    ("observation_dims", [3, 3, -2]), ("observation_dims", [[3], 3, 2]),
+    ("agent_id", "yes"), ("agent_id", 1), ("agent_id", False), ("null_action", "skip"),
+    ("null_action", {}), ("agents", ["a", "a", "b"]), ("agents", ["a"]), ("agents", [1, 2, 3]),
+    ("agents", "abc"), ("observation_dims", [3, 3, 3]), ("observation_dims", [3]),
+    ("observation_dims", "x"), ("observation_dims", [3, 3, -2]), ("observation_dims", [[3], 3, 2]),
     ("steps", -1), ("steps", "many"), ("steps", [1]), ("arguments", [1]), ("arguments", 5),
-    ("player_function", [1]), ("player_function", "Stochastic"), ("format", "mail_envs policy 3"),
+    ("player_function", [1]), ("player_function", "Stochastic"), ("format", "mail_envs policy 4"),
     ("steps", "[" * 100_000 + "]" * 100_000),
+]  # fmt: skip
+FORGED_FORM = [
+    ("architecture", None), ("architecture", "mlp"), ("architecture", "os.system"), ("architecture", [1]),
+    ("joint", None), ("joint", True), ("joint", 0), ("action_dims", [2, 2, 3]), ("action_dims", [2, 2]),
+    ("action_dims", [2, 3, 2]), ("hidden", []), ("hidden", [4, 4]), ("hidden", [0]), ("hidden", "4"),
+    ("hidden", [4.0]), ("layer_norm", "before"), ("layer_norm", None), ("last_action", True),
+    ("last_action", None), ("normalized", False), ("normalized", 1), ("distribution", "greedy"),
+    ("distribution", "tanh_gaussian"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), FORGED_METADATA, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("name", "value"), FORGED_METADATA + FORGED_FORM, ids=lambda v: str(v)[:40]
+)
 def test_metadata_of_wrong_types_are_refused(tmp_path, name, value):
     forge(tmp_path / "p.safetensors", networks(), **{name: value})
     with pytest.raises(ValueError, match=r"p\.safetensors: "):
-        read_policy_file(tmp_path / "p.safetensors")
+        read_policy(tmp_path / "p.safetensors")
 
 
-def changed(name: str, value) -> dict[str, np.ndarray]:
-    """The tensors with one more, another, or one less (None)."""
-    tensors: dict = networks()
-    if value is None:
-        del tensors[name]
-    else:
-        tensors[name] = value(tensors[name]) if callable(value) else value
-    return tensors
+OLD_RECURRENT = [("recurrent", None), ("recurrent", "false"), ("recurrent", 1)]
 
 
-FORGED_TENSORS = [
-    *((name, None) for name in networks()),
-    *((name, lambda t: np.full_like(t, np.nan)) for name in networks()),
-    *((name, lambda t: np.full_like(t, -np.inf)) for name in networks()),
-    *((name, lambda t: t[:-1]) for name in networks()),
-    *((name, lambda t: t[None]) for name in networks()),
-    *((name, lambda t: t[:0]) for name in networks()),
-    *((name, lambda t: t.astype(np.int32)) for name in networks()),
-    *((name, lambda t: t.astype(np.float16)) for name in networks()),
-    *((f"group{g}.{k}.weight", lambda t: t.T.copy()) for g in (0, 1) for k in (0, 1)),
-    *((f"group{g}.std", change) for g in (0, 1) for change in (np.zeros_like, np.negative)),
-    ("group2.0.weight", np.ones((4, 4), np.float32)),
-    ("group0.3.weight", np.ones((4, 4), np.float32)),
-    ("group0.2.weight", np.ones((2, 2), np.float32)),
-    ("group0.00.weight", np.ones((4, 5), np.float32)),
-    ("../escape", np.ones(1, np.float32)),
-]
+@pytest.mark.parametrize("format", OLD_FORMATS)
+def test_metadata_of_wrong_types_are_refused_in_files_of_earlier_formats(tmp_path, format):
+    forge_old(tmp_path / "p.safetensors", old_networks(), format)
+    read_policy(tmp_path / "p.safetensors")
+    for name, value in FORGED_METADATA + OLD_RECURRENT:
+        forge_old(tmp_path / "p.safetensors", old_networks(), **{"format": format, name: value})
+        with pytest.raises(ValueError, match=r"p\.safetensors: "):
+            read_policy(tmp_path / "p.safetensors")
+
+
+def changes_of(tensors: dict[str, np.ndarray], extra: tuple[str, ...]) -> Iterator[dict]:
+    """Sets of tensors that are no networks: one is missing or changed, or there is another, of a name in `extra`."""
+    everywhere = [
+        lambda t: np.full_like(t, np.nan), lambda t: np.full_like(t, -np.inf), lambda t: t[:-1],
+        lambda t: t[None], lambda t: t[:0], lambda t: t.astype(np.int32), lambda t: t.astype(np.float16),
+    ]  # fmt: skip
+    for name, tensor in tensors.items():
+        yield {k: x for k, x in tensors.items() if k != name}
+        for change in everywhere:
+            yield {**tensors, name: change(tensor)}
+        if name.endswith(("0.weight", "1.weight")) and tensor.ndim == 2:
+            yield {**tensors, name: tensor.T.copy()}
+        if name.endswith(".std"):
+            yield {**tensors, name: np.zeros_like(tensor)}
+            yield {**tensors, name: -tensor}
+    for name in extra:
+        yield {**tensors, name: np.ones((4, 4), np.float32)}
 
 
 def test_tensors_that_do_not_form_networks_are_rejected(tmp_path):
     path = tmp_path / "p.safetensors"
-    for name, value in FORGED_TENSORS:
-        forge(path, changed(name, value))
+    extra = ("networks.2.layers.0.weight", "networks.0.layers.3.weight", "networks.0.layers.00.weight",
+             "networks.0.low", "../escape")  # fmt: skip
+    for tensors in changes_of(networks(), extra):
+        forge(path, tensors)
         with pytest.raises(ValueError, match=r"p\.safetensors: "):
-            read_policy_file(path)
+            read_policy(path)
+
+
+@pytest.mark.parametrize("format", OLD_FORMATS)
+def test_tensors_of_earlier_formats_that_do_not_form_networks_are_rejected(tmp_path, format):
+    path = tmp_path / "p.safetensors"
+    extra = (
+        "group2.0.weight",
+        "group0.3.weight",
+        "group0.2.weight",
+        "group0.00.weight",
+        "../escape",
+    )
+    for tensors in changes_of(old_networks(), extra):
+        forge_old(path, tensors, format)
+        with pytest.raises(ValueError, match=r"p\.safetensors: "):
+            read_policy(path)
 
 
 def test_only_regular_files_are_read(tmp_path):
@@ -211,8 +311,7 @@ def test_mutants_of_a_policy_file_are_rejected(tmp_path, format):
     original = (tmp_path / "original").read_bytes()
     expected = act(tmp_path / "original")
     if format != FORMAT:
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in METADATA.items()}
-        save_file(networks(), tmp_path / "original", metadata={**texts, "format": format})
+        forge_old(tmp_path / "original", old_networks(), format)
         original = (tmp_path / "original").read_bytes()
     for k, mutant in enumerate(mutants(original, 300, seed=len(format))):
         (tmp_path / f"{k:03}.safetensors").write_bytes(mutant)

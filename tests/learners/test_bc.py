@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from learners import bc
+from learners.lib.architectures import read_policy
 from learners.lib.expert_data import Endings, ExpertData, Rows
-from learners.lib.networks import Policy, read_policy
+from learners.lib.networks import Policy
 from learners.lib.optimizers import make_optimizer
 
 SCORES = [0.3, 0.5, 0.4, 0.49, 0.2, 0.1]  # of successive validation passes

@@ -129,7 +129,7 @@ def test_continuous_actions_out_of_bounds_are_refused(tmp_path):
 class Fine:
     """Plays FINE."""
 
-    def act(self, observations, mask, rng):
+    def act(self, observations, mask, rng, *_):
         return torch.full(observations.shape[:2], FINE)
 
 

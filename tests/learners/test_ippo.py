@@ -12,12 +12,13 @@ import pytest
 import torch
 
 import mail_envs
-from demos.policies import MLPPolicy
+from demos.policies import NetworkPolicy
 from demos.record import record
 from learners import evaluate, ippo
 from learners.lib import ppo
+from learners.lib.architectures import read_policy, save_policy
 from learners.lib.game import make_game
-from learners.lib.networks import MLP, Policy, read_policy, save_policy
+from learners.lib.networks import MLP, Policy
 from learners.lib.recurrent import GRU
 from learners.lib.rewards import TEAM_RETURN, rewards_of
 from learners.lib.rollout import Rollout
@@ -63,7 +64,7 @@ def actor_after_an_update(agent, rollout, advantages, args) -> list[torch.Tensor
 
 
 def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
-    """One recurrent policy in torch and in NumPy: the actions and memories of both in every round."""
+    """One recurrent policy in training and from its file: the actions and memories of both in every round."""
     env = mail_envs.make_vec(id, num_envs=5, **arguments)
     policy = Policy(
         [0, 0, 0], list(env.observation_dims), list(env.action_dims), env.discrete, (16, 8),
@@ -71,7 +72,7 @@ def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
     )  # fmt: skip
     metadata = {"id": id, "arguments": {}, "player_function": None, "null_action": "null"}
     save_policy(folder / "policy.safetensors", policy, metadata)
-    numpy = MLPPolicy.load(folder / "policy.safetensors", env, greedy=True)
+    loaded = NetworkPolicy.load(folder / "policy.safetensors", env, greedy=True)
     observations, info = env.reset(seed=0)
     memory = torch.zeros(5, 3, policy.memory_size)
     one, other = [], []
@@ -81,9 +82,9 @@ def played_by_two(folder: Path, id: str, **arguments) -> tuple[list, list]:
         mask = torch.as_tensor(info["action_mask"]) if env.discrete else None
         with torch.inference_mode():
             chosen = policy.act(torch.as_tensor(observations), mask, None, memory, acts)
-        actions = numpy(observations, info, None)
+        actions = loaded(observations, info, None)
         one.append((chosen.numpy().copy(), memory.numpy().copy()))
-        other.append((actions.copy(), numpy.memory.copy()))
+        other.append((actions.copy(), loaded.memory.numpy().copy()))
         observations, _, _, _, info = env.step(actions)
     return one, other
 
@@ -211,7 +212,7 @@ def test_training_reproduces_the_outputs_of_acting():
         ].unflatten(1, (2, 6, 3))
         for t in range(args.rounds):
             memory, acts = rollout.memory[t].clone(), rollout.participation[t]
-            alone = agent.policy._recall(0, rollout.observations[t], memory, acts)
+            alone = agent.policy._outputs(0, rollout.observations[t], memory, acts)
             assert torch.allclose(out[t % 10, t // 10][acts], alone.view(6, 3, -1)[acts], atol=1e-5)
             goes_on = ~(rollout.terminated | rollout.truncated)[t]
             assert torch.equal(rollout.memory[t + 1][goes_on], memory[goes_on])
@@ -219,7 +220,7 @@ def test_training_reproduces_the_outputs_of_acting():
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-def test_the_numpy_policy_has_the_memory_of_the_torch_policy(continuous, tmp_path):
+def test_a_policy_from_a_file_has_the_memory_of_the_one_in_training(continuous, tmp_path):
     pair = played_by_two(
         tmp_path, "stochastic_coop_nav", max_rounds=5, continuous_actions=continuous
     )
@@ -361,7 +362,7 @@ def test_the_team_return_continues_across_fragments_and_checkpoints():
     rollout, rng = Rollout(vec, 20), torch.Generator().manual_seed(0)
     rollout.reset(0)
 
-    def act(observations, mask, rng):
+    def act(observations, mask, rng, *_):
         return torch.multinomial(mask.flatten(0, 1).float(), 1, generator=rng).view(2, 3)
 
     policy = SimpleNamespace(act=act)

@@ -18,10 +18,9 @@ import torch
 
 import mail_envs
 from demos.episode import Transitions
-from demos.policies import MLPPolicy
 from learners import amagail, bc, evaluate, ippo, mack, magail
+from learners.lib.architectures import read_policy
 from learners.lib.checkpoints import checkpoints
-from learners.lib.networks import read_policy
 from learners.lib.results import read_run
 from learners.lib.settings import parse, read_config, resumed
 
@@ -238,7 +237,7 @@ UNEQUAL = str(ROOT / "tests" / "unequal_game.py")
     ids=lambda value: Path(value).name if isinstance(value, str) else "".join(value),
 )
 def test_agents_may_have_different_actions(name, env, set, tmp_path):
-    """Also, the torch policy of a run and the NumPy policy of its file give the same actions."""
+    """Also, the networks' outputs depend on what the agents observe."""
     module, settings = LEARNERS[name]
     changes = {"steps": min(settings["steps"], 300), "env": env, "set": set, "eval_episodes": 400}
     if name not in FROM_REWARDS:
@@ -252,17 +251,12 @@ def test_agents_may_have_different_actions(name, env, set, tmp_path):
     assert again["return"] == pytest.approx(result["return"], abs=5 * error + 1e-4)
     assert again["env"] == mail_envs.spec(env).id == read_config(tmp_path / "run")["env"]
     policy, _ = read_policy(tmp_path / "run" / "policy.safetensors")
-    numpy_policy = MLPPolicy.load(tmp_path / "run" / "policy.safetensors")
     rng = torch.Generator().manual_seed(0)
     count = max(policy.observation_dims)
     observations = torch.randn(50, len(policy.groups), count, generator=rng)
     for g, network in enumerate(policy.networks):
-        inputs = policy.inputs(g, observations)
-        out = network(inputs).detach()
-        assert float(out.std(0).min()) > 1e-4  # the output depends on the observation
-        seen = inputs.unflatten(0, (50, -1)).numpy()
-        same, _ = numpy_policy.networks[g](seen, np.zeros((*seen.shape[:2], 0)))
-        assert np.allclose(same.reshape(out.shape), out, atol=1e-4)
+        out = network(policy.inputs(g, observations)).detach()
+        assert float(out.std(0).min()) > 1e-4
 
 
 def test_bc_as_action_learns_each_agents_own_null_action(tmp_path):

@@ -21,7 +21,7 @@ class Script:
     def __init__(self):
         self.round = 0
 
-    def act(self, observations, mask, rng):
+    def act(self, observations, mask, rng, *_):
         actions = torch.full(observations.shape[:2], FINE)
         if self.round == DIES_AT:
             actions[0, 0] = KILLED

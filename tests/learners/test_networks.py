@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from learners.lib.architectures import read_policy, save_policy
 from learners.lib.discriminators import Discriminator
-from learners.lib.networks import Policy, group_agents, read_policy, save_policy
+from learners.lib.networks import Policy, group_agents
 from learners.mack import Critic
 
 METADATA = {

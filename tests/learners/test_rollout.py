@@ -18,7 +18,7 @@ class Anything:
 
     memory_size = 0
 
-    def act(self, observations, mask, rng):
+    def act(self, observations, mask, rng, *_):
         return torch.multinomial(mask.flatten(0, 1).float(), 1, generator=rng).view(mask.shape[:2])
 
 

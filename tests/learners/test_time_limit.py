@@ -11,8 +11,8 @@ from sample_games import LastStanding
 
 import mail_envs
 from learners import ippo, mack
+from learners.lib.architectures import read_policy
 from learners.lib.game import make_game
-from learners.lib.networks import read_policy
 from learners.lib.rollout import Rollout
 from learners.lib.settings import resumed
 from learners.lib.time_limit import bootstraps, time_inputs, time_left

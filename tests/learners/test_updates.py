@@ -13,9 +13,9 @@ import mail_envs
 from demos.dataset import Demonstrations
 from demos.record import record
 from learners import amagail, bc, ippo, mack, magail
+from learners.lib.architectures import read_policy
 from learners.lib.expert_data import group_rows, to_torch
 from learners.lib.metrics_file import read_metrics
-from learners.lib.networks import read_policy
 from learners.lib.occupancy import Occupancy
 from learners.lib.optimizers import Adam
 from learners.lib.rollout import Rollout
