@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from learners.lib.batch import Batch, Seen, mean
 from learners.lib.distributions import FORBIDDEN
-from learners.lib.fields import Between, Count
+from learners.lib.fields import Between, Count, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.mixers import Kind, make_mixer
 from learners.lib.networks import Policy, Share
@@ -38,13 +38,15 @@ from learners.lib.settings import Settings
 from learners.lib.time_limit import continues, fraction_left, time_inputs
 from mail_envs.streams import stream_seed
 
-Share01 = Annotated[float, Between(0, 1)]
+Fraction = Annotated[float, Between(0, 1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Args(Settings):
     """Train policies by Q-learning with value decomposition (QMIX, VDN) or without (independent)."""
 
+    steps: Steps = 1_000_000
+    """Environment steps."""
     mixer: Kind = "qmix"
     """How the agents' values make up the team's: qmix, vdn (their sum), or none (independent Q-learning)."""
     num_envs: Count = 32
@@ -61,13 +63,13 @@ class Args(Settings):
     """Learning rate of Adam."""
     max_grad_norm: float = 10.0
     """Largest gradient norm; larger gradients are scaled down."""
-    gamma: Share01 = 0.99
+    gamma: Fraction = 0.99
     """Discount factor."""
-    lam: Share01 = 0.6
+    lam: Fraction = 0.6
     """Lambda of the TD(lambda) targets."""
     target_every: Count = 200
     """Gradient steps between copies of the networks into the target networks."""
-    epsilon: Share01 = 0.05
+    epsilon: Fraction = 0.05
     """Probability of a random action at the end of exploration; it begins at 1."""
     explore: Count = 50_000
     """Environment steps until the probability of random actions has fallen to --epsilon."""
@@ -143,9 +145,7 @@ class Values(nn.Module):
         rows, nothing = batch.rows, torch.zeros_like(batch.actions[:1])
         memory = rows.observations.new_zeros(*batch.actions.shape[1:], self.policy.memory_size)
         actions = torch.cat([batch.actions, nothing])
-        return self.policy.unroll(
-            rows.observations, memory, rows.participation, None, actions
-        )[0]  # fmt: skip
+        return self.policy.unroll(rows.observations, memory, rows.participation, actions=actions)[0]
 
     def mixed(self, q: Tensor, counts: Tensor, rows: Seen) -> Tensor:
         """Values (*L, M) of joint actions whose agents' values are q (*L, N)."""
@@ -206,13 +206,12 @@ class Learner:
 
     def update(self, replay: Replay, rng: torch.Generator) -> dict[str, float]:
         """Make one gradient step on whole episodes."""
-        batch = sample_episodes(replay, self.args.batch, rng)
-        loss, metrics = loss_of(
-            self.values, self.target, batch, self.args.gamma, self.args.lam
-        )  # fmt: skip
+        args = self.args
+        batch = sample_episodes(replay, args.batch, rng)
+        loss, metrics = loss_of(self.values, self.target, batch, args.gamma, args.lam)
         self.optimizer.step(loss)
         self.taken += 1
-        if self.taken % self.args.target_every == 0:
+        if self.taken % args.target_every == 0:
             self.target.load_state_dict(self.values.state_dict())
         return metrics
 
