@@ -33,25 +33,22 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
-from learners.lib.fields import Between, Count, Steps
+from learners.lib.fields import Between, Count, Positive, Sizes, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.networks import Policy, Share, group_agents
+from learners.lib.groups import Networks, Optimizer
+from learners.lib.networks import Policy, group_agents
 from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.run import Run, main
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings):
+class Args(DemoSettings, Optimizer, Networks):
     """Imitate by behavioral cloning."""
 
     steps: Steps = 10_000
     """Largest number of gradient steps."""
-    optimizer: Kind = "kfac"
-    """Optimizer of the policies."""
-    lr: float = 0.05
-    """Learning rate; use about 3e-4 with adam."""
-    kl_clip: float = 1e-3
-    """KL clip, with kfac."""
+    lr: Positive = 0.05
+    kl_clip: Positive = 1e-3
     batch: Count = 1000
     """Entries per gradient step."""
     validation: Annotated[float, Between(0.0, 0.9)] = 0.1
@@ -62,12 +59,7 @@ class Args(DemoSettings):
     """Validation passes without improvement before training stops."""
     phi: Literal["filter", "as_action"] = "filter"
     """filter drops entries without participation; as_action learns φ as one more action."""
-    share: Share = "role"
-    """Which agents share a network: those of the same role, none, or all."""
-    agent_id: bool = False
-    """Append the agent's one-hot index to its observation."""
-    hidden: tuple[Count, ...] = (128, 128)
-    """Widths of the hidden layers."""
+    hidden: Sizes = (128, 128)
     checkpoint_every: Count = 2000
     """Gradient steps between checkpoints."""
     log_every: Count = 50

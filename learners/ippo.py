@@ -18,9 +18,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from learners.lib.fields import Count, Steps
+from learners.lib.fields import Count, Positive, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.networks import MLP, Policy, Share, group_agents
+from learners.lib.groups import AdamSteps, Memory, Networks, Returns, Rewards, Rollouts
+from learners.lib.networks import MLP, Policy, group_agents
 from learners.lib.optimizers import Adam
 from learners.lib.ppo import (
     Batch,
@@ -36,7 +37,7 @@ from learners.lib.ppo import (
     standardized,
     value_loss,
 )
-from learners.lib.rewards import RewardKind, rewards_of
+from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
@@ -46,49 +47,20 @@ from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings):
+class Args(Settings, Rollouts, Returns, Rewards, AdamSteps, Networks, Memory):
     """Train policies by proximal policy optimization (IPPO, MAPPO)."""
 
     steps: Steps = 5_000_000
-    """Environment steps."""
-    num_envs: Count = 64
-    """Copies of the game, E."""
-    rounds: Count = 50
-    """Rounds per update, T; a batch has T x E rounds."""
     epochs: Count = 5
     """Passes over each batch."""
     minibatches: Count = 4
     """Minibatches per pass; each is one gradient step."""
-    lr: float = 1e-3
-    """Learning rate of Adam."""
-    anneal: bool = False
-    """Decrease the learning rate linearly to zero over the run."""
-    clip: float = 0.2
+    clip: Positive = 0.2
     """Clip range of the likelihood ratio around 1."""
-    max_grad_norm: float = 10.0
-    """Largest gradient norm; larger gradients are scaled down."""
-    gamma: float = 0.99
-    """Discount factor."""
-    lam: float = 0.95
-    """Lambda of generalized advantage estimation."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
-    reward: RewardKind = "auto"
-    """own: the agent's own reward, 0 once it is dead. team: the increase of the game's team_return, given to
-    all agents until the episode ends; in games without one, the mean reward of the agents that act.
-    auto: team where the game reports a team_return, otherwise own."""
     critic: Literal["own", "state"] = "own"
     """Input of the critics. own: the agent's observation (IPPO); state: also the global state (MAPPO)."""
-    recurrent: bool = False
-    """Give actors and critics a memory (GRU)."""
-    chunk: Count = 10
-    """With --recurrent, rounds of backpropagation through time; must divide --rounds."""
-    share: Share = "role"
-    """Which agents share a network: those of the same role, none, or all."""
-    agent_id: bool = False
-    """Append the agent's one-hot index to its observation."""
-    hidden: tuple[Count, ...] = (64, 64)
-    """Widths of the hidden layers of all networks."""
 
 
 PRESETS = {

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learners.lib.fields import Count, Steps
+from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.networks import MLP, Policy, Share, group_agents, own_columns
-from learners.lib.optimizers import Kind, anneal, make_optimizer
+from learners.lib.groups import ActorCriticSteps, Networks, Returns, Rollouts
+from learners.lib.networks import MLP, Policy, group_agents, own_columns
+from learners.lib.optimizers import anneal, make_optimizer
 from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
@@ -32,41 +33,15 @@ from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings):
+class Args(Settings, Rollouts, Returns, ActorCriticSteps, Networks):
     """Train experts by multi-agent natural-gradient actor-critic (MACK)."""
 
     steps: Steps = 5_000_000
-    """Environment steps."""
     num_envs: Count = 100
-    """Copies of the game, E."""
     rounds: Count = 10
-    """Rounds per update, T; a batch has T x E rounds."""
-    optimizer: Kind = "kfac"
-    """Optimizer of actors and critics."""
-    lr: float = 0.1
-    """Learning rate; use about 3e-4 with adam. With kfac the KL clip usually takes effect first."""
-    kl_clip: float = 2e-3
-    """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR)."""
-    critic_kl_clip: float = 0.1
-    """The same for the critic, whose Fisher matrix is that of a Gaussian of variance 1."""
-    anneal: bool = False
-    """Decrease the actors' step size linearly to zero over the run."""
-    gamma: float = 0.95
-    """Discount factor."""
-    lam: float = 1.0
-    """Lambda of generalized advantage estimation; 1 gives discounted returns minus values, as in MACK."""
-    entropy: float = 0.0
-    """Weight of the entropy bonus."""
-    fisher_rows: Count = 1024
-    """Largest number of rows used for the Fisher factors."""
-    eigen_every: Count = 2
-    """Updates between eigendecompositions of the Fisher factors."""
-    share: Share = "role"
-    """Which agents share a network: those of the same role, none, or all."""
-    agent_id: bool = False
-    """Append the agent's one-hot index to its observation."""
-    hidden: tuple[Count, ...] = (128, 128)
-    """Widths of the hidden layers of all networks."""
+    gamma: Fraction = 0.95
+    lam: Fraction = 1.0  # discounted returns minus values, as in the paper
+    hidden: Sizes = (128, 128)
 
 
 PRESETS = {

@@ -36,8 +36,9 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
-from learners.lib.fields import Count, Steps, Whole
+from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps, Whole
 from learners.lib.game import describe, make_game
+from learners.lib.groups import ActorCriticSteps, Networks, Returns, Rollouts
 from learners.lib.occupancy import Occupancy, Pairs
 from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.rollout import Rollout
@@ -48,23 +49,18 @@ RewardForm = Literal["tanh", "softplus", "neglog", "logit", "sigmoid"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, mack.Args):
+class Args(DemoSettings, Rollouts, Returns, ActorCriticSteps, Networks):
     """Imitate by multi-agent adversarial imitation (MAGAIL)."""
 
     steps: Steps = 3_000_000
-    """Environment steps."""
     num_envs: Count = 20
-    """Copies of the game, E."""
     rounds: Count = 50
-    """Rounds per update, T; a batch has T x E rounds. Episodes of fixed length begin together in all copies:
-    if T is much shorter, critics and discriminators see only one part of the episode per update."""
-    kl_clip: float = 0.01
+    kl_clip: Positive = 0.01
     """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR). Values up
     to 0.025 are faster on the navigation games; on others, returns drop at first with more than 0.01."""
     anneal: bool = True
-    """Decrease the policies' step size linearly to zero over the run."""
-    lam: float = 0.95
-    """Lambda of generalized advantage estimation; 1 gives discounted returns minus values, as in the papers."""
+    gamma: Fraction = 0.95
+    hidden: Sizes = (128, 128)
     discriminator: Architecture = "decentralized"
     """decentralized: own observation and action; centralized: those of all agents, one logit per agent;
     single: those of all agents, one logit for all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ RECORDED = ("expert", "scripted", "random")  # demonstrators that are recorded w
 @dataclasses.dataclass(frozen=True)
 class DemoSettings(Settings):
     """Settings shared by all imitation learners."""
+
+    heading: ClassVar[str] = "demonstrations"
 
     demos: str = "expert"
     """Folder of demonstrations; or expert, scripted, random, a run folder or a policy file, whose

@@ -18,12 +18,25 @@ class Between:
     most: float = math.inf
 
 
+@dataclasses.dataclass(frozen=True)
+class NonEmpty:
+    """A list with at least one item; `item` names it in messages."""
+
+    item: str
+
+
 Count = Annotated[int, Between(1, 2**31 - 1)]
 """A whole number, at least 1."""
 Whole = Annotated[int, Between(0, 2**31 - 1)]
 """A whole number, at least 0."""
 Steps = Annotated[int, Between(0, 2**53)]
 """A number of steps, at least 0."""
+Fraction = Annotated[float, Between(0.0, 1.0)]
+"""A number between 0 and 1."""
+Positive = Annotated[float, Between(math.ulp(0.0))]
+"""A number above 0."""
+Sizes = Annotated[tuple[Count, ...], NonEmpty("layer")]
+"""Widths of successive layers, at least one."""
 
 
 @functools.cache
@@ -45,6 +58,8 @@ def fitting(name: str, value: Any, kind: Any) -> Any:
         for mark in inner[1:]:
             if isinstance(mark, Between) and value is not None:
                 _check_bounds(name, value, mark)
+            if isinstance(mark, NonEmpty) and not value:
+                raise ValueError(f"{name}={_short(value)} must have at least one {mark.item}")
         return value
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:
@@ -79,6 +94,8 @@ def _plain(name: str, value: Any, kind: Any) -> Any:
 
 
 def _check_bounds(name: str, value: Any, mark: Between) -> None:
+    if value < mark.least == math.ulp(0.0):
+        raise ValueError(f"{name}={_short(value)} must be above 0")
     if value < mark.least:
         raise ValueError(f"{name}={_short(value)} must be at least {mark.least}")
     if value > mark.most:

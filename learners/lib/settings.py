@@ -1,4 +1,4 @@
-"""Settings shared by all learners, the command line, and the settings that a resumed run may change."""
+"""The settings that all learners have, the command line, and the settings that a resumed run may change."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import inspect
 import sys
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import docstring_parser
 import tyro
 
-from learners.lib.fields import Between, Count, Steps, Whole, check_mapping, field_types, fit
+from learners.lib.fields import check_mapping, field_types, fit
 from learners.lib.files import read_yaml
+from learners.lib.groups import Evaluation, Game, Running
 from mail_envs.recorded import Named, run_game_of
 from mail_envs.settings_text import (
     SET,
-    SETTINGS,
     game_id,
     merge_sets,
     parse_settings,
@@ -32,48 +33,12 @@ COMMANDS = ("evaluate", "references", "report", "sweep")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings shared by all learners."""
-
-    env: str = "stochastic_coop_nav"
-    """Id of the game, or the Python file of your own game."""
-    set: Annotated[tuple[str, ...], SETTINGS] = ()
-    """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
-    player_function: str | None = None
-    """Who acts when, instead of the id's own player function, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
-    max_rounds: Count | None = None
-    """Time limit of an episode, in rounds; None: the game's own."""
-    fixed_horizon: bool = False
-    """Let games that end early idle until the time limit, so that all episodes have the same length."""
-    steps: Steps = 2_000_000
-    """Environment steps of training (gradient steps for bc)."""
-    seed: Annotated[int, Between(0, 2**62)] = 0
-    """Seed of networks, actions and games."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device: cpu, cuda, or auto (cuda if available)."""
-    threads: Annotated[int, Between(1, 1024)] = 1
-    """CPU threads; one is fastest for these small networks."""
-    run_dir: str | None = None
-    """Run folder; None: runs/<learner>_<env>_<seed>."""
-    resume: str | None = None
-    """Run folder to continue with its own settings. --steps may be raised; --device, --threads,
-    --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
-    checkpoint_every: Count = 500
-    """Updates between checkpoints."""
-    log_every: Count = 10
-    """Updates between lines of metrics."""
-    eval_episodes: Whole = 1000
-    """Episodes of the final evaluation; 0 for none."""
-    progress: bool = True
-    """Show a progress bar."""
-    preset: Literal["default", "paper", "quick"] = "default"
-    """Named set of defaults; other options override it."""
+class Settings(Game, Running, Evaluation):
+    """Settings shared by all learners; `learners.lib.groups` has more groups that a learner may use."""
 
     def __post_init__(self):
         """Raise TypeError or ValueError naming the first setting with an invalid value."""
         fit(self)
-        if not getattr(self, "hidden", (1,)):
-            raise ValueError("hidden=() must have at least one layer")
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -94,8 +59,44 @@ def parse(kind: type[Kind], presets: dict[str, dict], words: list[str] | None = 
         if SET in words:
             changes["set"] = tuple(takewhile(_no_flag, words[words.index(SET) + 1 :]))
         default = resumed(folder, kind, **changes)
-    return tyro.cli(
-        kind, prog=command_name(kind), default=default, args=words, description=kind.__doc__
+    found: Any = tyro.cli(
+        grouped(kind, default),
+        prog=command_name(kind),
+        args=words,
+        description=kind.__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    return kind(**{k: v for group in vars(found).values() for k, v in vars(group).items()})
+
+
+def grouped(kind: type, default: Any) -> type:
+    """A dataclass with one field per heading of `--help`: a dataclass of the settings under that heading.
+
+    A setting stands under the `heading` of the group that declares it first; a learner's own settings stand first,
+    under its name. The groups' defaults are the values in `default`.
+    """
+    described = {
+        p.arg_name: p.description
+        for base in reversed(kind.__mro__[:-1])  # without object
+        for p in docstring_parser.parse_from_object(base).params
+    }
+    homes = {
+        name: vars(base).get("heading") or learner_of(kind)
+        for base in kind.__mro__
+        for name in vars(base).get("__annotations__", ())
+    }
+    titles = [vars(base).get("heading") for base in kind.__mro__]
+    groups: dict[str, list] = {title: [] for title in (learner_of(kind), *titles) if title}
+    for name, type_ in field_types(kind).items():
+        text = tyro.conf.arg(help=" ".join((described.get(name) or "").split()))
+        field = dataclasses.field(default=getattr(default, name))
+        groups[homes[name]].append((name, Annotated[type_, text], field))
+    filled = {title: fields for title, fields in groups.items() if fields}
+    made = {t: dataclasses.make_dataclass(t, fields, frozen=True) for t, fields in filled.items()}
+    for group in made.values():
+        group.__doc__ = ""  # otherwise its signature
+    return dataclasses.make_dataclass(
+        learner_of(kind), [(t, g, dataclasses.field(default=g())) for t, g in made.items()]
     )
 
 

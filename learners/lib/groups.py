@@ -1,0 +1,165 @@
+"""Groups of settings that learners share. A learner's `Args` names the groups it uses and lists only its own settings:
+
+    @dataclasses.dataclass(frozen=True)
+    class Args(Settings, Rollouts, Returns, Networks):
+        steps: Steps = 5_000_000  # another default; the description stays that of the group
+        clip: float = 0.2
+        \"\"\"Clip range of the likelihood ratio around 1.\"\"\"
+
+A group holds data only: no methods, no checks other than the types of its fields. `heading` is its title in `--help`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
+from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Whole
+from learners.lib.networks import Share
+from learners.lib.optimizers import Kind
+from learners.lib.rewards import RewardKind
+from mail_envs.settings_text import SETTINGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    heading: ClassVar[str] = "game"
+
+    env: str = "stochastic_coop_nav"
+    """Id of the game, or the Python file of your own game."""
+    set: Annotated[tuple[str, ...], SETTINGS] = ()
+    """Arguments of the game, e.g. `--set num_agents=5 penalty=hard`."""
+    player_function: str | None = None
+    """Who acts when, instead of the id's own player function, e.g. `Stochastic(0.3)`, `TurnOrder([[0, 1], [2]])`."""
+    max_rounds: Count | None = None
+    """Time limit of an episode, in rounds; None: the game's own."""
+    fixed_horizon: bool = False
+    """Let games that end early idle until the time limit, so that all episodes have the same length."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    heading: ClassVar[str] = "run"
+
+    steps: Steps = 2_000_000
+    """Environment steps of training (gradient steps for bc)."""
+    seed: Annotated[int, Between(0, 2**62)] = 0
+    """Seed of networks, actions and games."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device: cpu, cuda, or auto (cuda if available)."""
+    threads: Annotated[int, Between(1, 1024)] = 1
+    """CPU threads; one is fastest for these small networks."""
+    run_dir: str | None = None
+    """Run folder; None: runs/<learner>_<env>_<seed>."""
+    resume: str | None = None
+    """Run folder to continue with its own settings. --steps may be raised; --device, --threads,
+    --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
+    checkpoint_every: Count = 500
+    """Updates between checkpoints."""
+    log_every: Count = 10
+    """Updates between lines of metrics."""
+    progress: bool = True
+    """Show a progress bar."""
+    preset: Literal["default", "paper", "quick"] = "default"
+    """Named set of defaults; other options override it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    heading: ClassVar[str] = "evaluation"
+
+    eval_episodes: Whole = 1000
+    """Episodes of the final evaluation; 0 for none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollouts:
+    heading: ClassVar[str] = "rollout"
+
+    num_envs: Count = 64
+    """Copies of the game, E."""
+    rounds: Count = 50
+    """Rounds per update, T; a batch has T x E rounds. Episodes of fixed length begin together in all copies:
+    if T is much shorter, an update sees only one part of the episode."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Returns:
+    heading: ClassVar[str] = "returns"
+
+    gamma: Fraction = 0.99
+    """Discount factor."""
+    lam: Fraction = 0.95
+    """Lambda of advantages and returns: 0 looks one round ahead, 1 to the end of the episode."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewards:
+    heading: ClassVar[str] = "returns"
+
+    reward: RewardKind = "auto"
+    """own: the agent's own reward, 0 once it is dead. team: the increase of the game's team_return, given to
+    all agents until the episode ends; in games without one, the mean reward of the agents that act.
+    auto: team where the game reports a team_return, otherwise own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    heading: ClassVar[str] = "network"
+
+    share: Share = "role"
+    """Which agents share a network: those of the same role, none, or all."""
+    agent_id: bool = False
+    """Append the agent's one-hot index to its observation."""
+    hidden: Sizes = (64, 64)
+    """Widths of the hidden layers of all networks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    heading: ClassVar[str] = "network"
+
+    recurrent: bool = False
+    """Give actors and critics a memory (GRU)."""
+    chunk: Count = 10
+    """With --recurrent, rounds of backpropagation through time; must divide --rounds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamSteps:
+    heading: ClassVar[str] = "optimizer"
+
+    lr: Positive = 1e-3
+    """Learning rate of Adam."""
+    anneal: bool = False
+    """Decrease the learning rate linearly to zero over the run."""
+    max_grad_norm: Positive = 10.0
+    """Largest gradient norm; larger gradients are scaled down."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    heading: ClassVar[str] = "optimizer"
+
+    optimizer: Kind = "kfac"
+    """Optimizer of the policies, and of their critics."""
+    lr: Positive = 0.1
+    """Learning rate; use about 3e-4 with adam. With kfac the KL clip usually takes effect first."""
+    kl_clip: Positive = 2e-3
+    """Bound on the KL divergence of the policy's natural-gradient steps (twice the KL, as in ACKTR)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCriticSteps(Optimizer):
+    heading: ClassVar[str] = "optimizer"
+
+    critic_kl_clip: Positive = 0.1
+    """KL clip of the critic, whose Fisher matrix is that of a Gaussian of variance 1."""
+    anneal: bool = False
+    """Decrease the actors' step size linearly to zero over the run."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    fisher_rows: Count = 1024
+    """Largest number of rows used for the Fisher factors."""
+    eigen_every: Count = 2
+    """Updates between eigendecompositions of the Fisher factors."""
