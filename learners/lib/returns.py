@@ -49,3 +49,39 @@ def generalized_advantages(
         running = torch.addcmul(deltas[t], keep[t], running)
         advantages[t] = running
     return advantages
+
+
+def lambda_returns(
+    rewards: Tensor,
+    next_values: Tensor,
+    decides: Tensor,
+    continues: Tensor,
+    last: Tensor,
+    gamma: float,
+    lam: float,
+) -> Tensor:
+    """TD(lambda) targets G_t = r_t + gamma ((1 - lam) V_{t+1} + lam G_{t+1}) of sequences.
+
+    Where nobody decides in round t + 1, its value is that of what follows: G_t = r_t + gamma G_{t+1}.
+
+    Args:
+        rewards: (L, B, M).
+        next_values: V_{t+1}, (L, B, M).
+        decides: whether anybody whose value this is acts in round t + 1, bool (L, B, M).
+        continues: bool (L, B), False where what follows is worth 0.
+        last: bool (L, B), the last real round of a sequence, which bootstraps with V_{t+1} alone.
+        gamma: discount.
+        lam: lambda; 0 gives one-step targets, 1 those of full returns.
+
+    Returns:
+        (L, B, M); anything after the last real round.
+    """
+    returns = torch.empty_like(rewards)
+    running = torch.zeros_like(rewards[0])
+    continues, last = continues.unsqueeze(-1), last.unsqueeze(-1)
+    for t in range(len(rewards) - 1, -1, -1):
+        ahead = torch.where(decides[t], torch.lerp(next_values[t], running, lam), running)
+        ahead = torch.where(last[t], next_values[t], ahead).masked_fill(~continues[t], 0.0)
+        running = rewards[t] + gamma * ahead
+        returns[t] = running
+    return returns

@@ -184,7 +184,7 @@ def test_a_round_whose_worker_died_is_not_a_transition():
     class Script:
         round = 0
 
-        def act(self, observations, mask, rng):
+        def act(self, observations, *_):
             actions = torch.full(observations.shape[:2], FINE)
             if self.round == 3:
                 actions[0, 0] = KILLED
