@@ -1,4 +1,4 @@
-"""Show the contents of a set of demonstrations: `python -m demos.inspect PATH [--plots FOLDER] [--json] [--repair]`."""
+"""Show the contents of a set of demonstrations, or of a trained policy: `python -m demos.inspect PATH [--json]`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from rich.table import Table
 
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationWarning
+from demos.manifest import MANIFEST
+from demos.policy_file import read_policy_file
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
 
 MANY_AGENTS = 12  # with more agents than this, plots do not separate or label them
+ACTS = {
+    True: "joint: one policy acts for the whole team, from all observations",
+    False: "decentralized: every agent acts from its own observation",
+}
 HIDDEN = ("layout", "shards", "statistics", "format", "versions")
 
 
@@ -94,6 +100,30 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
     console.print(agents)
 
 
+def policy_path(path: Path) -> Path | None:
+    """The policy file that `path` is, or that the run folder `path` holds; None: it is neither."""
+    if path.suffix == ".safetensors":
+        return path
+    inside = path / "policy.safetensors"
+    return inside if inside.is_file() and not (path / MANIFEST).exists() else None
+
+
+def show_policy(path: Path, console: Console, as_json: bool = False) -> None:
+    """Print a policy file's metadata and number of parameters."""
+    tensors, metadata = read_policy_file(path)
+    about = {**metadata, "parameters": sum(x.size for x in tensors.values())}
+    if as_json:
+        print(json.dumps(about, indent=1))
+        return
+    table = Table(title=printable(str(path)), show_header=False, title_justify="left")
+    table.add_row("acts", ACTS[about.pop("joint")])
+    for key, value in about.items():
+        if value not in (None, [], {}):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            table.add_row(printable(key), printable(text))
+    console.print(table)
+
+
 def plot(demonstrations: Demonstrations, folder: Path) -> list[Path]:
     """Write returns.png, lengths.png, participation.png and actions.png; returns their paths."""
     from matplotlib.figure import Figure
@@ -166,10 +196,10 @@ def repair(path: Path) -> str:
 
 @dataclass
 class Args:
-    """Show the contents of a set of demonstrations."""
+    """Show the contents of a set of demonstrations, or of a trained policy."""
 
     path: tyro.conf.Positional[Path]
-    """Folder of the set."""
+    """Folder of the set; or a run folder or policy file, whose architecture and training are shown."""
     plots: Path | None = None
     """Write PNG plots of returns, lengths, participation and actions into this folder."""
     json: bool = False
@@ -187,6 +217,14 @@ def main(args: Args) -> int:
 
 def command(args: Args) -> None:
     """Repair, show and plot as the options say."""
+    policy = policy_path(args.path)
+    if policy is not None:
+        if args.plots is not None or args.recover or args.repair:
+            raise ValueError(
+                f"{args.path} is a policy; --plots, --recover and --repair are for sets"
+            )
+        show_policy(policy, Console(markup=False, emoji=False), args.json)
+        return
     beside = sys.stderr if args.json else sys.stdout
     if args.repair:
         print(repair(args.path), file=beside)

@@ -70,6 +70,8 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         check_metadata(metadata)
         if found != FORMAT:
             tensors, metadata = upgraded(tensors, metadata)
+        if type(metadata.get("joint")) is not bool:
+            raise ValueError(f"joint cannot be {metadata.get('joint')!r}")
         check_numbers(tensors)
     except (KeyError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -104,7 +106,6 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     if not whole or set(groups) != set(range(len(set(groups)))):
         raise ValueError(f"groups cannot be {_short(groups)}")
     entries: dict[str, Callable[[Any], bool]] = {  # what fits, where it is given
-        "joint": lambda v: type(v) is bool,
         "null_action": lambda v: v in ("null", "as_action"),
         "id": lambda v: isinstance(v, str),
         "learner": lambda v: isinstance(v, str),

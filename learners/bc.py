@@ -36,7 +36,7 @@ from learners.lib.expert_data import (
 from learners.lib.fields import Between, Count, Positive, Sizes, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.groups import Networks, Optimizer
-from learners.lib.networks import Policy, group_agents
+from learners.lib.networks import Policy
 from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.run import Run, main
 
@@ -206,12 +206,8 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         vec = make_game(args, 1, run.device, "as_action" if args.phi == "as_action" else "null")
         data = load(run, demonstrations_of(run), vec)
-        spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
-        groups = group_agents(list(vec.agents), spaces, args.share)
-        dims, actions = list(vec.observation_dims), list(vec.action_dims)
-        policy = Policy(
-            groups, dims, actions, vec.discrete, args.hidden, agent_id=args.agent_id
-        ).to(run.device)
+        form = {"hidden": args.hidden, "agent_id": args.agent_id}
+        policy = Policy.of(vec, args.share, **form).to(run.device)
         policy.normalize_with(data.observations)
         cloning = Cloning(
             policy, data, args.phi, args.validation,

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.groups import ActorCriticSteps, Networks, Returns, Rollouts
-from learners.lib.networks import MLP, Policy, group_agents, own_columns
+from learners.lib.mlp import MLP
+from learners.lib.networks import Policy, own_columns
 from learners.lib.optimizers import anneal, make_optimizer
 from learners.lib.returns import generalized_advantages
 from learners.lib.rollout import Rollout
@@ -125,12 +126,8 @@ class ActorCritic:
     """Policy, critic and their optimizers, one of each per group."""
 
     def __init__(self, vec, args, device: torch.device):
-        spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
-        groups = group_agents(list(vec.agents), spaces, args.share)
-        dims, actions = list(vec.observation_dims), list(vec.action_dims)
-        self.policy = Policy(
-            groups, dims, actions, vec.discrete, args.hidden, agent_id=args.agent_id
-        ).to(device)
+        form = {"hidden": args.hidden, "agent_id": args.agent_id}
+        self.policy = Policy.of(vec, args.share, **form).to(device)
         self.critic = Critic(self.policy, args.hidden, time_inputs(vec)).to(device)
         self.actor_optimizers = [
             make_optimizer(args.optimizer, n, args.lr, args.kl_clip, args.eigen_every)

@@ -10,6 +10,8 @@ Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation
 - `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell;
 - `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
   stratified bootstrap intervals, for each number of demonstrations and for all together (`all`);
+- `differences.csv`: with `--compare ALGORITHM`, its return minus that of every other algorithm, over runs with
+  equal seeds, which share demonstrations and initial weights;
 - `cross_play.csv`: results of `learners.evaluate --against`, if there are any;
 - `marl_eval.json`: the same runs in the format of marl-eval.
 
@@ -43,6 +45,7 @@ from learners.lib.results import (
     Key,
     RunRecord,
     binned,
+    differences,
     figures,
     gather,
     normalized_scores,
@@ -71,18 +74,21 @@ class Args:
     """Sweep file of the runs: its cells that have no run are reported as not run."""
     references: bool = False
     """Evaluate random play and the expert on every task, over 1,000 episodes, to normalize returns."""
+    compare: str | None = None
+    """Algorithm whose return is compared with that of all others, by pairs of runs with equal seeds."""
     resamples: int = RESAMPLES
     """Number of bootstrap samples."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Content of a report: the runs, references per task, figures per cell, and remarks."""
+    """Content of a report: the runs, references per task, figures per cell, comparisons, and remarks."""
 
     records: list[RunRecord]
     references: dict[str, dict[str, float]]
     table: dict[Key, Figures]
     aggregate: list[dict[str, Any]]
+    differences: list[dict[str, Any]]
     cross_play: list[dict[str, Any]]
     remarks: list[str]
 
@@ -119,7 +125,9 @@ def build(args: Args) -> Report:
         if not {"random", "expert"} <= references.get(task, {}).keys():
             remarks.append(f"{task} has no references: --references measures random and expert")
     aggregate = aggregated(normalized_scores(records, references), args.resamples)
-    return Report(records, references, table, aggregate, cross_play(records), remarks)
+    compared = [] if args.compare is None else differences(records, args.compare)
+    played = cross_play(records)
+    return Report(records, references, table, aggregate, compared, played, remarks)
 
 
 def measured(record: RunRecord) -> dict[str, float]:
@@ -219,6 +227,8 @@ def write(report: Report, out: Path) -> list[Path]:
         single = [r for r in report.aggregate if r["num_demos"] != ALL]
         plots.aggregates(out / "aggregate.png", single, color)
         written.append(out / "aggregate.png")
+    if report.differences:
+        written.append(write_csv(out / "differences.csv", report.differences))
     if report.cross_play:
         written.append(write_csv(out / "cross_play.csv", report.cross_play))
     write_json(out / "marl_eval.json", marl_eval(report))
@@ -290,7 +300,7 @@ def markdown(report: Report, files: set[str]) -> str:
             lines.append(f"| {name} | {' | '.join(texts)} |")
         names = [f"{kind}_{slug(task)}.png" for kind in ("returns", "curves", "wins")]
         lines += ["", *(f"![{n.split('_')[0]}]({n})" for n in names if n in files), ""]
-    lines += _aggregate_page(report) + _cross_play_page(report)
+    lines += _differences_page(report) + _aggregate_page(report) + _cross_play_page(report)
     if report.remarks:
         lines += ["## Remarks", "", *(f"- {text}" for text in report.remarks), ""]
     return "\n".join(lines)
@@ -298,6 +308,23 @@ def markdown(report: Report, files: set[str]) -> str:
 
 def _header(names: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _differences_page(report: Report) -> list[str]:
+    if not report.differences:
+        return []
+    name = report.differences[0]["algorithm"]
+    text = (
+        f"Return of {name} minus that of the other algorithm, over pairs of runs with equal seeds."
+    )
+    lines = ["## Differences", "", f"{text} [95 % interval: Student's t over pairs]", "",
+             *_header(["environment", "demonstrations", "other", "difference", "pairs"])]  # fmt: skip
+    for r in report.differences:
+        number = "none" if r["num_demos"] is None else r["num_demos"]
+        interval = "" if r["low"] is None else f" [{r['low']:+.2f}, {r['high']:+.2f}]"
+        lines.append(f"| {r['environment']} | {number} | {r['other']} | {r['difference']:+.2f}{interval} | "
+                     f"{r['pairs']} |")  # fmt: skip
+    return [*lines, ""]
 
 
 def _aggregate_page(report: Report) -> list[str]:

@@ -30,7 +30,10 @@ from torch import nn
 from demos.policy_file import read_policy_file, write_policy_file
 from learners.lib.distributions import DISTRIBUTIONS, Name
 from learners.lib.fields import Count, Whole, field_types, fit
-from learners.lib.networks import Activation, Norm, Policy
+from learners.lib.mlp import Activation, Norm
+from learners.lib.networks import Policy
+from learners.lib.transformer import Name as TransformerName
+from learners.lib.transformer import TransformerPolicy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,41 @@ class Layers:
 
 
 @dataclasses.dataclass(frozen=True)
+class Transformer:
+    """Form of `mat` policies; the fields are arguments of `TransformerPolicy`."""
+
+    groups: tuple[Whole, ...]
+    observation_dims: tuple[Count, ...]
+    action_dims: tuple[Count, ...]
+    distribution: TransformerName
+    width: Count
+    blocks: Count
+    heads: Count
+    encoder: bool
+    decoder: bool
+    time_input: bool
+
+    def __post_init__(self):
+        fit(self)
+        check_agents(self.groups, self.observation_dims, self.action_dims)
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} must divide width={self.width}")
+
+    @property
+    def layers(self) -> int:
+        """A lower bound on the number of Linear layers; each has two tensors."""
+        return max(self.groups) + 1 + self.blocks
+
+    @property
+    def largest(self) -> int:
+        """The largest number that must be a side of some tensor."""
+        return max(self.width, *self.observation_dims, *self.action_dims)
+
+    def build(self) -> TransformerPolicy:
+        return TransformerPolicy(**{name: getattr(self, name) for name in field_types(type(self))})
+
+
+@dataclasses.dataclass(frozen=True)
 class Architecture:
     """An entry of the table: the form, a dataclass; how to build the policy from it; whether it is joint."""
 
@@ -90,6 +128,7 @@ class Architecture:
 ARCHITECTURES = {
     "mlp": Architecture(Layers, lambda form: form.build(recurrent=False), joint=False),
     "gru": Architecture(Layers, lambda form: form.build(recurrent=True), joint=False),
+    "mat": Architecture(Transformer, Transformer.build, joint=True),
 }
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from learners.lib.networks import MLP, Policy, own_columns
+from learners.lib.mlp import MLP
+from learners.lib.networks import Policy, own_columns
 
 Architecture = Literal["decentralized", "centralized", "single"]
 

@@ -34,7 +34,7 @@ Source = torch.Generator | Tensor | None
 # Logit of an action that the mask forbids; finite, so that gradients stay finite.
 FORBIDDEN = -1e10
 LOG_STD_RANGE = (-5.0, 2.0)  # of tanh_gaussian
-LARGEST_TANH = 1 - 1e-6  # the inverse of larger ones has no precision in float32
+LARGEST_TANH = 1 - 1e-4  # the inverse of larger ones is not precise in float32
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:

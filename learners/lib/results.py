@@ -278,6 +278,36 @@ def normalized_scores(
     return {a: dict(tasks) for a, tasks in scores.items()}
 
 
+def differences(records: Sequence[RunRecord], baseline: str) -> list[dict[str, Any]]:
+    """Return of `baseline` minus that of every other algorithm, over pairs of runs with equal seeds.
+
+    Such runs share demonstrations and initial weights, so a difference varies less than the returns themselves. The
+    95 % interval is Student's t over pairs, None for a single pair. ValueError when the baseline has no finished run.
+    """
+    runs: dict[Key, dict[int, float]] = defaultdict(dict)
+    for record in records:
+        if record.evaluation is not None:
+            runs[record.key][record.seed] = float(record.evaluation["return"])
+    names = sorted({algorithm for _, algorithm, _ in runs})
+    if baseline not in names:
+        raise ValueError(
+            f"--compare {baseline}: no finished run of it; there are {', '.join(names) or 'none'}"
+        )
+    rows = []
+    for (task, algorithm, number), others in sorted(runs.items(), key=str):
+        own = runs.get((task, baseline, number), {})
+        found = [own[seed] - others[seed] for seed in sorted(own.keys() & others.keys())]
+        if algorithm == baseline or not found:
+            continue
+        mean, _, interval = mean_interval(found)
+        low, high = interval or (None, None)
+        rows.append({
+            "environment": task, "num_demos": number, "algorithm": baseline, "other": algorithm,
+            "difference": mean, "low": low, "high": high, "pairs": len(found),
+        })  # fmt: skip
+    return rows
+
+
 def binned(steps: np.ndarray, returns: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Mean return in each bin between the edges (B+1,) of steps, float64 (B,); NaN in empty bins."""
     steps, returns = steps[~np.isnan(returns)], returns[~np.isnan(returns)]

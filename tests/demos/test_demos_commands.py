@@ -18,7 +18,10 @@ def test_demos_lists_its_commands_with_a_line_each():
     lines = said("demos").splitlines()
     listed = {x.split()[2]: x.split(maxsplit=3)[3] for x in lines if "python -m demos." in x}
     assert list(listed) == [f"demos.{name}" for name in COMMANDS]
-    assert listed["demos.inspect"] == "Show the contents of a set of demonstrations"
+    assert (
+        listed["demos.inspect"]
+        == "Show the contents of a set of demonstrations, or of a trained policy"
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ from chosen_ids import IDS
 from safetensors.numpy import save_file
 
 import mail_envs
+from demos import inspect as show
 from demos.keyed_random import KeyedRandom
-from demos.policies import NetworkPolicy, inverse_cdf, load_policy
+from demos.policies import EXPERTS, NetworkPolicy, best_policy, inverse_cdf, load_policy
+from demos.policy_file import write_policy_file
 
 UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")
 
@@ -137,6 +141,34 @@ def test_policies_that_do_not_fit(tmp_path, entries, message):
     env = mail_envs.make_vec("stochastic_coop_nav")
     with pytest.raises(ValueError, match=message):
         load_policy(tmp_path / "p.safetensors", env)
+
+
+def test_inspect_says_who_decides_and_needs_no_torch(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    expert = EXPERTS / "stochastic_coop_nav.safetensors"
+    shutil.copy(expert, tmp_path / "policy.safetensors")
+    for path in (expert, tmp_path):
+        assert show.main(show.Args(path)) == 0
+        text = capsys.readouterr().out
+        assert "decentralized: every agent acts from its own observation" in text
+        assert "mlp" in text and "128, 128" in text
+    write_policy_file(
+        tmp_path / "policy.safetensors", {"x": np.ones((2, 3))}, {"groups": [0], "joint": True}
+    )
+    assert show.main(show.Args(tmp_path)) == 0
+    assert "joint: one policy acts for the whole team" in capsys.readouterr().out
+    assert show.main(show.Args(expert, json=True)) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["joint"] is False and about["parameters"] == 16 * 128 + 128 * 129 + 128 + 5 * 129
+    assert show.main(show.Args(expert, repair=True)) == 2
+
+
+def test_a_trained_policy_without_torch_is_one_clear_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    env = mail_envs.make_vec("stochastic_coop_nav")
+    with pytest.raises(ImportError, match=r"needs torch: pip install 'mail-envs\[learners\]'"):
+        load_policy("expert", env)
+    assert best_policy(env) == "scripted"
 
 
 def test_foreign_files(tmp_path):

@@ -11,7 +11,8 @@ import torch
 
 from learners import magail
 from learners.lib.discriminators import Architecture, Discriminator
-from learners.lib.networks import MLP, Policy
+from learners.lib.mlp import MLP
+from learners.lib.networks import Policy
 from learners.lib.occupancy import Pairs
 from learners.magail import REWARDS
 

@@ -19,7 +19,8 @@ from learners.lib import ppo
 from learners.lib.actor_critic import ActorCritic
 from learners.lib.architectures import read_policy, save_policy
 from learners.lib.game import make_game
-from learners.lib.networks import MLP, Policy
+from learners.lib.mlp import MLP
+from learners.lib.networks import Policy
 from learners.lib.recurrent import GRU
 from learners.lib.rewards import TEAM_RETURN, rewards_of
 from learners.lib.rollout import Rollout

@@ -301,6 +301,7 @@ def test_command_line(name, tmp_path):
     ]
     words += ["--steps", "20" if name == "bc" else "2000"]
     words += [] if name in FROM_REWARDS else ["--demos", "random", "--num-demos", "4"]
+    words += ["--warm-start", "20"] if name in ("magail", "amagail") else []
     done = subprocess.run(
         [sys.executable, "-m", f"learners.{name}", *words], cwd=ROOT, capture_output=True, text=True
     )

@@ -183,6 +183,28 @@ def test_aggregates_state_how_many_tasks_they_cover(runs, tmp_path):
     assert table["amagail", "all"]["runs"] == "4"
 
 
+def test_algorithms_are_compared_by_pairs_of_runs_with_equal_seeds(runs, tmp_path):
+    make_run(runs / "bc_1", "bc", seed=1, value=-34.0, phi="filter")
+    make_run(runs / "bc_7", "bc", seed=7, value=-99.0, phi="filter")  # no partner
+    report = build(Args((runs,), compare="amagail"))
+    write(report, tmp_path / "out")
+    found = {r["other"]: r for r in rows(tmp_path / "out" / "differences.csv")}
+    pair, single = found["bc"], found["bc (phi=as_action)"]
+    assert len(found) == 2  # magail has no finished run
+    assert (float(pair["difference"]), int(pair["pairs"])) == (11.5, 2)  # 10 and 13
+    half = 12.7062 * np.std([10, 13], ddof=1) / 2**0.5
+    assert float(pair["low"]) == pytest.approx(11.5 - half, abs=1e-3)
+    assert (float(single["difference"]), single["low"]) == (20.0, "")
+    assert "+11.50 [" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_the_compared_algorithm_must_have_a_finished_run(runs):
+    with pytest.raises(
+        ValueError, match="--compare magail: no finished run of it; there are amagail"
+    ):
+        build(Args((runs,), compare="magail"))
+
+
 def test_marl_eval_layout(runs, tmp_path):
     write(build(Args((runs,), resamples=10)), tmp_path / "out")
     tree = json.loads((tmp_path / "out" / "marl_eval.json").read_text())["mail_envs"]

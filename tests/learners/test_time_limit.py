@@ -29,7 +29,7 @@ IS_END = {"smac_3m": True, "coop_nav": False}
 SEEDS = (0, 1, 2, 3, 4, 5, 6, 7, 101, 102)
 
 
-def made(learner, vec, args):
+def made(learner, vec, args) -> Any:
     """The networks of a learner."""
     make = ippo.make_agent if learner is ippo else mack.ActorCritic
     return make(vec, args, torch.device("cpu"))

@@ -38,7 +38,7 @@ def parts(module, folder: str, **settings):
     args = module.Args(**{**SMALL, **settings})
     vec = mail_envs.make_vec(GAME, args.num_envs, array="torch")
     make = ippo.make_agent if module is ippo else mack.ActorCritic
-    agent = make(vec, args, CPU)
+    agent: Any = make(vec, args, CPU)
     rollout = Rollout(vec, args.rounds, CPU)
     rollout.reset(7)
     rng = torch.Generator().manual_seed(0)
