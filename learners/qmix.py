@@ -17,17 +17,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from learners.lib.batch import Batch, Seen, mean
 from learners.lib.distributions import FORBIDDEN
-from learners.lib.fields import Between, Count, Steps
+from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
+from learners.lib.groups import AdamSteps, Networks, Replays, Returns, Rollouts
 from learners.lib.mixers import Kind, make_mixer
-from learners.lib.networks import Policy, Share
+from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Replay, sample_episodes
 from learners.lib.returns import lambda_returns
@@ -38,51 +39,29 @@ from learners.lib.settings import Settings
 from learners.lib.time_limit import continues, fraction_left, time_inputs
 from mail_envs.streams import stream_seed
 
-Fraction = Annotated[float, Between(0, 1)]
-
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings):
+class Args(Settings, Rollouts, Replays, Returns, AdamSteps, Networks):
     """Train policies by Q-learning with value decomposition (QMIX, VDN) or without (independent)."""
 
-    steps: Steps = 1_000_000
-    """Environment steps."""
     mixer: Kind = "qmix"
     """How the agents' values make up the team's: qmix, vdn (their sum), or none (independent Q-learning)."""
+    steps: Steps = 1_000_000
     num_envs: Count = 32
-    """Copies of the game, E."""
     rounds: Count = 10
-    """Rounds between updates, T."""
-    updates: Count = 2
-    """Gradient steps after every T rounds of E copies."""
-    batch: Count = 32
-    """Episodes per gradient step."""
-    capacity: Count = 100_000
-    """Rounds kept for replay."""
-    lr: float = 1e-3
-    """Learning rate of Adam."""
-    max_grad_norm: float = 10.0
-    """Largest gradient norm; larger gradients are scaled down."""
-    gamma: Fraction = 0.99
-    """Discount factor."""
     lam: Fraction = 0.6
-    """Lambda of the TD(lambda) targets."""
+    agent_id: bool = True
+    hidden: Sizes = (64,)
+    recurrent: bool = True
+    """Give agents a memory (GRU)."""
+    last_action: bool = True
+    """Append the agent's last action to its observation."""
     target_every: Count = 200
     """Gradient steps between copies of the networks into the target networks."""
     epsilon: Fraction = 0.05
     """Probability of a random action at the end of exploration; it begins at 1."""
     explore: Count = 50_000
     """Environment steps until the probability of random actions has fallen to --epsilon."""
-    recurrent: bool = True
-    """Give agents a memory (GRU)."""
-    last_action: bool = True
-    """Append the agent's last action to its observation."""
-    agent_id: bool = True
-    """Append the agent's one-hot index to its observation."""
-    share: Share = "role"
-    """Which agents share a network: those of the same role, none, or all."""
-    hidden: tuple[Count, ...] = (64,)
-    """Widths of the agents' hidden layers."""
     embed: Count = 32
     """Width of the mixer's hidden layer."""
     hyper_hidden: Count = 64
@@ -256,6 +235,8 @@ def train(args: Args) -> dict:
             rollout.collect(player, rng)
             replay.add(rollout, rewards_of(rollout, "auto" if args.mixer == "none" else "team"))
 
+            if args.anneal:
+                learner.optimizer.lr = args.lr * (1 - run.steps / args.steps)
             # Gradient steps on whole episodes, as soon as there are some.
             metrics = {"epsilon": player.epsilon}
             if len(replay.episodes()[0]) >= args.batch:

@@ -176,6 +176,18 @@ class AdamSteps:
 
 
 @dataclasses.dataclass(frozen=True)
+class Replays:
+    heading: ClassVar[str] = "replay"
+
+    capacity: Count = 100_000
+    """Rounds kept for replay."""
+    batch: Count = 32
+    """Episodes per gradient step."""
+    updates: Count = 2
+    """Gradient steps after every T rounds of E copies."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimizer:
     heading: ClassVar[str] = "optimizer"
 

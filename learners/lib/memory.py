@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-USABLE = 0.8  # share of the free memory that one buffer may take
+USABLE = 0.3  # share of the free memory that replay may take: writing a checkpoint needs two more copies of it
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 

@@ -253,11 +253,11 @@ def test_forged_checkpoints_of_a_replay_are_rejected(name, value, message):
 
 def test_a_replay_that_does_not_fit_is_refused(monkeypatch):
     vec = duels()
-    monkeypatch.setattr(replay, "free_bytes", lambda device: 100_000)
+    monkeypatch.setattr(replay, "free_bytes", lambda device: 200_000)
     kept = Replay(vec, 400)
     assert str(kept) == "replay of 400 rounds, 0.04 MB (cpu)"
     assert kept.bytes == sum(x.numel() * x.element_size() for x in kept.tensors.values())
-    words = rf"capacity=800 takes 0\.09 MB, but only 0\.10 MB are free .* {80_000 * 400 // kept.bytes} rows fit"
+    words = rf"capacity=800 takes 0\.09 MB, but only 0\.20 MB are free .* {60_000 * 400 // kept.bytes} rows fit"
     with pytest.raises(ValueError, match=words):
         Replay(vec, 800)
     with pytest.raises(

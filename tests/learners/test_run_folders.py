@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -402,8 +403,8 @@ def test_learners_and_commands_are_listed():
     for name in (*learner_names(), *COMMANDS):
         (line,) = [x for x in done.stdout.splitlines() if f"learners.{name} " in x]
         assert len(line.split(maxsplit=3)[3]) > 20
-    names = "amagail bc happo ippo mack magail mat pqn qmix"
-    assert learner_names() == names.split()
+    table = (ROOT / "README.md").read_text().split("| learner |")[1].split("\n\n")[0]
+    assert learner_names() == sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
 @pytest.mark.parametrize("kind", [mack.Args, bc.Args])
