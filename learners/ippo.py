@@ -53,6 +53,7 @@ class Args(
     """Train policies by proximal policy optimization (IPPO, MAPPO)."""
 
     steps: Steps = 5_000_000
+    anneal: bool = True
     critic: Literal["own", "state"] = "own"
     """Input of the critics. own: the agent's observation (IPPO); state: also the global state (MAPPO)."""
 
@@ -67,6 +68,7 @@ PRESETS = {
         "epochs": 15,
         "minibatches": 1,
         "lr": 5e-4,
+        "anneal": False,
         "critic": "state",
         "recurrent": True,
         "agent_id": True,

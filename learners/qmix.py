@@ -83,27 +83,6 @@ PRESETS = {
 }
 
 
-class EpsilonGreedy:
-    """Plays the policy's best action, or with probability `epsilon` any allowed one."""
-
-    def __init__(self, policy: Policy):
-        self.policy, self.epsilon = policy, 1.0
-
-    def act(
-        self, observations: Tensor, mask: Tensor, rng: torch.Generator, memory: Tensor, acts: Tensor
-    ) -> Tensor:
-        """Actions (E, N); see `Policy.act`."""
-        actions = self.policy.act(observations, mask, None, memory, acts)
-        draws = torch.rand(mask.shape, generator=rng, device=mask.device)
-        anything = ((1 - draws) * mask).argmax(-1)
-        chance = torch.rand(actions.shape, generator=rng, device=mask.device)
-        actions = torch.where(chance < self.epsilon, anything, actions)
-        if self.policy.last_action:  # what was really played
-            last = memory[..., self.policy.gru_size :]
-            last.copy_(torch.where(acts.unsqueeze(-1), self.policy.encoded(actions, last), last))
-        return actions
-
-
 class Values(nn.Module):
     """The agents' networks and the mixer."""
 
@@ -225,20 +204,20 @@ def train(args: Args) -> dict:
         policy = learner.values.policy
         rollout = Rollout(vec, args.rounds, run.device, policy.memory_size, state=True)
         rollout.reset(stream_seed(args.seed, "games"))
-        replay, player = Replay(vec, args.capacity, run.device), EpsilonGreedy(policy)
+        replay = Replay(vec, args.capacity, run.device)
         parts = {"learner": learner, "rollout": rollout, "replay": replay}
         run.begin(policy, describe(vec), parts)
         run.say(f"qmix on {args.env}: {args.steps:,} steps, {replay}, {run.folder}")
         while run.steps < args.steps:
             # Play T rounds of E copies; sometimes an agent tries another action than its best.
-            player.epsilon = epsilon_at(args, run.steps)
-            rollout.collect(player, rng)
+            policy.distribution.epsilon = epsilon_at(args, run.steps)
+            rollout.collect(policy, rng)
             replay.add(rollout, rewards_of(rollout, "auto" if args.mixer == "none" else "team"))
 
+            # Gradient steps on whole episodes, as soon as there are some.
             if args.anneal:
                 learner.optimizer.lr = args.lr * (1 - run.steps / args.steps)
-            # Gradient steps on whole episodes, as soon as there are some.
-            metrics = {"epsilon": player.epsilon}
+            metrics = {"epsilon": policy.distribution.epsilon}
             if len(replay.episodes()[0]) >= args.batch:
                 for _ in range(args.updates):
                     metrics |= learner.update(replay, rng)

@@ -31,7 +31,7 @@ UNEQUAL = str(Path(__file__).resolve().parents[1] / "unequal_game.py")
 RECALL = str(Path(__file__).resolve().parent / "recall_game.py")
 TINY = {
     "steps": 600, "num_envs": 6, "rounds": 20, "chunk": 5, "hidden": (16,), "epochs": 2,
-    "minibatches": 2, "eval_episodes": 20, "checkpoint_every": 2, "log_every": 1, "progress": False,
+    "minibatches": 2, "anneal": False, "eval_episodes": 20, "checkpoint_every": 2, "log_every": 1, "progress": False,
 }  # fmt: skip
 RECURRENT = [False, True]
 

@@ -47,8 +47,9 @@ def started(mixer: Kind, is_end: bool = False) -> tuple[qmix.Values, qmix.Values
     replay, rng = Replay(vec, 4000), torch.Generator().manual_seed(0)
     rollout = Rollout(vec, 20, "cpu", values.policy.memory_size, True)
     rollout.reset(0)
+    values.policy.distribution.epsilon = 1.0
     for _ in range(4):
-        rollout.collect(qmix.EpsilonGreedy(values.policy), rng)
+        rollout.collect(values.policy, rng)
         replay.add(rollout)
     return values, target, replay
 
@@ -113,17 +114,17 @@ def test_what_acting_agents_see_and_do_has_influence(mixer):
 
 def test_forbidden_actions_are_never_chosen():
     values, _, _ = started("qmix")
-    player, rng = qmix.EpsilonGreedy(values.policy), torch.Generator().manual_seed(0)
+    policy, rng = values.policy, torch.Generator().manual_seed(0)
     for epsilon in (0.0, 0.5, 1.0):
-        player.epsilon, count = epsilon, 5000
+        policy.distribution.epsilon, count = epsilon, 5000
         observations = torch.randn(count, 3, 4, generator=rng)
         mask = (torch.rand(count, 3, 3, generator=rng) < 0.5).to(torch.int8)
         mask[~mask.any(-1)] = torch.tensor([0, 1, 0], dtype=torch.int8)
-        memory = torch.zeros(count, 3, values.policy.memory_size)
+        memory = torch.zeros(count, 3, policy.memory_size)
         acts = torch.rand(count, 3, generator=rng) < 0.7
-        actions = player.act(observations, mask, rng, memory, acts)
+        actions = policy.act(observations, mask, rng, memory, acts)
         assert mask.gather(-1, actions.unsqueeze(-1)).all()
-        last = memory[..., values.policy.gru_size :]
+        last = memory[..., policy.gru_size :]
         assert torch.equal(last.argmax(-1)[acts], actions[acts]) and not last[~acts].any()
         free = mask.all(-1)  # all three actions are allowed
         shares = torch.bincount(actions[free], minlength=3) / free.sum()
