@@ -15,10 +15,12 @@ import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Whole
-from learners.lib.networks import Share
+from learners.lib.networks import Norm, Share
 from learners.lib.optimizers import Kind
 from learners.lib.rewards import RewardKind
 from mail_envs.settings_text import SETTINGS
+
+ContinuousName = Literal["gaussian", "sigmoid_gaussian", "tanh_gaussian"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,15 +106,33 @@ class Rewards:
 
 
 @dataclasses.dataclass(frozen=True)
-class Networks:
+class Widths:
+    heading: ClassVar[str] = "network"
+
+    hidden: Sizes = (64, 64)
+    """Widths of the hidden layers of all networks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks(Widths):
     heading: ClassVar[str] = "network"
 
     share: Share = "role"
     """Which agents share a network: those of the same role, none, or all."""
     agent_id: bool = False
     """Append the agent's one-hot index to its observation."""
-    hidden: Sizes = (64, 64)
-    """Widths of the hidden layers of all networks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorForm:
+    heading: ClassVar[str] = "network"
+
+    layer_norm: Norm = "none"
+    """Layer normalization in all networks. before: of the hidden layers, before their activation. after: of the
+    inputs, and of the hidden layers after their activation, as in MAPPO and HAPPO."""
+    continuous: ContinuousName = "gaussian"
+    """Distribution of continuous actions. gaussian: free standard deviations, at first 1; sigmoid_gaussian: at most
+    0.5, as in HAPPO; tanh_gaussian: squashed into the bounds of the actions."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +143,24 @@ class Memory:
     """Give actors and critics a memory (GRU)."""
     chunk: Count = 10
     """With --recurrent, rounds of backpropagation through time; must divide --rounds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProximalUpdates:
+    heading: ClassVar[str] = "update"
+
+    epochs: Count = 5
+    """Passes over each batch."""
+    minibatches: Count = 4
+    """Minibatches per pass; each is one gradient step."""
+    clip: Positive = 0.2
+    """Clip range of the likelihood ratio around 1."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+    value_clip: Positive | None = None
+    """Clip range of the critics' predictions around the old ones, in standard deviations of the returns."""
+    huber: Positive | None = None
+    """Errors of the critics beyond this, in standard deviations of the returns, count linearly, not quadratically."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,7 +83,7 @@ def batch_of(
     `inputs` are those of the group, (T, E * members, D); `memory` (T, E, N, H) and `more` (T, E, N, ...) are
     those of all agents.
     """
-    whole = {"acts": rollout.participation[:-1], "memory": memory, **more}
+    whole = {"acts": rollout.participation[:-1], "memory": memory} | more
     batch = {
         "inputs": inputs,
         "fresh": episode_starts(rollout)[:-1].repeat_interleave(len(networks.members[g]), 1),
@@ -99,9 +99,14 @@ def actor_inputs(policy: Any, g: int, observations: Tensor) -> Tensor:
     return policy.inputs(g, observations.flatten(0, 1)).unflatten(0, (len(observations), -1))
 
 
-def actor_batch(policy: Any, g: int, rollout: Rollout, advantages: Tensor, length: int) -> Batch:
-    """Training data of group g's actor: the sequences with at least one `valid` entry."""
-    more = {"actions": rollout.actions, "advantages": advantages}
+def actor_batch(
+    policy: Any, g: int, rollout: Rollout, advantages: Tensor, length: int, **more: Tensor
+) -> Batch:
+    """Training data of group g's actor: the sequences with at least one `valid` entry.
+
+    `more`: other tensors (T, E, N, ...) of all agents.
+    """
+    more = {"actions": rollout.actions, "advantages": advantages} | more
     masks = rollout.mask_rows()
     if masks is not None:
         more["mask"] = masks.unflatten(0, (rollout.rounds, -1))
@@ -152,10 +157,16 @@ def surrogate(
 def actor_loss(
     policy: Any, g: int, batch: Batch, clip: float, entropy_weight: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Clipped surrogate loss with the entropy bonus; `batch["old"]` holds the old log-likelihoods."""
+    """Clipped surrogate loss with the entropy bonus.
+
+    `batch["old"]` holds the old log-likelihoods; `batch["factor"]`, if there is one, multiplies the objective of each
+    entry.
+    """
     log_prob, entropy = log_probs(policy, g, batch)
     valid = batch["valid"]
     objective, metrics = surrogate(log_prob, batch["old"][valid], batch["advantages"][valid], clip)
+    if "factor" in batch:
+        objective = objective * batch["factor"][valid]
     loss = -objective.mean() - entropy_weight * entropy.mean()
     return loss, {"entropy": float(entropy.detach().mean()), **metrics}
 

@@ -16,6 +16,7 @@ from demos.policies import NetworkPolicy
 from demos.record import record
 from learners import evaluate, ippo
 from learners.lib import ppo
+from learners.lib.actor_critic import ActorCritic
 from learners.lib.architectures import read_policy, save_policy
 from learners.lib.game import make_game
 from learners.lib.mlp import MLP
@@ -35,13 +36,13 @@ TINY = {
 RECURRENT = [False, True]
 
 
-def collected(**changes) -> tuple[ippo.Args, ippo.ActorCritic, Rollout, torch.Generator]:
+def collected(**changes) -> tuple[ippo.Args, ActorCritic, Rollout, torch.Generator]:
     """An untrained agent and the second fragment that it played."""
     args = ippo.Args(**{**TINY, **changes})
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     vec = make_game(args, args.num_envs, torch.device("cpu"))
-    agent = ippo.ActorCritic(vec, args, torch.device("cpu"))
+    agent = ippo.make_agent(vec, args, torch.device("cpu"))
     for network in agent.policy.networks:  # far from uniform
         torch.nn.init.normal_(network.layers[-1].weight)
     rollout = Rollout(vec, args.rounds, "cpu", agent.policy.memory_size, args.critic == "state")

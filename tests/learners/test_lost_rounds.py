@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sample_faults import FINE, KILLED, Faulty
 
@@ -56,7 +58,8 @@ def test_learners_do_not_learn_from_a_lost_round():
         settings, weights = module.Args(**args), []
         for wrong in (0.0, 1e6):
             torch.manual_seed(0)
-            agent = module.ActorCritic(rollout.vec, settings, torch.device("cpu"))
+            make = ippo.make_agent if module is ippo else mack.ActorCritic
+            agent: Any = make(rollout.vec, settings, torch.device("cpu"))
             rewards = rollout.rewards.clone()
             rewards[DIES_AT, 0] += wrong
             rollout.final_observations[DIES_AT, 0] += wrong

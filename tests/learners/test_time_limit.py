@@ -11,6 +11,7 @@ from sample_games import LastStanding
 
 import mail_envs
 from learners import ippo, mack
+from learners.lib.actor_critic import extra_inputs
 from learners.lib.architectures import read_policy
 from learners.lib.game import make_game
 from learners.lib.rollout import Rollout
@@ -28,6 +29,12 @@ IS_END = {"smac_3m": True, "coop_nav": False}
 SEEDS = (0, 1, 2, 3, 4, 5, 6, 7, 101, 102)
 
 
+def made(learner, vec, args) -> Any:
+    """The networks of a learner."""
+    make = ippo.make_agent if learner is ippo else mack.ActorCritic
+    return make(vec, args, torch.device("cpu"))
+
+
 def collected(learner, env: str, **changes):
     """An untrained agent, whose critics are far from 0, and the second fragment that it played."""
     if learner is ippo:
@@ -35,7 +42,7 @@ def collected(learner, env: str, **changes):
     args = learner.Args(env=env, **{**SMALL, **changes})
     torch.manual_seed(0)
     vec = make_game(args, args.num_envs, torch.device("cpu"))
-    agent = learner.ActorCritic(vec, args, torch.device("cpu"))
+    agent = made(learner, vec, args)
     critics = agent.critics if learner is ippo else agent.critic.networks
     for critic in critics:
         torch.nn.init.constant_(critic.layers[-1].bias, 5.0)
@@ -99,7 +106,7 @@ def test_critics_see_the_remaining_time_and_actors_do_not(learner):
     assert torch.allclose(left, expected.view(-1, 1, 1).expand(21, 6, 1))
     observations = rollout.observations[:-1]
     if learner is ippo:
-        rows = agent.critic_inputs(0, observations, ippo.extra_inputs(rollout)[:-1])
+        rows = agent.critic_inputs(0, observations, extra_inputs(rollout)[:-1])
         networks = agent.critics
     else:
         seen = (observations, rollout.actions, rollout.participation[:-1], left[:-1])
@@ -129,7 +136,7 @@ def test_critics_learn_what_a_limit_costs(learner):
     torch.manual_seed(0)
     vec = make_game(args, args.num_envs, torch.device("cpu"))
     vec.limit_is_end = True
-    agent = learner.ActorCritic(vec, args, torch.device("cpu"))
+    agent = made(learner, vec, args)
     rollout, rng = Rollout(vec, args.rounds), torch.Generator().manual_seed(0)
     rollout.reset(0)
     for _ in range(16 if learner is ippo else 60):

@@ -37,9 +37,8 @@ def parts(module, folder: str, **settings):
     torch.manual_seed(0)
     args = module.Args(**{**SMALL, **settings})
     vec = mail_envs.make_vec(GAME, args.num_envs, array="torch")
-    agent = (
-        module.ActorCritic(vec, args, CPU) if module is ippo else mack.ActorCritic(vec, args, CPU)
-    )
+    make = ippo.make_agent if module is ippo else mack.ActorCritic
+    agent: Any = make(vec, args, CPU)
     rollout = Rollout(vec, args.rounds, CPU)
     rollout.reset(7)
     rng = torch.Generator().manual_seed(0)
