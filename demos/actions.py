@@ -1,4 +1,4 @@
-"""Actions of each agent, in arrays that are padded to the agent with the most actions."""
+"""Actions of each agent, in arrays that are padded to the agent with the most actions; sampling from weights."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def action_bounds(env: Any) -> tuple[np.ndarray, np.ndarray]:
     for i, (agent, n) in enumerate(zip(env.agents, env.action_dims, strict=True)):
         low[i, :n], high[i, :n] = env.action_spaces[agent].low, env.action_spaces[agent].high
     return low, high
+
+
+def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
+    cumulative = np.cumsum(weights, axis=-1)
+    threshold = draws[..., None] * cumulative[..., -1:]
+    chosen = (cumulative <= threshold).sum(axis=-1)
+    return np.minimum(chosen, weights.shape[-1] - 1).astype(np.int32)

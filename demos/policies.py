@@ -32,7 +32,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from demos.actions import action_bounds, own_actions
+from demos.actions import action_bounds, inverse_cdf, own_actions
 from mail_envs.own_games import import_attribute
 
 Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
@@ -140,14 +140,6 @@ def random_policy(env: Any) -> Policy:
 def environments(info: Mapping[str, Any]) -> np.ndarray:
     """Index of the environment of each row of `info`, int (K,)."""
     return np.asarray(info.get("environment", np.arange(len(info["participation"]))))
-
-
-def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
-    cumulative = np.cumsum(weights, axis=-1)
-    threshold = draws[..., None] * cumulative[..., -1:]
-    chosen = (cumulative <= threshold).sum(axis=-1)
-    return np.minimum(chosen, weights.shape[-1] - 1).astype(np.int32)
 
 
 class NetworkPolicy:

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from demos.policies import inverse_cdf
+from demos.actions import inverse_cdf
 
 Name = Literal["categorical", "greedy", "gaussian", "sigmoid_gaussian", "tanh_gaussian"]
 Source = torch.Generator | Tensor | None

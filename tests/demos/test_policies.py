@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 
 import mail_envs
 from demos import inspect as show
+from demos.actions import inverse_cdf
 from demos.keyed_random import KeyedRandom
-from demos.policies import EXPERTS, NetworkPolicy, best_policy, inverse_cdf, load_policy
+from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy
 from demos.policy_file import write_policy_file
 
 UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import matrix_game
 import numpy as np
 import pytest
 import torch
@@ -20,8 +21,6 @@ from learners.lib.settings import parse, resumed
 from learners.lib.transformer import TransformerPolicy
 
 UNEQUAL = str(Path(__file__).resolve().parents[1] / "unequal_game.py")
-OPTIMUM = 4.0  # of the matrix game
-MATRIX = str(Path(__file__).resolve().parent / "matrix_game.py")
 METADATA = {"id": "x", "arguments": {}, "null_action": "null", "learner": "mat"}
 GROUPS, OBSERVED, ACTIONS = [0, 1, 1, 0], [3, 5, 5, 3], [2, 4, 4, 2]
 PARTS = [(True, True), (True, False), (False, True)]  # encoder, decoder
@@ -194,7 +193,7 @@ def test_forged_forms_are_refused(tmp_path, name, value):
 
 # --------------------------------------------------------------------------------------- whole runs
 def test_without_an_encoder_values_bootstrap_from_sampled_actions():
-    args = mat.Args(**{**TINY, "env": MATRIX, "encoder": "none", "rounds": 8})
+    args = mat.Args(**{**TINY, "env": "matrix_game", "encoder": "none", "rounds": 8})
     vec = make_game(args, 6, torch.device("cpu"))
     learner = mat.Learner(vec, args, torch.device("cpu"))
     rollout, rng = Rollout(vec, 8), torch.Generator().manual_seed(0)
@@ -233,11 +232,11 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(changes, tmp_path):
 def test_it_learns_a_matrix_game_and_plays_it_from_its_file(tmp_path):
     folder = tmp_path / "run"
     args = mat.Args(
-        env=MATRIX, steps=20_000, rounds=8, lr=1e-3, eval_episodes=200, run_dir=str(folder), progress=False
+        env="matrix_game", steps=20_000, rounds=8, lr=1e-3, eval_episodes=200, run_dir=str(folder), progress=False
     )  # fmt: skip
-    assert mat.train(args)["return"] > 0.9 * OPTIMUM
-    again = evaluate.Args(str(folder), env=MATRIX, episodes=50, greedy=True, json=True)
-    assert evaluate.evaluate(again)["return"] > 0.95 * OPTIMUM
+    assert mat.train(args)["return"] > 0.9 * matrix_game.OPTIMUM
+    again = evaluate.Args(str(folder), env="matrix_game", episodes=50, greedy=True, json=True)
+    assert evaluate.evaluate(again)["return"] > 0.95 * matrix_game.OPTIMUM
     sets = [
         record("matrix_game", folder, 9, 5, tmp_path / str(n), num_envs=n, random_return=0.0)
         for n in (1, 9)
