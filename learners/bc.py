@@ -39,6 +39,7 @@ from learners.lib.groups import Networks, Optimizer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.run import Run, main
+from learners.lib.weights import copied, restore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Cloning:
         self.best: float | None = None
         self.loss: float | None = None
         self.waited = 0
-        self.weights = [p.detach().clone() for p in policy.parameters()]
+        self.weights = copied(policy)
 
     def step(self, batch: int, rng: torch.Generator) -> float:
         """One gradient step of the policy and of its validation policy; returns the policy's loss."""
@@ -168,15 +169,13 @@ class Cloning:
         if self.best is None or found["validation_score"] > self.best:
             self.best, self.loss = found["validation_score"], found["validation_loss"]
             self.waited = 0
-            self.weights = [p.detach().clone() for p in self.policy.parameters()]
+            self.weights = copied(self.policy)
         return found
 
-    @torch.no_grad()
     def keep_best(self) -> None:
         """Restore the policy's weights at the best validation score."""
         if self.best is not None:
-            for p, w in zip(self.policy.parameters(), self.weights, strict=True):
-                p.copy_(w)
+            restore(self.policy, self.weights)
 
     def state_dict(self) -> dict:
         """Everything but the policy, which every run saves in its checkpoints."""

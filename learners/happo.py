@@ -27,7 +27,6 @@ from torch import Tensor
 
 from learners.lib.actor_critic import (
     ActorCritic,
-    Seats,
     check_chunks,
     estimate_advantages,
     train_critic,
@@ -45,7 +44,7 @@ from learners.lib.groups import (
     Rollouts,
     Widths,
 )
-from learners.lib.networks import Norm, Policy, group_agents
+from learners.lib.networks import Norm, Policy, Seats, groups_of
 from learners.lib.ppo import Batch, actor_batch, log_probs
 from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
@@ -85,10 +84,7 @@ def make_agent(vec, args: Args, device: torch.device) -> ActorCritic:
         vec, "none", hidden=args.hidden, recurrent=args.recurrent, gain=0.01,
         layer_norm=args.layer_norm, distribution=None if vec.discrete else args.continuous,
     ).to(device)  # fmt: skip
-    spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
-    groups = group_agents(list(vec.agents), spaces, "role")
-    members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
-    seats = Seats(members, [vec.observation_dims[m[0]] for m in members], agent_id=True)
+    seats = Seats(groups_of(vec, "role"), list(vec.observation_dims), agent_id=True)
     return ActorCritic(vec, args, policy, seats, "team" if args.critic == "state" else "own")
 
 
@@ -103,9 +99,8 @@ def update_actors(
     length = args.chunk if args.recurrent else 1
     E, N = rollout.num_envs, rollout.vec.num_agents
     factor = torch.ones(rollout.rounds * E, device=advantages.device)
-    cells = torch.arange(
-        len(factor), device=factor.device
-    )  # the rounds, so that chunks find their own
+    # The number of each round, so that chunks find their part of the factor.
+    cells = torch.arange(len(factor), device=factor.device)
     cells = cells.view(rollout.rounds, E, 1).expand(-1, -1, N)
     metrics = {}
     for i in torch.randperm(N, generator=rng, device=rng.device).tolist():

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from learners.lib.actor_critic import (
     ActorCritic,
-    Seats,
     check_chunks,
     estimate_advantages,
     train_critic,
@@ -86,8 +85,7 @@ def make_agent(vec, args: Args, device: torch.device) -> ActorCritic:
         vec, args.share, hidden=args.hidden, agent_id=args.agent_id, recurrent=args.recurrent,
         gain=0.01, layer_norm=args.layer_norm, distribution=None if vec.discrete else args.continuous,
     ).to(device)  # fmt: skip
-    seats = Seats(policy.members, policy.dims, args.agent_id)
-    return ActorCritic(vec, args, policy, seats, "both" if args.critic == "state" else "own")
+    return ActorCritic(vec, args, policy, policy.seats, "both" if args.critic == "state" else "own")
 
 
 def update(

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from learners.lib.actor_critic import check_chunks
+from learners.lib.distributions import masked
 from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.groups import AdamSteps, Memory, Networks, Returns, Rollouts
@@ -34,8 +35,6 @@ from learners.lib.run import Run, main
 from learners.lib.settings import Settings
 from learners.lib.time_limit import continues
 from mail_envs.streams import stream_seed
-
-FORBIDDEN = -1e10  # value of an action that the mask forbids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +119,7 @@ def team_values(values: Tensor, mask: Tensor | None, acts: Tensor, alive: Tensor
         acts: bool (*L, N).
         alive: bool (*L, N).
     """
-    if mask is not None:
-        values = torch.where(mask.bool(), values, FORBIDDEN)
+    values = masked(values, mask)
     who = torch.where(acts.any(-1, keepdim=True), acts, alive)
     return values.amax(-1).masked_fill(~who, 0.0).sum(-1)
 

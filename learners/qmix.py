@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.lib.batch import Batch, Seen, mean
-from learners.lib.distributions import FORBIDDEN
+from learners.lib.distributions import masked
 from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
 from learners.lib.groups import AdamSteps, Networks, Replays, Returns, Rollouts
@@ -124,8 +124,7 @@ def targets_of(
     `online`: values of all own actions, (L + 1, B, N, A), of the networks that are trained.
     """
     after, vec = batch.next, values.vec
-    assert after.action_mask is not None
-    best = torch.where(after.action_mask.bool(), online[1:], FORBIDDEN).argmax(-1, keepdim=True)
+    best = masked(online[1:], after.action_mask).argmax(-1, keepdim=True)
     q = target.of_actions(batch)[1:].gather(-1, best).squeeze(-1)
     decides = values.decides(after)
     # Where an episode is cut while nobody acts, the living agents would act next.

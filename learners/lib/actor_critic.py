@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from learners.lib.networks import MLP, Policy
+from learners.lib.networks import MLP, Policy, Seats
 from learners.lib.optimizers import Adam
 from learners.lib.ppo import (
     Batch,
@@ -34,36 +34,10 @@ from learners.lib.value_norm import ValueNorm
 Input = Literal["own", "both", "team"]
 
 
-class Seats:
-    """Whose values each critic predicts: the row layout of `Policy`, without networks.
-
-    Attributes:
-        members: agents of every critic. dims: observed numbers. agent_id: whether the agent's one-hot index inside its
-            group follows them.
-    """
-
-    def __init__(self, members: list[list[int]], dims: list[int], agent_id: bool):
-        self.members, self.dims, self.agent_id = members, dims, agent_id
-        self.widths = [d + len(m) * agent_id for d, m in zip(dims, members, strict=True)]
-
-    def rows(self, g: int, x: Tensor) -> Tensor:
-        """Rows of critic g: (B, N, ...) -> (B * members, ...)."""
-        members = self.members[g]
-        return (x if len(members) == x.shape[1] else x[:, members]).flatten(0, 1)
-
-    def inputs(self, g: int, observations: Tensor) -> Tensor:
-        """Observations of critic g: (B, N, D) -> (B * members, `widths[g]`)."""
-        x = self.rows(g, observations)[:, : self.dims[g]]
-        if not self.agent_id:
-            return x
-        one_hot = torch.eye(len(self.members[g]), dtype=x.dtype, device=x.device)
-        return torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
-
-
 class ActorCritic:
     """A policy, its critics, value normalization and optimizers.
 
-    `sees`: what critics see. own: the agent's observation. both: also the global state. team: the global state alone, by
+    `seats`: whose values each critic predicts. `sees`: what critics see. own: the agent's observation. both: also the global state. team: the global state alone, by
     one critic, whose values are those of all agents.
 
     Attributes:
@@ -74,7 +48,7 @@ class ActorCritic:
     def __init__(self, vec, args, policy: Policy, seats: Seats, sees: Input):
         device = policy.networks[0].layers[0].weight.device
         self.policy, self.team = policy, sees == "team"
-        self.seats = Seats([[0]], [0], False) if self.team else seats
+        self.seats = Seats([0], [0], False) if self.team else seats
         state = 0 if sees == "own" else math.prod(vec.state_space.shape)
         sizes = [width + state + time_inputs(vec) for width in self.seats.widths]
         self.critics: Any = nn.ModuleList(

@@ -17,6 +17,7 @@ from torch import Tensor
 from learners.lib.discriminators import Discriminator
 from learners.lib.occupancy import Occupancy, Pairs
 from learners.lib.rollout import Rollout
+from learners.lib.weights import copied, restore
 
 ROWS = 2048  # sampled per source and network
 
@@ -39,7 +40,7 @@ class Closeness:
         networks = range(len(discriminator.networks))
         self.expert = [self._draw(g, demonstrated, ROWS, rng) for g in networks]
         self.drawn: list[list[Tensor]] = [[] for _ in networks]
-        self.policy, self.weights = policy, _copied(policy)
+        self.policy, self.weights = policy, copied(policy)
         self.first = self.last = self.best = math.nan
         self.step = 0
 
@@ -57,7 +58,7 @@ class Closeness:
         if math.isnan(self.first):
             self.first = self.last
         if not self.last >= self.best:
-            self.best, self.step, self.weights = self.last, step, _copied(self.policy)
+            self.best, self.step, self.weights = self.last, step, copied(self.policy)
         return {"distance": self.last}
 
     def _distance(self, g: int) -> float:
@@ -66,11 +67,9 @@ class Closeness:
             return 0.0
         return 2 * mean_distance(x, y) - mean_distance(x, x) - mean_distance(y, y)
 
-    @torch.no_grad()
     def keep(self) -> None:
         """Restore the weights of the closest policy."""
-        for p, w in zip(self.policy.parameters(), self.weights, strict=True):
-            p.copy_(w)
+        restore(self.policy, self.weights)
 
     def _draw(self, g: int, pairs: Pairs, count: int, rng: torch.Generator) -> Tensor:
         inputs, weights = pairs.inputs(self.discriminator, g)
@@ -96,7 +95,3 @@ class Closeness:
 def mean_distance(x: Tensor, y: Tensor) -> float:
     """Mean Euclidean distance between rows of x (n, D) and y (m, D)."""
     return float(torch.cdist(x, y).mean())
-
-
-def _copied(policy) -> list[Tensor]:
-    return [p.detach().clone() for p in policy.parameters()]

@@ -38,10 +38,10 @@ LARGEST_TANH = 1 - 1e-4  # the inverse of larger ones is not precise in float32
 
 
 def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits, with a large negative number for actions that `mask` (padded to A) forbids."""
+    """Logits (*L, n), with a large negative number for actions that `mask` (*L, A), A >= n, forbids."""
     if mask is None:
         return logits
-    return torch.where(mask[:, : logits.shape[1]].bool(), logits, FORBIDDEN)
+    return torch.where(mask[..., : logits.shape[-1]].bool(), logits, FORBIDDEN)
 
 
 class Categorical:

@@ -43,6 +43,44 @@ def group_agents(agents: list[str], spaces: list, share: Share) -> list[int]:
     return [kinds.index((a.rsplit("_", 1)[0], s)) for a, s in zip(agents, spaces, strict=True)]
 
 
+def groups_of(vec: Any, share: Share) -> list[int]:
+    """Group number of each agent of a game, (N,)."""
+    spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
+    return group_agents(list(vec.agents), spaces, share)
+
+
+class Seats:
+    """Which agents share a network, and the rows that they are to it.
+
+    Args:
+        groups: group of every agent, (N,).
+        observation_dims: length of every agent's observation, (N,); equal within a group.
+        agent_id: the agent's one-hot index inside its group follows its observation.
+
+    Attributes:
+        members: agents of every group. dims: observed numbers. widths: `dims` and the length of the index.
+    """
+
+    def __init__(self, groups: list[int], observation_dims: list[int], agent_id: bool):
+        self.members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
+        self.dims = [observation_dims[m[0]] for m in self.members]
+        self.agent_id = agent_id
+        self.widths = [d + len(m) * agent_id for d, m in zip(self.dims, self.members, strict=True)]
+
+    def rows(self, g: int, x: Tensor) -> Tensor:
+        """Rows of group g: (B, N, ...) -> (B * members, ...)."""
+        members = self.members[g]
+        return (x if len(members) == x.shape[1] else x[:, members]).flatten(0, 1)
+
+    def inputs(self, g: int, observations: Tensor) -> Tensor:
+        """Observations of group g: (B, N, D) -> (B * members, `widths[g]`)."""
+        x = self.rows(g, observations)[:, : self.dims[g]]
+        if not self.agent_id:
+            return x
+        one_hot = torch.eye(len(self.members[g]), dtype=x.dtype, device=x.device)
+        return torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
+
+
 class Policy(nn.Module):
     """One network per group of agents: every agent acts from its own observation.
 
@@ -107,8 +145,8 @@ class Policy(nn.Module):
         self.agent_id, self.last_action, self.layer_norm = agent_id, last_action, layer_norm
         self.gru_size = hidden[-1] if recurrent else 0
         self.memory_size = self.gru_size + self.num_actions * last_action
-        self.members = [[i for i, g in enumerate(groups) if g == k] for k in range(max(groups) + 1)]
-        self.dims = [observation_dims[m[0]] for m in self.members]
+        self.seats = Seats(groups, observation_dims, agent_id)
+        self.members, self.dims = self.seats.members, self.seats.dims
         self.outputs = [action_dims[m[0]] for m in self.members]
         self.tails = [
             len(m) * agent_id + n * last_action
@@ -137,8 +175,7 @@ class Policy(nn.Module):
     @classmethod
     def of(cls, vec: Any, share: Share, **form: Any) -> Self:
         """A policy for a game; `form`: more arguments of `Policy`, such as `hidden`."""
-        spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
-        groups = group_agents(list(vec.agents), spaces, share)
+        groups = groups_of(vec, share)
         bounds = None if vec.discrete else action_bounds(vec)
         dims, actions = list(vec.observation_dims), list(vec.action_dims)
         return cls(groups, dims, actions, vec.discrete, bounds=bounds, **form)
@@ -162,21 +199,14 @@ class Policy(nn.Module):
     # ------------------------------------------------------------------------------------ row layout
     def rows(self, g: int, x: Tensor) -> Tensor:
         """Rows of group g: (B, N, ...) -> (B * members, ...)."""
-        members = self.members[g]
-        x = x if len(members) == x.shape[1] else x[:, members]
-        return x.flatten(0, 1)
+        return self.seats.rows(g, x)
 
     def inputs(self, g: int, observations: Tensor, last: Tensor | None = None) -> Tensor:
         """Network inputs of group g: (B, N, D) -> (B * members, D_g [+ members] [+ A_g]).
 
         `last`: with `last_action`, the agents' last actions (B, N, A), as in the memory.
         """
-        x = self.rows(g, observations)
-        if self.dims[g] != x.shape[1]:
-            x = x[:, : self.dims[g]]
-        if self.agent_id:
-            one_hot = torch.eye(len(self.members[g]), dtype=x.dtype, device=x.device)
-            x = torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
+        x = self.seats.inputs(g, observations)
         if self.last_action:
             if last is None:
                 raise TypeError("a policy that sees its last action needs its memory")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from demos.actions import own_actions
 from learners.lib.distributions import DISTRIBUTIONS, Source
-from learners.lib.networks import group_agents
+from learners.lib.networks import groups_of
 from learners.lib.time_limit import time_inputs
 
 Name = Literal["categorical", "gaussian", "sigmoid_gaussian"]
@@ -87,8 +87,7 @@ class TransformerPolicy(nn.Module):
     @classmethod
     def of(cls, vec: Any, **form: Any) -> Self:
         """A policy for a game; `form`: more arguments of the class."""
-        spaces = [(vec.observation_spaces[a], vec.action_spaces[a]) for a in vec.agents]
-        groups = group_agents(list(vec.agents), spaces, "role")
+        groups = groups_of(vec, "role")
         kind: Name = "categorical" if vec.discrete else "sigmoid_gaussian"
         dims, actions = list(vec.observation_dims), list(vec.action_dims)
         return cls(groups, dims, actions, kind, **form, time_input=bool(time_inputs(vec)))
@@ -127,7 +126,7 @@ class TransformerPolicy(nn.Module):
         representations = self._represent(observations, allowed)
         token = self._first_token(observations)
         earlier: list[Any] = [None] * len(self.decoder)
-        actions = []
+        actions, owned = [], self._own(observations)
         for i in range(len(self.groups)):
             out = representations[:, i : i + 1]
             if self.has_decoder:
@@ -135,7 +134,7 @@ class TransformerPolicy(nn.Module):
                 for k, block in enumerate(self.decoder):
                     x, earlier[k] = block(x, out, allowed[:, i : i + 1, : i + 1], earlier[k])
                 out = x
-            own = self._own(observations)[i]
+            own = owned[i]
             legal = own.expand(len(out), -1) if mask is None else mask[:, i].bool() & own
             draws = rng[:, i] if isinstance(rng, Tensor) else rng
             chosen = self.distribution.choose(self, self.action_head(out)[:, 0], legal, draws)
