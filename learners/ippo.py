@@ -17,13 +17,12 @@ Training may begin from a policy, e.g. a clone of a scripted player, instead of 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from demos.policies import NetworkPolicy
+from demos.policies import NetworkPolicy, policy_path
 from learners.lib.actor_critic import (
     ActorCritic,
     check_chunks,
@@ -106,9 +105,7 @@ def make_agent(vec, args: Args, device: torch.device) -> ActorCritic:
 
 def first_policy(args: Args, vec) -> Policy:
     """The policy of `--init`; ValueError when PPO cannot train it, or when it does not fit the game or the settings."""
-    path = Path(args.init or "")
-    path = path / "policy.safetensors" if path.is_dir() else path
-    policy = NetworkPolicy.load(path, vec).policy.float()
+    policy = NetworkPolicy.load(policy_path(args.init or ""), vec).policy.float()
     trainable = isinstance(policy, Policy) and policy.distribution_name != "greedy"
     if not trainable or policy.last_action or policy.num_actions != max(vec.action_dims):
         raise ValueError(
