@@ -45,7 +45,8 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
 
     Args:
         spec: "random"; "scripted", or "scripted:NAME" where there are several; "expert", the shipped
-            network of this game; the path of a run folder or of a policy file (`.safetensors`);
+            network of this game; the path of a run folder, or `RUN@STEP`, the policy that the run had at that step
+            (`--policy-every`); the path of a policy file (`.safetensors`);
             `my_policy.py:make` or `my_module:make`, the user's own function that makes one. The latter
             is imported: pass only what a user typed, never what a file says.
         env: the environment to play.
@@ -75,15 +76,30 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
                 "(python -m learners.mack trains an expert)"
             )
         return NetworkPolicy.load(path, env, greedy)
-    path = Path(spec)
-    if path.is_dir():
-        path = path / "policy.safetensors"
+    path = policy_path(spec)
     if not path.is_file():
         raise ValueError(
             f"policy {str(spec)!r} is neither 'random', 'scripted', 'expert', nor a policy file, a run "
             f"folder (no file {path}) or a function of your own such as my_policy.py:make"
         )
     return NetworkPolicy.load(path, env, greedy)
+
+
+def policy_path(spec: str | Path) -> Path:
+    """The policy file that `spec` names: a file, a run folder, or `RUN@STEP`. ValueError: no copy of that step."""
+    path = Path(spec)
+    run, at, step = str(spec).rpartition("@")
+    if at and not path.exists() and Path(run).is_dir():
+        kept = {
+            int(p.stem.partition("_")[2]): p for p in Path(run).glob("policies/step_*.safetensors")
+        }
+        if not step.isdecimal() or int(step) not in kept:
+            known = ", ".join(map(str, sorted(kept))) or "none: train with --policy-every"
+            raise ValueError(
+                f"policy {str(spec)!r}: {run} has no copy of step {step!r}; steps kept: {known}"
+            )
+        return kept[int(step)]
+    return path / "policy.safetensors" if path.is_dir() else path
 
 
 def is_own_policy(spec: str | Path) -> bool:

@@ -7,6 +7,11 @@ actors and critics have a memory that is updated only in the rounds in which the
 
     python -m learners.ippo --env smac_3m
     python -m learners.ippo --env smacv2_terran_5_vs_5 --critic state --recurrent
+
+Training may begin from a policy, e.g. a clone of a scripted player, instead of from random networks:
+
+    python -m learners.bc --env gold_miner_easy_2_vs_2 --demos scripted --num-demos 1000 --run-dir runs/clone
+    python -m learners.ippo --env gold_miner_easy_2_vs_2 --init runs/clone --critic-first 20
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from demos.policies import NetworkPolicy, policy_path
 from learners.lib.actor_critic import (
     ActorCritic,
     check_chunks,
@@ -24,7 +30,7 @@ from learners.lib.actor_critic import (
     train_critic,
     update_actor,
 )
-from learners.lib.fields import Steps
+from learners.lib.fields import Steps, Whole
 from learners.lib.game import describe, make_game
 from learners.lib.groups import (
     ActorForm,
@@ -55,6 +61,11 @@ class Args(
     anneal: bool = True
     critic: Literal["own", "state"] = "own"
     """Input of the critics. own: the agent's observation (IPPO); state: also the global state (MAPPO)."""
+    init: str | None = None
+    """Run folder or policy file whose networks the actors begin with, e.g. that of a clone; their form is the file's,
+    --hidden and the like are then those of the critics."""
+    critic_first: Whole = 0
+    """Updates at the beginning that train only the critics, so that they know the policy of --init before it changes."""
 
 
 PRESETS = {
@@ -81,11 +92,30 @@ PRESETS = {
 
 def make_agent(vec, args: Args, device: torch.device) -> ActorCritic:
     """Actors and critics, one of each per group."""
-    policy = Policy.of(
-        vec, args.share, hidden=args.hidden, agent_id=args.agent_id, recurrent=args.recurrent,
-        gain=0.01, layer_norm=args.layer_norm, distribution=None if vec.discrete else args.continuous,
-    ).to(device)  # fmt: skip
+    if args.init is None:
+        policy = Policy.of(
+            vec, args.share, hidden=args.hidden, agent_id=args.agent_id, recurrent=args.recurrent,
+            gain=0.01, layer_norm=args.layer_norm, distribution=None if vec.discrete else args.continuous,
+        )  # fmt: skip
+    else:
+        policy = first_policy(args, vec)
+    policy = policy.to(device)
     return ActorCritic(vec, args, policy, policy.seats, "both" if args.critic == "state" else "own")
+
+
+def first_policy(args: Args, vec) -> Policy:
+    """The policy of `--init`; ValueError when PPO cannot train it, or when it does not fit the game or the settings."""
+    policy = NetworkPolicy.load(policy_path(args.init or ""), vec).policy.float()
+    trainable = isinstance(policy, Policy) and policy.distribution_name != "greedy"
+    if not trainable or policy.last_action or policy.num_actions != max(vec.action_dims):
+        raise ValueError(
+            f"init={args.init}: PPO trains policies of bc (without φ as an action), ippo, happo, magail and amagail"
+        )
+    if bool(policy.memory_size) != args.recurrent:
+        raise ValueError(
+            f"recurrent={args.recurrent}, but {args.init} has {'a' if policy.memory_size else 'no'} memory"
+        )
+    return policy
 
 
 def update(
@@ -96,13 +126,19 @@ def update(
     memory: Tensor,
     args,
     rng: torch.Generator,
+    actors: bool = True,
 ) -> dict[str, float]:
-    """Train every group on a fragment: actors on the rounds in which agents act, critics on all rounds."""
+    """Train every group on a fragment: actors on the rounds in which agents act, critics on all rounds.
+
+    `actors`: whether the actors are trained, too.
+    """
     length = args.chunk if args.recurrent else 1
     metrics = {}
     for g in range(len(agent.critics)):
-        batch = actor_batch(agent.policy, g, rollout, advantages, length)
-        found = update_actor(agent, g, batch, args, rng)
+        found = {}
+        if actors:
+            batch = actor_batch(agent.policy, g, rollout, advantages, length)
+            found = update_actor(agent, g, batch, args, rng)
         found |= train_critic(agent, g, rollout, advantages, targets, memory, args, rng)
         suffix = f"_{g}" if len(agent.critics) > 1 else ""
         metrics |= {k + suffix: x for k, x in found.items()}
@@ -127,7 +163,8 @@ def train(args: Args) -> dict:
                 agent.set_rate(args.lr * (1 - run.steps / args.steps))
             rewards = rewards_of(rollout, args.reward)
             learned = estimate_advantages(agent, rollout, rewards, args.gamma, args.lam)
-            metrics = update(agent, rollout, *learned, args, rng)
+            actors = run.updates >= args.critic_first
+            metrics = update(agent, rollout, *learned, args, rng, actors)
             run.advance(rollout.steps, rollout.episodes() | metrics)
         return run.finish()
 

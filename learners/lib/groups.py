@@ -58,6 +58,8 @@ class Running:
     --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
     checkpoint_every: Count = 500
     """Updates between checkpoints."""
+    policy_every: Count | None = None
+    """Updates between copies of the policy that are kept, policies/step_<k>.safetensors (RUN@K); None: no copies."""
     log_every: Count = 10
     """Updates between lines of metrics."""
     progress: bool = True

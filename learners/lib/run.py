@@ -1,7 +1,7 @@
 """Run folders: settings, metrics, checkpoints that resume to the same result, and the final evaluation.
 
 A run folder holds config.yaml, metrics.jsonl, TensorBoard events, checkpoints/step_<k>/ (see
-`learners.lib.checkpoints`), policy.safetensors (the latest), evaluation.json and rollout.gif.
+`learners.lib.checkpoints`), policy.safetensors (the latest), policies/ (--policy-every), evaluation.json and rollout.gif.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from mail_envs.streams import stream_seed
 
 # What a run writes into its folder, apart from TensorBoard's files.
 FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json", "rollout.gif")
-FOLDERS = ("checkpoints", "demonstrations", "random_play")
+FOLDERS = ("checkpoints", "policies", "demonstrations", "random_play")
 
 # Settings that may differ between a checkpoint and the run that resumes from it.
 MAY_DIFFER = (*OPERATIONAL, "steps", "resume", "run_dir")
@@ -118,7 +118,7 @@ class Run:
         if self._saved is not None:
             self._check_settings(*self._saved)
         self._lines = [] if self.fresh else read_metrics(self.folder / "metrics.jsonl")
-        for place in (self.folder, self.folder / "checkpoints"):
+        for place in (self.folder, self.folder / "checkpoints", self.folder / "policies"):
             remove_temporary(place)  # left by a killed run
         if self.fresh:
             write_yaml(self.folder / "config.yaml", self.config())
@@ -187,6 +187,8 @@ class Run:
             self._sums[key].append(value)
         if self.updates % self.args.log_every == 0 or self.steps >= self.args.steps:
             self._log()
+        if self.args.policy_every and self.updates % self.args.policy_every == 0:
+            self.write_policy(self.folder / "policies" / f"step_{self.steps}.safetensors")
         if self._stop:
             self.save()
             raise Interrupted(f"saved at step {self.steps}; continue with --resume {self.folder}")
@@ -235,6 +237,7 @@ class Run:
         self.write_policy(self.folder / "policy.safetensors")
 
     def write_policy(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
         temporary = temporary_of(path)
         save_policy(temporary, self.policy, {**self.policy_metadata, "steps": self.steps})
         os.replace(temporary, path)

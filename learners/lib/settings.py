@@ -26,7 +26,15 @@ from mail_envs.settings_text import (
 )
 
 # Settings that do not change what is learned, and may change when a run is resumed.
-OPERATIONAL = ("device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress")
+OPERATIONAL = (
+    "device",
+    "threads",
+    "checkpoint_every",
+    "policy_every",
+    "log_every",
+    "eval_episodes",
+    "progress",
+)
 NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code on the command line
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "references", "report", "sweep")

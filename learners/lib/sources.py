@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from demos.manifest import MANIFEST, read_manifest
-from demos.policies import NetworkPolicy, is_own_policy
+from demos.policies import NetworkPolicy, is_own_policy, policy_path
 from learners.lib import references
 from learners.lib.files import read_json, whole, wrong
 from learners.lib.settings import read_config
@@ -49,7 +49,7 @@ def find(spec: str, named: Named = NOTHING) -> Source:
     Raises:
         ValueError: there is no such policy, or its files are damaged or need code that was not named.
     """
-    path = Path(spec)
+    path = Path(spec) if Path(spec).exists() else policy_path(spec)
     if spec.partition(":")[0] in BUILT_IN or is_own_policy(spec):
         return Source(spec, None, None, {}, False, {"name": spec})
     if path.suffix == ".safetensors" and path.is_file():
@@ -139,8 +139,9 @@ def known_references(folder: Path | None) -> dict[str, float]:
     measured = references.of_settings(config)
     if measured:
         return measured
-    demos = config.get("demos")
-    for path in (folder / "demonstrations", *([Path(demos)] if demos else [])):
+    demos = config.get("demos") or ()
+    sets = [demos] if isinstance(demos, str) else demos
+    for path in (folder / "demonstrations", *map(Path, sets)):
         if (path / MANIFEST).is_file():
             return references.of_demonstrations(read_manifest(path), path / MANIFEST)
     return {}

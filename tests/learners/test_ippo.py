@@ -308,6 +308,50 @@ def test_inconsistent_settings_are_errors(changes, said, tmp_path):
         ippo.train(ippo.Args(**{**TINY, **changes, "run_dir": str(tmp_path / "run")}))
 
 
+def policy_file(folder: Path, **changes) -> str:
+    """A random policy for stochastic_coop_nav."""
+    vec = make_game(ippo.Args(**TINY), 2, torch.device("cpu"))
+    torch.manual_seed(5)
+    path = folder / "first.safetensors"
+    save_policy(path, Policy.of(vec, "role", **changes), {"id": vec.id})
+    return str(path)
+
+
+def test_training_begins_with_the_policy_of_a_file(tmp_path):
+    """Until the critics have had their updates, the actors stay what they are in the file; then they change."""
+    first = policy_file(tmp_path, hidden=(7, 9))
+    for steps, same in ((240, True), (480, False)):
+        run = tmp_path / str(steps)
+        ippo.train(
+            ippo.Args(
+                **{**TINY, "steps": steps, "init": first, "critic_first": 2}, run_dir=str(run)
+            )
+        )
+        before, after = (
+            read_policy(p)[0].state_dict() for p in (first, run / "policy.safetensors")
+        )
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[k], after[k]) for k in before) == same
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert [("value_loss" in x, "entropy" in x) for x in lines] == [(True, False)] * 2 + [
+            (True, True)
+        ] * (len(lines) - 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recurrent": True}, "recurrent=False, but .* has a memory"),
+        ({"last_action": True}, "PPO trains policies of bc"),
+        ({"distribution": "greedy"}, "PPO trains policies of bc"),
+    ],
+)
+def test_policies_that_cannot_be_trained_are_errors(changes, said, tmp_path):
+    first = policy_file(tmp_path, hidden=(8,), **changes)
+    with pytest.raises(ValueError, match=said):
+        ippo.train(ippo.Args(**TINY, init=first, run_dir=str(tmp_path / "run")))
+
+
 def test_ippo_learns(tmp_path):
     """The return after 60,000 steps is far above that of random play (about -59)."""
     args = ippo.Args(

@@ -19,9 +19,12 @@ import torch
 import yaml
 from mutated_runs import mutant
 
+import mail_envs
+from demos.policies import load_policy
 from demos.policy_file import read_policy_file
-from learners import bc, mack, report
+from learners import bc, ippo, mack, report
 from learners.evaluate import Args, evaluate
+from learners.lib import sources
 from learners.lib.checkpoints import checkpoints, same_form
 from learners.lib.files import checksum, read_json, write_json, write_yaml
 from learners.lib.settings import COMMANDS, learner_names, parse, read_config, resumed
@@ -424,3 +427,19 @@ def test_settings_are_checked_wherever_they_come_from(run):
     assert read_config(run)["hidden"] == [8]
     assert checksum({"a": 1, "b": 2}) == checksum({"b": 2, "a": 1}) != checksum({"a": 1, "b": 3})
     assert os.path.exists(run / "config.yaml")
+
+
+def test_copies_of_the_policy_are_kept_and_named_by_their_step(tmp_path):
+    run = tmp_path / "run"
+    settings = {"num_envs": 4, "rounds": 10, "eval_episodes": 0, "progress": False, "hidden": (8,)}
+    args = ippo.Args(steps=200, policy_every=2, run_dir=str(run), **settings)
+    ippo.train(args)
+    env = mail_envs.make_vec("stochastic_coop_nav", 2)
+    copies = [load_policy(f"{run}@{step}", env) for step in (80, 160)]
+    assert [p.metadata["steps"] for p in copies] == [80, 160]
+    first, second = (p.policy.networks[0].layers[0].weight for p in copies)
+    assert not torch.equal(first, second)
+    with pytest.raises(ValueError, match=r"no copy of step '120'; steps kept: 80, 160"):
+        load_policy(f"{run}@120", env)
+    found = sources.find(f"{run}@160")
+    assert (found.env, found.identity["steps"]) == ("stochastic_coop_nav", 160)
