@@ -31,7 +31,13 @@ from learners.lib.groups import (
     TransformerForm,
 )
 from learners.lib.optimizers import Adam
-from learners.lib.ppo import advantages_and_targets, standardized, surrogate, value_loss
+from learners.lib.ppo import (
+    advantages_and_targets,
+    policy_change,
+    standardized,
+    surrogate,
+    value_loss,
+)
 from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
@@ -172,10 +178,11 @@ def loss_of(
         loss, metrics = args.value_weight * error, {"value_loss": float(error.detach())}
     if bool(valid.any()):
         advantages = batch["advantages"][valid].unsqueeze(1).expand_as(log_prob)
-        objective, found = surrogate(log_prob, batch["old"][valid], advantages, args.clip)
+        old = batch["old"][valid]
+        objective = surrogate(log_prob, old, advantages, args.clip)
         bonus = entropy.sum(1).mean()
         loss = loss - objective.mean() - args.entropy * bonus
-        metrics |= {"entropy": float(bonus.detach()), **found}
+        metrics |= {"entropy": float(bonus.detach()), **policy_change(log_prob, old, args.clip)}
     return loss, metrics
 
 
