@@ -17,6 +17,7 @@ from rich.table import Table
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationWarning
 from demos.manifest import MANIFEST
+from demos.policies import policy_path
 from demos.policy_file import read_policy_file
 from demos.writer import DemonstrationWriter
 from mail_envs.commands.errors import exit_status
@@ -100,12 +101,13 @@ def show(demonstrations: Demonstrations, console: Console) -> None:
     console.print(agents)
 
 
-def policy_path(path: Path) -> Path | None:
-    """The policy file that `path` is, or that the run folder `path` holds; None: it is neither."""
+def policy_file(path: Path) -> Path | None:
+    """The policy file that `path` is or names (a run folder, RUN@STEP); None: it is a set of demonstrations."""
     if path.suffix == ".safetensors":
         return path
-    inside = path / "policy.safetensors"
-    return inside if inside.is_file() and not (path / MANIFEST).exists() else None
+    inside = policy_path(path)
+    named = inside != path and inside.is_file() and not (path / MANIFEST).exists()
+    return inside if named else None
 
 
 def show_policy(path: Path, console: Console, as_json: bool = False) -> None:
@@ -199,7 +201,7 @@ class Args:
     """Show the contents of a set of demonstrations, or of a trained policy."""
 
     path: tyro.conf.Positional[Path]
-    """Folder of the set; or a run folder or policy file, whose architecture and training are shown."""
+    """Folder of the set; or a run folder, RUN@STEP or a policy file, whose architecture and training are shown."""
     plots: Path | None = None
     """Write PNG plots of returns, lengths, participation and actions into this folder."""
     json: bool = False
@@ -217,7 +219,7 @@ def main(args: Args) -> int:
 
 def command(args: Args) -> None:
     """Repair, show and plot as the options say."""
-    policy = policy_path(args.path)
+    policy = policy_file(args.path)
     if policy is not None:
         if args.plots is not None or args.recover or args.repair:
             raise ValueError(

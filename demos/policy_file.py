@@ -1,6 +1,6 @@
 """Policy files: networks as safetensors, metadata about the game and the training, and a checksum over both.
 
-The tensors are the parameters of the policy. The metadata are JSON, or plain strings (`TEXTS`): `architecture` and what
+The tensors are the parameters of the policy, in float64, float32 or float16; the latter are read as float32. The metadata are JSON, or plain strings (`TEXTS`): `architecture` and what
 describes its form (`learners.lib.architectures`), with `joint`, whether it acts for the whole team from all
 observations; `groups` (the group of every agent), `null_action`, and the description of the game by `demos.describe`.
 
@@ -30,12 +30,22 @@ WITHOUT_CHECKSUM = "mail_envs policy 1"
 TEXTS = (
     "format", "id", "learner", "architecture", "activation", "layer_norm", "distribution", "null_action",
 )  # not JSON  # fmt: skip
+KINDS = {"F16", "F32", "F64"}
 
 
 def write_policy_file(
-    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, Any],
+    float16: bool = False,
 ) -> None:
-    """Write a file. Entries of `metadata` that are None are omitted; strings are stored unchanged."""
+    """Write a file. Entries of `metadata` that are None are omitted; strings are stored unchanged.
+
+    With `float16`, parameters are stored in half precision; input statistics keep their precision, because
+    observations are divided by standard deviations that may be tiny. ValueError: a parameter is too large for it.
+    """
+    if float16:
+        tensors = {name: halved(name, tensor) for name, tensor in tensors.items()}
     entries = {**metadata, "format": FORMAT}
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
@@ -56,8 +66,10 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
                 raise ValueError(f"{path}: expected a {FORMAT!r} file, found {found!r}")
             names = list(file.keys())
             kinds = {file.get_slice(name).get_dtype() for name in names}
-            if kinds - {"F32", "F64"}:
-                raise ValueError(f"{path}: tensors must be F32 or F64, not {', '.join(kinds)}")
+            if kinds - KINDS:
+                raise ValueError(
+                    f"{path}: tensors must be {', '.join(sorted(KINDS))}, not {', '.join(kinds)}"
+                )
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
@@ -65,6 +77,7 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     said = texts.pop("checksum", None)
     if said != (None if found == WITHOUT_CHECKSUM else checksum(tensors, texts)):
         raise ValueError(f"{path}: the policy file is damaged: its checksum does not fit")
+    tensors = {k: x.astype(np.float32) if x.dtype == np.float16 else x for k, x in tensors.items()}
     try:
         metadata = {k: text if k in TEXTS else _decoded(text) for k, text in texts.items()}
         check_metadata(metadata)
@@ -79,6 +92,19 @@ def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             f"{path}: the policy file is incomplete or inconsistent: {reason}"
         ) from None
     return tensors, metadata
+
+
+def halved(name: str, tensor: np.ndarray) -> np.ndarray:
+    """A parameter in float16; means and standard deviations of inputs are returned unchanged."""
+    if name.endswith((".mean", ".std")):
+        return tensor
+    with np.errstate(over="ignore"):
+        half = tensor.astype(np.float16)
+    if np.isfinite(tensor).all() and not np.isfinite(half).all():
+        raise ValueError(
+            f"{name} has the number {np.abs(tensor).max():g}, beyond float16, whose largest is 65504"
+        )
+    return half
 
 
 def checksum(tensors: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> str:

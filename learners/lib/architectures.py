@@ -143,10 +143,15 @@ def check_agents(
             raise ValueError(f"{name} differ between agents of one group")
 
 
-def save_policy(path: Path | str, policy: Any, metadata: Mapping[str, Any]) -> None:
-    """Write a policy; `metadata` describe the game and the training: id, arguments, player_function, agents, ..."""
+def save_policy(
+    path: Path | str, policy: Any, metadata: Mapping[str, Any], float16: bool = False
+) -> None:
+    """Write a policy; `metadata` describe the game and the training: id, arguments, player_function, agents, ...
+
+    `float16` halves the size of the file, see `write_policy_file`.
+    """
     arrays = {k: x.detach().cpu().contiguous().numpy() for k, x in policy.state_dict().items()}
-    write_policy_file(path, arrays, {"joint": policy.joint, **policy.form(), **metadata})
+    write_policy_file(path, arrays, {"joint": policy.joint, **policy.form(), **metadata}, float16)
 
 
 def read_policy(path: Path | str, dtype: torch.dtype = torch.float32) -> tuple[Any, dict[str, Any]]:

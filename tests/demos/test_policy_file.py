@@ -195,7 +195,7 @@ def changes_of(tensors: dict[str, np.ndarray], extra: tuple[str, ...]) -> Iterat
     """Sets of tensors that are no networks: one is missing or changed, or there is another, of a name in `extra`."""
     everywhere = [
         lambda t: np.full_like(t, np.nan), lambda t: np.full_like(t, -np.inf), lambda t: t[:-1],
-        lambda t: t[None], lambda t: t[:0], lambda t: t.astype(np.int32), lambda t: t.astype(np.float16),
+        lambda t: t[None], lambda t: t[:0], lambda t: t.astype(np.int32),
     ]  # fmt: skip
     for name, tensor in tensors.items():
         yield {k: x for k, x in tensors.items() if k != name}
