@@ -51,7 +51,7 @@ def measure(id: str, episodes: int) -> dict[str, Any]:
     expert = best_expert(id)
     with closing(make_copies(id, episodes, {})) as vec:
         found = {
-            name: evaluate(vec, load_policy(spec, vec), seeds)
+            name: evaluate(vec, load_policy(spec, vec), seeds, f"{id}: {spec}")
             for name, spec in (("random", "random"), ("expert", expert))
         }
     gain = found["expert"]["return"] - found["random"]["return"]

@@ -143,7 +143,10 @@ def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
     seed = stream_seed(args.seed, "demonstrations")
-    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(vars(args)))
+    record(
+        args.env, demonstrator, args.num_demos, seed, path, progress=run.args.progress,
+        **game_arguments(vars(args)),
+    )  # fmt: skip
     return path
 
 
