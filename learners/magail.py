@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -26,6 +25,15 @@ from torch import Tensor
 
 from demos.dataset import Demonstrations
 from learners import bc, mack
+from learners.lib.adversarial import (
+    ONE_SIGNED,
+    REWARD_LIMIT,
+    RewardForm,
+    cross_entropy,
+    gradient_penalty,
+    reward,
+    share,
+)
 from learners.lib.balance import Balance
 from learners.lib.closeness import Closeness
 from learners.lib.discriminators import Architecture, Discriminator
@@ -44,8 +52,6 @@ from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from mail_envs.streams import stream_seed
-
-RewardForm = Literal["tanh", "softplus", "neglog", "logit", "sigmoid"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,16 +136,6 @@ PRESETS = {
     "quick": {"steps": 1_500_000, "num_envs": 100, "rounds": 10, "kl_clip": 0.025},
 }
 
-REWARDS: dict[RewardForm, Callable[[Tensor], Tensor]] = {
-    "tanh": lambda x: torch.tanh(x / 2),
-    "softplus": F.softplus,
-    "neglog": lambda x: -F.softplus(-x),
-    "logit": lambda x: x,
-    "sigmoid": torch.sigmoid,
-}
-ONE_SIGNED = ("softplus", "neglog", "sigmoid")
-REWARD_LIMIT = 10.0
-
 
 class Parts(NamedTuple):
     """The parts of a run that are saved in checkpoints."""
@@ -168,7 +164,7 @@ class Adversary:
         result = torch.zeros_like(pairs.weights)
         for g, network in enumerate(self.discriminator.networks):
             inputs, _ = pairs.inputs(self.discriminator, g)
-            rewards = REWARDS[form](network(inputs)).clamp(-REWARD_LIMIT, REWARD_LIMIT)
+            rewards = reward(network(inputs), form)
             self.discriminator.put(g, result, pairs.weights, rewards)
         return result
 
@@ -208,12 +204,6 @@ def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
     return lambda g: args.cloning * bc.nll(policy, g, rows[g])
 
 
-def cross_entropy(logits: Tensor, weights: Tensor, label: float) -> Tensor:
-    """Weighted sum of binary cross-entropies of logits (rows, outputs) that share one label."""
-    losses = label * F.softplus(-logits) + (1 - label) * F.softplus(logits)
-    return (losses * weights).sum()
-
-
 def discriminator_loss(
     network, expert: tuple, policy: tuple, args: Args, rng
 ) -> tuple[Tensor, dict]:
@@ -240,24 +230,6 @@ def discriminator_loss(
     if args.gradient_penalty:
         loss = loss + args.gradient_penalty * gradient_penalty(network, expert[0], policy[0], rng)
     return loss, metrics
-
-
-def gradient_penalty(network, expert: Tensor, policy: Tensor, rng: torch.Generator) -> Tensor:
-    """Mean of (|d logit / d input| - 1)^2 at random interpolations between rows of both sources.
-
-    The gradient is taken with respect to the standardized input.
-    """
-    size = min(len(expert), len(policy))
-    picked = [
-        rows[torch.randint(len(rows), (size,), generator=rng, device=rows.device)]
-        for rows in (expert, policy)
-    ]
-    mix = torch.rand(size, 1, generator=rng, device=expert.device)
-    inputs = (mix * picked[0] + (1 - mix) * picked[1]).requires_grad_(True)
-    (slope,) = torch.autograd.grad(network(inputs).sum(), inputs, create_graph=True)
-    if network.std is not None:
-        slope = slope * network.std
-    return (slope.norm(dim=1) - 1).square().mean()
 
 
 def sampled_label_nll(network, rows: Tensor, rng: torch.Generator) -> Tensor:
@@ -291,10 +263,6 @@ def update_discriminators(
         for key, value in metrics.items():
             collected.setdefault(key, []).append(value)
     return {key: sum(values) / len(values) for key, values in collected.items()}
-
-
-def share(hits: Tensor, weights: Tensor) -> float:
-    return float((hits * weights).sum() / weights.sum().clamp(min=1e-8))
 
 
 def warm_start(

@@ -11,10 +11,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["games", "networks", "updates", "demonstrations", "evaluation", "references"]
+Purpose = Literal[
+    "games", "networks", "updates", "demonstrations", "evaluation", "references", "discriminators"
+]
 """games: episodes for training. networks: initial weights. updates: sampled actions and minibatches.
 demonstrations: recorded episodes. evaluation: episodes and actions in evaluations of a policy. references: episodes
-of random play and of the expert, by which returns are normalized."""
+of random play and of the expert, by which returns are normalized. discriminators: minibatches of discriminators whose
+learner otherwise draws the same numbers as one without."""
 
 
 def stream_seed(seed: int, purpose: Purpose) -> int:

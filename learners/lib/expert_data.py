@@ -12,6 +12,7 @@ from torch import Tensor
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
 from demos.episode import Transitions
+from demos.policies import policy_path
 from learners.lib import references
 from learners.lib.fields import Count
 from learners.lib.game import game_arguments
@@ -91,22 +92,28 @@ class ExpertData:
 
 def demonstrations_of(run: Run) -> Demonstrations:
     """The run's demonstrations, recorded first if --demos names a demonstrator; random play in controls."""
-    return _open(run, run.args.demos if run.args.control == "none" else "random")
+    if run.args.control != "none":
+        return opened(run, "random", "random_play")
+    return opened(run, run.args.demos)
 
 
-def _open(run: Run, source: str) -> Demonstrations:
-    args: DemoSettings = run.args
-    path = Path(source)
-    is_policy = path.suffix == ".safetensors" or (path / "policy.safetensors").exists()
-    if source in RECORDED or is_policy:
-        path = _record(run, source, args)
+def opened(
+    run: Run, source: str, place: str = "demonstrations", skipped: int = 0
+) -> Demonstrations:
+    """A set with at least --num-demos episodes, recorded first if `source` names a demonstrator.
+
+    It is then recorded into the folder `place` of the run folder, without the first `skipped` episodes of the seed.
+    """
+    path, number = Path(source), run.args.num_demos
+    if source in RECORDED or policy_path(source).is_file():
+        path = _record(run, source, place, skipped)
     elif not path.exists():
         raise FileNotFoundError(
-            f"demos {args.demos!r}: no such folder; give one, or {', '.join(RECORDED)}"
+            f"demos {source!r}: no such folder; give one, or {', '.join(RECORDED)}"
         )
     demos = Demonstrations.open(path)
-    if len(demos) < args.num_demos:
-        raise ValueError(f"{path} has {len(demos)} episodes; --num-demos asks for {args.num_demos}")
+    if len(demos) < number:
+        raise ValueError(f"{path} has {len(demos)} episodes; --num-demos asks for {number}")
     return demos
 
 
@@ -118,7 +125,7 @@ def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
         run.references = references.of_demonstrations(demos.metadata, Path(args.demos))
     transitions = demos.first(args.num_demos).transitions()
     if args.control == "random_lengths":
-        expert = _open(run, args.demos).first(args.num_demos).transitions()
+        expert = opened(run, args.demos).first(args.num_demos).transitions()
         transitions = with_lengths_of(expert, transitions)
     return to_torch(transitions, vec, run.device)
 
@@ -133,16 +140,15 @@ def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
     return dataclasses.replace(others, terminated=early, truncated=ends & ~early)[kept]
 
 
-def _record(run: Run, demonstrator: str, args: DemoSettings) -> Path:
+def _record(run: Run, demonstrator: str, place: str, skipped: int) -> Path:
     """Record demonstrations into the run folder, once."""
     from demos.record import record
 
-    control = demonstrator == "random" and args.control != "none"
-    path = run.folder / ("random_play" if control else "demonstrations")
+    args, path = run.args, run.folder / place
     if path.exists() and len(Demonstrations.open(path)) >= args.num_demos:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
-    seed = stream_seed(args.seed, "demonstrations")
+    seed = stream_seed(args.seed, "demonstrations") + skipped
     record(
         args.env, demonstrator, args.num_demos, seed, path, progress=run.args.progress,
         **game_arguments(vars(args)),

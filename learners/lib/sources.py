@@ -139,8 +139,9 @@ def known_references(folder: Path | None) -> dict[str, float]:
     measured = references.of_settings(config)
     if measured:
         return measured
-    demos = config.get("demos")
-    for path in (folder / "demonstrations", *([Path(demos)] if demos else [])):
+    demos = config.get("demos") or ()
+    sets = [demos] if isinstance(demos, str) else demos
+    for path in (folder / "demonstrations", *map(Path, sets)):
         if (path / MANIFEST).is_file():
             return references.of_demonstrations(read_manifest(path), path / MANIFEST)
     return {}

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from learners import magail
+from learners.lib import adversarial
+from learners.lib.adversarial import REWARDS
 from learners.lib.discriminators import Architecture, Discriminator
 from learners.lib.mlp import MLP
 from learners.lib.networks import Policy
 from learners.lib.occupancy import Pairs
-from learners.magail import REWARDS
 
 CLOSED_FORMS = {
     "tanh": lambda d: 2 * d - 1,
@@ -241,5 +242,5 @@ def test_gradient_penalty_is_taken_on_standardized_inputs():
     for std in (torch.ones(3), torch.tensor([10.0, 0.1, 5.0])):
         network.mean, network.std = torch.zeros(3), std
         rows = torch.randn(8, 3, generator=rng) * std
-        penalty = magail.gradient_penalty(network, rows, rows, rng)
+        penalty = adversarial.gradient_penalty(network, rows, rows, rng)
         assert float(penalty.detach()) == pytest.approx((5 - 1) ** 2, rel=1e-4)
