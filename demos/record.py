@@ -29,7 +29,7 @@ from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
-from demos.policies import NetworkPolicy, Policy, is_own_policy, load_policy
+from demos.policies import NetworkPolicy, OnePerAgent, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
 from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
@@ -279,7 +279,8 @@ def record(
     count = min(num_envs, episodes)
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
         player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
-        if greedy and not isinstance(player, NetworkPolicy):
+        players = player.policies if isinstance(player, OnePerAgent) else [player]
+        if greedy and not all(isinstance(p, NetworkPolicy) for p in players):
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         described = describe(env, name, random_return, expert_return)
@@ -337,6 +338,9 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
 
 def _name(policy: Any, player: Policy, greedy: bool) -> str:
     """The demonstrator's name for the metadata, without a local path."""
+    if isinstance(player, OnePerAgent):
+        pairs = zip(player.specs, player.policies, strict=True)
+        return ", ".join(_name(spec, one, greedy) for spec, one in pairs)
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
     if isinstance(player, NetworkPolicy):
@@ -359,7 +363,7 @@ class Args:
     """Folder of the set. An existing set with the same settings is continued."""
     policy: str = "scripted"
     """Demonstrator: expert, scripted, random, a run folder, a policy file, or a function of yours that makes a
-    policy, `my_policy.py:make` (see demos/policies.py)."""
+    policy, `my_policy.py:make` (see demos/policies.py). One for each agent: RUN_A,RUN_B,..."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0

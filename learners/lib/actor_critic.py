@@ -169,18 +169,19 @@ def update_actor(
     agent: ActorCritic, g: int, batch: Batch, args, rng: torch.Generator
 ) -> dict[str, float]:
     """Make `epochs` passes over the batch; the metrics are those of the last step."""
-    valid, metrics = batch["valid"], {}
+    valid = batch["valid"]
     if int(valid.sum()) < 2:
-        return metrics
+        return {}
     batch["advantages"] = standardized(batch["advantages"], valid)
     batch["old"] = torch.zeros_like(batch["advantages"])
     with torch.no_grad():
         batch["old"][valid] = log_probs(agent.policy, g, batch)[0]
+    metrics = dict
     for _ in range(args.epochs):
         for part in minibatches(batch, args.minibatches, rng):
             loss, metrics = actor_loss(agent.policy, g, part, args.clip, args.entropy)
             agent.optimizers[g].step(loss)
-    return metrics
+    return metrics()
 
 
 def critic_batch(
@@ -211,7 +212,7 @@ def update_critic(
     norm.update(batch["targets"], critic.layers[-1])
     batch["targets"] = norm.standardize(batch["targets"])
     batch["old"] = norm.standardize(batch["old"])
-    metrics = {}
+    loss = batch["old"].new_zeros(())
     for _ in range(args.epochs):
         for part in minibatches(batch, args.minibatches, rng):
             out, _ = critic.sequence(part["inputs"], part["memory"][0], part["acts"], part["fresh"])
@@ -220,8 +221,7 @@ def update_critic(
             )
             loss = losses.mean()
             agent.optimizers[len(agent.policy.networks) + g].step(loss)
-            metrics = {"value_loss": float(loss.detach())}
-    return metrics
+    return {"value_loss": float(loss.detach())}
 
 
 def train_critic(

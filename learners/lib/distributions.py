@@ -44,6 +44,14 @@ def masked(logits: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask[..., : logits.shape[-1]].bool(), logits, FORBIDDEN)
 
 
+def log_softmax(logits: Tensor) -> Tensor:
+    """Logarithms of the probabilities, (rows, n).
+
+    On the CPU, torch is several times as fast along the first dimension as along a short last one.
+    """
+    return torch.log_softmax(logits.t(), 0).t()
+
+
 class Categorical:
     """Discrete actions; the outputs are logits."""
 
@@ -66,14 +74,14 @@ class Categorical:
     def log_prob(
         self, net: Any, out: Tensor, actions: Tensor, mask: Tensor | None, each: bool = False
     ) -> tuple[Tensor, Tensor]:
-        logs = torch.log_softmax(masked(out, mask), -1)
+        logs = log_softmax(masked(out, mask))
         found = logs.gather(1, actions.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(1)
         return (found[0].unsqueeze(1), found[1].unsqueeze(1)) if each else found
 
     def sampled_nll(
         self, net: Any, out: Tensor, mask: Tensor | None, rng: torch.Generator
     ) -> Tensor:
-        logs = torch.log_softmax(masked(out, mask), -1)
+        logs = log_softmax(masked(out, mask))
         with torch.no_grad():
             noise = torch.empty_like(logs).exponential_(generator=rng).log_()
             actions = (logs - noise).argmax(1, keepdim=True)

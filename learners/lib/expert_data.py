@@ -105,7 +105,8 @@ def opened(
     It is then recorded into the folder `place` of the run folder, without the first `skipped` episodes of the seed.
     """
     path, number = Path(source), run.args.num_demos
-    if source in RECORDED or policy_path(source).is_file():
+    one_each = "," in source and not path.exists()
+    if source in RECORDED or one_each or policy_path(source).is_file():
         path = _record(run, source, place, skipped)
     elif not path.exists():
         raise FileNotFoundError(

@@ -171,6 +171,43 @@ class ProximalUpdates:
 
 
 @dataclasses.dataclass(frozen=True)
+class TeamUpdates:
+    heading: ClassVar[str] = "update"
+
+    epochs: Count = 5
+    """Passes over each batch."""
+    minibatches: Count = 4
+    """Minibatches per pass; each is one gradient step."""
+    clip: Positive = 0.1
+    """Clip range of the likelihood ratio around 1, and of changes of standardized values around 0."""
+    huber: Positive = 10.0
+    """Errors of standardized values beyond this count linearly."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+    value_weight: Positive = 1.0
+    """Weight of the value loss."""
+    ratio: Literal["component", "action"] = "component"
+    """Which likelihood ratios are clipped: those of every component of a continuous action, as in MAT, or of the
+    whole action. The same for discrete actions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerForm:
+    heading: ClassVar[str] = "network"
+
+    encoder: Literal["attention", "none"] = "attention"
+    """none: no encoder; agents see their own observation and the actions before them."""
+    decoder: Literal["autoregressive", "none"] = "autoregressive"
+    """none: no decoder; all actions are chosen at once from the encoder's representations."""
+    width: Count = 64
+    """Width of all layers."""
+    blocks: Count = 1
+    """Transformer blocks of encoder and decoder, each."""
+    heads: Count = 1
+    """Heads of every attention; must divide --width."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AdamSteps:
     heading: ClassVar[str] = "optimizer"
 
@@ -180,6 +217,14 @@ class AdamSteps:
     """Decrease the learning rate linearly to zero over the run."""
     max_grad_norm: Positive = 10.0
     """Largest gradient norm; larger gradients are scaled down."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeamSteps(AdamSteps):
+    heading: ClassVar[str] = "optimizer"
+
+    lr: Positive = 5e-4
+    max_grad_norm: Positive = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+Tape = list[tuple[int, Tensor, GradientEdge]]
 EIGENVALUE_FLOOR = 1e-6  # smaller eigenvalues are set to zero, which leaves only the damping
 IDENTITY_PARAMETERS = ("log_std",)  # not part of a Linear layer; preconditioned by the identity
 
@@ -90,12 +92,15 @@ class KFAC:
         return done
 
     @contextmanager
-    def _tape(self) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
-        """Record (layer number, input, output) of every Linear layer that runs inside the block."""
-        tape: list[tuple[int, Tensor, Tensor]] = []
+    def _tape(self) -> Iterator[Tape]:
+        """Record (layer number, input, output) of every Linear layer that runs inside the block.
+
+        Outputs are edges of the graph, since activations may replace the values in place.
+        """
+        tape: Tape = []
 
         def record(k: int, _: nn.Module, inputs: tuple, output: Tensor) -> None:
-            tape.append((k, inputs[0], output))
+            tape.append((k, inputs[0], get_gradient_edge(output)))
 
         handles = [
             layer.register_forward_hook(partial(record, k)) for k, layer in enumerate(self.layers)
@@ -106,7 +111,7 @@ class KFAC:
             for handle in handles:
                 handle.remove()
 
-    def _update_factors(self, tape: list[tuple[int, Tensor, Tensor]], rows: Tensor) -> None:
+    def _update_factors(self, tape: Tape, rows: Tensor) -> None:
         gradients = torch.autograd.grad(rows.sum(), [y for _, _, y in tape])
         batch_A = [torch.zeros_like(m) for m in self.A]
         batch_G = [torch.zeros_like(m) for m in self.G]

@@ -38,7 +38,7 @@ class MLP(nn.Module):
     ):
         super().__init__()
         self.layers: Any = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[activation]
+        self.activation = {"relu": torch.relu_, "tanh": torch.tanh_}[activation]  # in place
         hidden = math.sqrt(2) if activation == "relu" else 5 / 3
         for k, layer in enumerate(self.layers):
             nn.init.orthogonal_(layer.weight, hidden if k < len(self.layers) - 1 else gain)
@@ -80,12 +80,14 @@ class MLP(nn.Module):
 
         `memory`, `acts` and `fresh` are those of `GRU`; networks without one have H = 0.
         """
-        x, memories = self._features(x), memory.expand(len(x), *memory.shape)
+        # Rows of all rounds in one dimension: activations cannot work in place on views.
+        features, memories = self._features(x.flatten(0, 1)), memory.expand(len(x), *memory.shape)
         if self.gru is not None:
-            x, memories = self.gru(x, memory, acts, fresh)
+            features, memories = self.gru(features.unflatten(0, x.shape[:2]), memory, acts, fresh)
+            features = features.flatten(0, 1)
         if self.gru_norm is not None:
-            x = self.gru_norm(x)
-        return self.layers[-1](x), memories
+            features = self.gru_norm(features)
+        return self.layers[-1](features).unflatten(0, x.shape[:2]), memories
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs (..., D), standardized and clipped for the first layer."""

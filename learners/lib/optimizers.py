@@ -26,7 +26,7 @@ class Adam:
         self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5
     ):
         self.parameters = list(module.parameters())
-        self.inner = torch.optim.Adam(self.parameters, lr=lr, eps=eps)
+        self.inner = torch.optim.Adam(self.parameters, lr=lr, eps=eps, fused=True)
         self.max_grad_norm = max_grad_norm
         self.skipped = 0
 
@@ -39,11 +39,15 @@ class Adam:
         self.inner.param_groups[0]["lr"] = value
 
     def step(self, loss: Tensor, fisher: Callable[[], Tensor] | None = None) -> bool:
-        self.inner.zero_grad()
+        for p in self.parameters:
+            p.grad = None
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         finite = math.isfinite(float(norm))
         if finite:
+            if float(norm) > self.max_grad_norm:
+                nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
             self.inner.step()
         self.skipped += not finite
         return finite
@@ -59,7 +63,7 @@ class Adam:
         for p, (step, mean, square) in zip(self.parameters, state["moments"], strict=False):
             mean, square = mean.clone().to(p), square.clone().to(p)
             self.inner.state[p] = {
-                "step": step.clone().cpu(),
+                "step": step.clone().to(p.device),
                 "exp_avg": mean,
                 "exp_avg_sq": square,
             }

@@ -6,7 +6,7 @@ the fragment; L = 1 for networks without a memory. `memory` is (1, B, H), before
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -124,51 +124,64 @@ def minibatches(batch: Batch, count: int, rng: torch.Generator) -> Iterator[Batc
         return
     order = torch.randperm(batch["inputs"].shape[1], generator=rng, device=rng.device)
     for part in order.chunk(count):
-        yield {k: x[:, part] for k, x in batch.items()}
+        yield {k: x.index_select(1, part) for k, x in batch.items()}
 
 
 # ----------------------------------------------------------------------------------------- losses
+def at_valid(batch: Batch, x: Tensor) -> Tensor:
+    """The entries of x (L, B, ...) that count, (R, ...): in an actor's batch of single rounds, all of them."""
+    return x[0] if len(x) == 1 else x[batch["valid"]]
+
+
 def log_probs(policy: Any, g: int, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Log-likelihood of the actions and entropy at the valid entries, (R,) each."""
-    acts, valid, mask = batch["acts"], batch["valid"], batch.get("mask")
-    out = policy.networks[g].sequence(batch["inputs"], batch["memory"][0], acts, batch["fresh"])[0]
-    allowed = None if mask is None else mask[valid]
-    return policy.likelihood(g, out[valid], batch["actions"][valid], allowed)
+    """Log-likelihood of the actions and entropy at the valid entries of an actor's batch, (R,) each."""
+    memory, acts, fresh = batch["memory"][0], batch["acts"], batch["fresh"]
+    out = policy.networks[g].sequence(batch["inputs"], memory, acts, fresh)[0]
+    out, actions = at_valid(batch, out), at_valid(batch, batch["actions"])
+    return policy.likelihood(
+        g, out, actions, at_valid(batch, batch["mask"]) if "mask" in batch else None
+    )
 
 
-def surrogate(
-    log_prob: Tensor, old: Tensor, advantages: Tensor, clip: float
-) -> tuple[Tensor, dict[str, float]]:
-    """Clipped objective of every entry, to be maximized, and metrics of the change; all tensors have one shape.
+def surrogate(log_prob: Tensor, old: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """Clipped objective of every entry, to be maximized; all tensors have one shape.
 
     `old` holds the log-likelihoods before the update.
     """
+    ratio = (log_prob - old).exp()
+    return torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+
+
+@torch.no_grad()
+def policy_change(log_prob: Tensor, old: Tensor, clip: float) -> dict[str, float]:
+    """How far an update moved the policy: the KL divergence, estimated, and the share of clipped ratios."""
     change = log_prob - old
     ratio = change.exp()
-    objective = torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
-    with torch.no_grad():
-        metrics = {
-            "kl": float((ratio - 1 - change).mean()),
-            "clipped": float(((ratio - 1).abs() > clip).float().mean()),
-        }
-    return objective, metrics
+    return {
+        "kl": float((ratio - 1 - change).mean()),
+        "clipped": float(((ratio - 1).abs() > clip).float().mean()),
+    }
 
 
 def actor_loss(
     policy: Any, g: int, batch: Batch, clip: float, entropy_weight: float
-) -> tuple[Tensor, dict[str, float]]:
-    """Clipped surrogate loss with the entropy bonus.
+) -> tuple[Tensor, Callable[[], dict[str, float]]]:
+    """Clipped surrogate loss with the entropy bonus, and a function that computes its metrics.
 
     `batch["old"]` holds the old log-likelihoods; `batch["factor"]`, if there is one, multiplies the objective of each
     entry.
     """
     log_prob, entropy = log_probs(policy, g, batch)
-    valid = batch["valid"]
-    objective, metrics = surrogate(log_prob, batch["old"][valid], batch["advantages"][valid], clip)
+    old, advantages = at_valid(batch, batch["old"]), at_valid(batch, batch["advantages"])
+    objective, bonus = surrogate(log_prob, old, advantages, clip), entropy.mean()
     if "factor" in batch:
-        objective = objective * batch["factor"][valid]
-    loss = -objective.mean() - entropy_weight * entropy.mean()
-    return loss, {"entropy": float(entropy.detach().mean()), **metrics}
+        objective = objective * at_valid(batch, batch["factor"])
+    loss = -objective.mean() - entropy_weight * bonus
+
+    def metrics() -> dict[str, float]:
+        return {"entropy": float(bonus.detach()), **policy_change(log_prob, old, clip)}
+
+    return loss, metrics
 
 
 def value_loss(

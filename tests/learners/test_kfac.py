@@ -12,6 +12,7 @@ from torch import nn
 
 from learners.lib.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from learners.lib.kfac import KFAC
+from learners.lib.mlp import MLP
 from learners.lib.optimizers import Adam
 
 
@@ -38,6 +39,27 @@ def test_preconditioned_gradient_equals_dense_fisher_inverse_of_a_linear_gaussia
     assert torch.allclose(optimizer.A[0], A, atol=1e-4)
     assert torch.allclose(optimizer.G[0], torch.eye(2), atol=0.1)  # the Fisher of a unit Gaussian
     assert torch.allclose(moved, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_factors_hold_the_gradients_before_the_activation(activation):
+    """Activations work in place: the outputs of hidden layers no longer hold what the layers computed."""
+    torch.manual_seed(0)
+    network = MLP([3, 5, 2], activation=activation)
+    x = torch.randn(40, 3)
+    first, second = network.layers
+    before = (x @ first.weight.T + first.bias).detach().requires_grad_(True)
+    after = torch.relu(before) if activation == "relu" else torch.tanh(before)
+    rows = (after @ second.weight.T + second.bias).square().sum(1)
+    (gradient,) = torch.autograd.grad(rows.sum(), before)
+    one = torch.ones(40, 1)
+    inputs = [torch.cat([part, one], 1) for part in (x, after.detach())]
+
+    optimizer = KFAC(network)
+    optimizer.step(network(x).sum(), lambda: network(x).square().sum(1))
+    torch.testing.assert_close(optimizer.G[0], gradient.T @ gradient / 40)
+    for factor, part in zip(optimizer.A, inputs, strict=True):
+        torch.testing.assert_close(factor, part.T @ part / 40)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
 
 from learners import ippo
 from learners.lib.architectures import read_policy
-from learners.lib.ppo import surrogate, value_loss
+from learners.lib.ppo import policy_change, surrogate, value_loss
 from learners.lib.settings import parse
 
 
@@ -34,9 +35,11 @@ def test_clipped_values_get_no_gradient_that_moves_them_on():
 def test_clipped_ratios_by_hand():
     ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1])
     advantages = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0])
-    found, metrics = surrogate(ratio.log(), torch.zeros(5), advantages, 0.2)
+    found = surrogate(ratio.log(), torch.zeros(5), advantages, 0.2)
     assert found.tolist() == pytest.approx([1.2, -1.5, 0.5, -0.8, 2.2])
-    assert metrics["clipped"] == pytest.approx(0.8)
+    change = policy_change(ratio.log(), torch.zeros(5), 0.2)
+    kl = [r - 1 - math.log(r) for r in ratio.tolist()]
+    assert change == pytest.approx({"clipped": 0.8, "kl": sum(kl) / 5})
 
 
 def test_the_papers_preset_is_mappo(tmp_path):
