@@ -414,7 +414,7 @@ def imitate(run: Run, vec: Any, learner: Any, policy: Any, actor: Any = None) ->
         f"{run.learner} on {args.env}: {args.mixer}, {args.steps:,} {unit}, "
         f"{replay or 'offline'}, {run.folder}"
     )
-    while run.steps < args.steps:
+    while not run.done:
         metrics, updates = {}, args.updates
         if rollout is not None and replay is not None:
             # Play T rounds of E copies with the current policy.
@@ -429,7 +429,7 @@ def imitate(run: Run, vec: Any, learner: Any, policy: Any, actor: Any = None) ->
 
         # Gradient steps on rounds of the demonstrations and own ones.
         for optimizer in learner.optimizers if args.anneal else ():
-            optimizer.lr = args.lr * (1 - run.steps / args.steps)
+            optimizer.lr = args.lr * (1 - run.progress)
         for k in range(updates):
             metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
         if updates:

@@ -105,7 +105,8 @@ def opened(
     It is then recorded into the folder `place` of the run folder, without the first `skipped` episodes of the seed.
     """
     path, number = Path(source), run.args.num_demos
-    if source in RECORDED or policy_path(source).is_file():
+    one_each = "," in source and not path.exists()
+    if source in RECORDED or one_each or policy_path(source).is_file():
         path = _record(run, source, place, skipped)
     elif not path.exists():
         raise FileNotFoundError(
@@ -149,7 +150,10 @@ def _record(run: Run, demonstrator: str, place: str, skipped: int) -> Path:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
     seed = stream_seed(args.seed, "demonstrations") + skipped
-    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(vars(args)))
+    record(
+        args.env, demonstrator, args.num_demos, seed, path, progress=run.args.progress,
+        **game_arguments(vars(args)),
+    )  # fmt: skip
     return path
 
 
