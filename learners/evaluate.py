@@ -153,7 +153,7 @@ def evaluate(args: Args) -> dict[str, Any]:
         result = {"env": id, "policy": source.identity, **play(vec, source, opponent, args, seeds)}
         references = {}
         if args.references:
-            references = measure_references(vec, seeds)
+            references = measure_references(vec, seeds, shown=True)
         elif id == source.env and source.own_game:
             references = known_references(source.folder)
         elif not arguments:
@@ -174,11 +174,11 @@ def play(
     policy = load_policy(source.spec, vec, args.greedy)
     mode = {"mode": "greedy" if args.greedy else "sample"}
     if opponent is None:
-        return {**evaluation.evaluate(vec, policy, seeds), **mode}
+        return {**evaluation.evaluate(vec, policy, seeds, "evaluating"), **mode}
     theirs = others(vec, args.roles)
     policy = joint(policy, load_policy(opponent.spec, vec, args.greedy), theirs)
     sides = {"against": opponent.identity, "against_plays": [vec.agents[i] for i in theirs]}
-    return {**sides, **evaluation.evaluate(vec, policy, seeds), **mode}
+    return {**sides, **evaluation.evaluate(vec, policy, seeds, "evaluating"), **mode}
 
 
 def destination(args: Args, source: Source, opponent: Source | None, id: str) -> Path | None:

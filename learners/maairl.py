@@ -249,10 +249,10 @@ def train(args: Args) -> dict:
             f"episodes, {'paid by ' + args.fixed if args.fixed else args.paid}, {run.device}, {run.folder}"
         )
         first, paid = (args.disc_first, args.paid) if args.fixed is None else (0, "g")
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(agent.policy, rng)
             if args.anneal:
-                agent.set_rate(args.lr * (1 - run.steps / args.steps))
+                agent.set_rate(args.lr * (1 - run.progress))
 
             # g and h against the current policy; their reward; IPPO's update.
             rounds = played(rollout)

@@ -236,10 +236,10 @@ def train(args: Args) -> dict:
         rollout.reset(stream_seed(args.seed, "games"))
         run.begin(learner.policy, describe(vec), {"learner": learner, "rollout": rollout})
         run.say(f"mat on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(learner.policy, rng)
             if args.anneal:
-                learner.optimizer.lr = args.lr * (1 - run.steps / args.steps)
+                learner.optimizer.lr = args.lr * (1 - run.progress)
             rewards = rewards_of(rollout, args.reward)
             learned = estimate_advantages(learner, rollout, rewards, args, rng)
             metrics = update(learner, rollout, *learned, args, rng)

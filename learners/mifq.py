@@ -399,7 +399,7 @@ def train(args: Args) -> dict:
             f"mifq on {args.env}: mixer {args.mixer}, {args.steps:,} {'gradient ' * args.offline}steps, "
             f"{replay or 'offline'}, {run.folder}"
         )
-        while run.steps < args.steps:
+        while not run.done:
             metrics, updates = {}, args.updates
             if rollout is not None and replay is not None:
                 # Play T rounds of E copies with the policy, which samples softmax(Q).
@@ -413,7 +413,7 @@ def train(args: Args) -> dict:
 
             # Gradient steps on rounds of the demonstrations and own ones.
             for optimizer in learner.optimizers if args.anneal else ():
-                optimizer.lr = args.lr * (1 - run.steps / args.steps)
+                optimizer.lr = args.lr * (1 - run.progress)
             for k in range(updates):
                 metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
             if updates:

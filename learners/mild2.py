@@ -391,11 +391,11 @@ def imitate(learner: str, args: Args) -> dict:
         parts = {"generator": generator, "adversary": adversary, "rollout": rollout}
         run.begin(generator.policy, describe(vec), parts)
         introduce(run, len(adversary.expert[0]))
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(generator.policy, rng)
             valid = rollout.learned_from(absent=as_action)
             if args.anneal:
-                set_rate(generator, args.lr * (1 - run.steps / args.steps))
+                set_rate(generator, args.lr * (1 - run.progress))
 
             # The discriminator, rewards from its new scores, and the generator.
             adversary.set_rate(run.updates)

@@ -155,7 +155,10 @@ def _record(run: Run, demonstrator: str, place: str, skipped: int) -> Path:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
     seed = stream_seed(args.seed, "demonstrations") + skipped
-    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(vars(args)))
+    record(
+        args.env, demonstrator, args.num_demos, seed, path, progress=run.args.progress,
+        **game_arguments(vars(args)),
+    )  # fmt: skip
     return path
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
-from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Whole
+from learners.lib.fields import Between, Count, Duration, Fraction, Positive, Sizes, Steps, Whole
 from learners.lib.networks import Norm, Share
 from learners.lib.optimizers import Kind
 from learners.lib.rewards import RewardKind
@@ -45,6 +45,9 @@ class Running:
 
     steps: Steps = 2_000_000
     """Environment steps of training (gradient steps for bc)."""
+    budget: Duration | None = None
+    """Longest time of training, such as 90s, 10m or 1.5h: the run then stops before --steps, and is saved and evaluated.
+    What is annealed over the run follows the larger of the shares of steps and time."""
     seed: Annotated[int, Between(0, 2**62)] = 0
     """Seed of networks, actions and games."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -54,8 +57,8 @@ class Running:
     run_dir: str | None = None
     """Run folder; None: runs/<learner>_<env>_<seed>."""
     resume: str | None = None
-    """Run folder to continue with its own settings. --steps may be raised; --device, --threads,
-    --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
+    """Run folder to continue with its own settings. --steps may be raised; --budget, --device, --threads,
+    --checkpoint-every, --policy-every, --log-every, --eval-episodes, --film and --progress may be changed."""
     checkpoint_every: Count = 500
     """Updates between checkpoints."""
     policy_every: Count | None = None
@@ -74,6 +77,8 @@ class Evaluation:
 
     eval_episodes: Whole = 1000
     """Episodes of the final evaluation; 0 for none."""
+    film: Literal["gif", "none"] = "gif"
+    """gif: after the evaluation, draw an episode into rollout.gif, at most 200 frames and about 20 seconds of work."""
 
 
 @dataclasses.dataclass(frozen=True)
