@@ -49,7 +49,8 @@ def sample_chunks(source: Source, count: int, length: int, rng: torch.Generator)
 
     Every episode is cut into chunks that begin every `length` rounds, so that every round is equally likely.
     """
-    starts = (source.acted & (source.round % length == 0)).nonzero().squeeze(1)
+    begins = source.acted if length == 1 else source.acted & (source.round % length == 0)
+    starts = begins.nonzero().squeeze(1)
     return _sequences(source, _drawn(starts, count, rng), length)
 
 

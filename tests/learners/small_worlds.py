@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,3 +142,35 @@ def policies_of(policy, size: int, agents: int) -> np.ndarray:
             seen.unsqueeze(0), torch.zeros(size, agents, 0), torch.ones(1, size, agents).bool()
         )
     return torch.softmax(out[0], -1).double().numpy()
+
+
+class PointMass:
+    """A mass on a line, pushed with a force in [-1, 1]; the expert brings it to 0. Episodes of T rounds."""
+
+    T, DT = 20, 0.3
+
+    def world(self):
+        return world(1, 2, 1, 2, discrete=False)
+
+    def expert(self, seen: Tensor) -> Tensor:
+        return (-1.5 * seen[:, 0] - 1.8 * seen[:, 1]).clamp(-1, 1)
+
+    def play(
+        self, policy: Callable[[Tensor], Tensor], count: int, seed: int
+    ) -> tuple[Episodes, float]:
+        """`count` episodes of a policy, from (count, 2) to forces (count,), and its mean cost x^2 per round."""
+        rng = torch.Generator().manual_seed(seed)
+        x, v = torch.rand(count, generator=rng) * 2 - 1, torch.zeros(count)
+        seen, done, cost = [torch.stack([x, v], 1)], [], 0.0
+        for _ in range(self.T):
+            force = policy(seen[-1]).clamp(-1, 1)
+            done.append(force)
+            v = v + self.DT * force
+            x = x + self.DT * v
+            seen.append(torch.stack([x, v], 1))
+            cost += float(x.square().mean()) / self.T
+        observations = torch.stack(seen, 1)
+        actions = torch.stack(done, 1).view(count, self.T, 1, 1)
+        return Episodes(
+            observations=observations.unsqueeze(2), states=observations, actions=actions
+        ), cost

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sample_games import LastStanding
-from small_worlds import Episodes, Tabular, policies_of, world
+from small_worlds import Episodes, PointMass, Tabular, policies_of, world
 
 import mail_envs
 from learners import mifq
@@ -294,6 +294,31 @@ def test_soft_policies_imitate_the_tabular_expert(changes):
     score, _, lines, said = imitate(250, **changes)
     assert score > 0.8
     assert not said and abs(lines[-1]["reward_expert"]) < 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"offline": True, "critics": 1}])
+def test_the_continuous_form_learns_to_stop_a_mass(changes):
+    """The cost beyond the expert's is at most a seventh of that of doing nothing."""
+    torch.manual_seed(0)
+    game, args = PointMass(), mifq.Args(
+        lr=3e-3, hidden=(32,), batch=64, gamma=0.95, temperature=0.05, agent_id=False, **changes
+    )  # fmt: skip
+    learner, rng = mifq.Learner(game.world(), args, CPU), torch.Generator().manual_seed(0)
+    policy = learner.values.policy
+
+    def acting(source: torch.Generator | None):
+        return lambda seen: policy.act(seen.unsqueeze(1), None, source)[:, 0, 0].detach()
+
+    demonstrations, own = game.play(game.expert, 16, 1)[0], None
+    for k in range(400):
+        if k % 20 == 0 and not args.offline:
+            own = game.play(acting(rng), 16, 100 + k)[0]
+        learner.update(demonstrations, own, rng, show=False)
+    found, expert, nothing = (
+        game.play(p, 100, 7)[1] for p in (acting(None), game.expert, lambda seen: 0 * seen[:, 0])
+    )
+    assert nothing > 8 * expert
+    assert found - expert < (nothing - expert) / 7
 
 
 def test_the_mixers_of_the_paper_diverge_and_the_alarm_says_what_to_do():
