@@ -50,7 +50,6 @@ MEASURED = {
     "learners.mack.update": "forward",
     "learners.magail.update_discriminators": "forward",
     "learners.magail.rewards_of": "forward",
-    "torch.Tensor.backward": "backward",
     "torch.autograd.grad": "backward",
     "learners.lib.optimizers.Adam.step": "optimizer",
     "learners.lib.kfac.KFAC.step": "optimizer",
