@@ -172,6 +172,11 @@ class Learner:
         self.values = Values(vec, args).to(device)
         self.optimizers = [Adam(self.values, args.lr, args.max_grad_norm)]
 
+    def rewards(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The learned reward (L, B, 1), and where it counts; `rng` is not used."""
+        terms = self.values.terms(batch)
+        return terms.rewards, terms.counts
+
     def explore(self, steps: int | None) -> None:
         """Policies that are sampled explore by themselves."""
 

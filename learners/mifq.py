@@ -362,6 +362,11 @@ class Learner:
             }
         return found
 
+    def rewards(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The learned reward (L, B, M), and where it counts."""
+        terms = self.values.terms(batch, None, rng)[0]
+        return terms.rewards, terms.counts
+
     def explore(self, steps: int | None) -> None:
         """Soft policies explore by themselves: they sample softmax(Q)."""
 
