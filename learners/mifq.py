@@ -74,8 +74,9 @@ class Args(DemoSettings, Rollouts, AdamSteps, Networks):
     demonstrated episodes."""
     gamma: Fraction = 0.99
     """Discount factor."""
-    temperature: Positive = 1.0
-    """Temperature of the soft values: policies are softmax(Q / temperature)."""
+    temperature: Positive = 0.1
+    """Temperature of the soft values: policies are softmax(Q / temperature). Rewards are at most about 1, so a
+    larger one cannot imitate experts that choose clearly."""
     target: Literal["auto", "none", "hard", "soft"] = "auto"
     """Networks that the value of the next round is from. none: those that are trained; hard: a copy, made anew every
     4 gradient steps; soft: a moving average; auto: soft with continuous actions, otherwise none."""
@@ -117,7 +118,7 @@ PRESETS = {
     "iqvdn": {"mixer": "sum"},
     "mpe": {"steps": 100_000, "lr": 2e-5, "num_envs": 4},
     # Equation 9; what the paper does not print is chosen.
-    "paper": {"mixer": "paper", "vterm": "replay", "target": "hard"},
+    "paper": {"mixer": "paper", "vterm": "replay", "target": "hard", "temperature": 1.0},
     "quick": {"steps": 200_000, "eval_episodes": 200},
 }
 HARD_EVERY, SOFT_RATE = 4, 0.005
@@ -249,6 +250,37 @@ def loss_of(terms: Terms, origin: Tensor, args: Args) -> Tensor:
     return loss + over(terms.gaps, args.vterm)
 
 
+def sample(
+    experts: Source,
+    replay: Source | None,
+    args: Any,
+    length: int,
+    rng: torch.Generator,
+    first=False,
+) -> tuple[Batch, Tensor]:
+    """Sequences of `length` rounds from the demonstrations and from replay, as one batch, and where each is from.
+
+    With `args.recurrent`, whole episodes. `first`: also the first rounds of demonstrated episodes.
+    """
+    sources = [experts] if replay is None else [experts, replay]
+    if args.recurrent:
+        parts = [sample_episodes(s, args.episodes, rng) for s in sources]
+    else:
+        parts = [sample_chunks(s, math.ceil(args.batch / length), length, rng) for s in sources]
+    origins = [EXPERT, OWN][: len(parts)]
+    if first:
+        parts.append(sample_starts(experts, args.episodes if args.recurrent else args.batch, rng))
+        origins.append(FIRST)
+    sizes = torch.tensor([p.filled.shape[1] for p in parts])
+    origin = torch.tensor(origins).repeat_interleave(sizes)
+    return joined(*parts), origin.to(parts[0].filled.device)
+
+
+def rounds_needed(vec: Any, args: Any) -> int:
+    """Rounds per sequence: one where all agents act in every round."""
+    return 1 if isinstance(vec.player_function, Synchronous) else args.chunk
+
+
 class Learner:
     """The networks, their targets and their optimizers."""
 
@@ -264,7 +296,7 @@ class Learner:
         self.optimizers = [
             Adam(part, args.lr, args.max_grad_norm) for part in (self.trained, *actor)
         ]
-        self.length = 1 if isinstance(vec.player_function, Synchronous) else args.chunk
+        self.length = rounds_needed(vec, args)
         self.taken = 0  # gradient steps
 
     @property
@@ -276,29 +308,12 @@ class Learner:
         kept = [m for m in mixers if m is not None and self.args.mixer != "frozen"]
         return nn.ModuleList([agents, *kept])
 
-    def sample(self, experts: Source, replay: Source | None, rng) -> tuple[Batch, Tensor]:
-        """Sequences from the demonstrations, from replay, and the first rounds of demonstrated episodes, with origins."""
-        args, sources = self.args, [experts] if replay is None else [experts, replay]
-        if args.recurrent:
-            parts = [sample_episodes(s, args.episodes, rng) for s in sources]
-        else:
-            count = math.ceil(args.batch / self.length)
-            parts = [sample_chunks(s, count, self.length, rng) for s in sources]
-        origins = [EXPERT, OWN][: len(parts)]
-        if args.vterm == "first":
-            parts.append(
-                sample_starts(experts, args.episodes if args.recurrent else args.batch, rng)
-            )
-            origins.append(FIRST)
-        sizes = torch.tensor([p.filled.shape[1] for p in parts])
-        origin = torch.tensor(origins).repeat_interleave(sizes)
-        return joined(*parts), origin.to(parts[0].filled.device)
-
     def update(
         self, experts: Source, replay: Source | None, rng: torch.Generator, show: bool
     ) -> dict:
         """One gradient step of the values, and one of the policy of continuous actions; figures if `show`."""
-        batch, origin = self.sample(experts, replay, rng)
+        first = self.args.vterm == "first"
+        batch, origin = sample(experts, replay, self.args, self.length, rng, first)
         found = self.values.terms(batch, self.target, rng)
         loss = torch.stack([loss_of(terms, origin, self.args) for terms in found]).mean()
         self.optimizers[0].step(loss)
@@ -347,6 +362,14 @@ class Learner:
             }
         return found
 
+    def rewards(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The learned reward (L, B, M), and where it counts."""
+        terms = self.values.terms(batch, None, rng)[0]
+        return terms.rewards, terms.counts
+
+    def explore(self, steps: int | None) -> None:
+        """Soft policies explore by themselves: they sample softmax(Q)."""
+
     def state_dict(self) -> dict:
         return {
             "values": dict(self.values.state_dict()),
@@ -378,50 +401,58 @@ def check(args: Args, vec: Any) -> None:
         )
 
 
+def imitate(run: Run, vec: Any, learner: Any, policy: Any, actor: Any = None) -> dict:
+    """Train `learner`; returns the evaluation of its `policy`. `actor` plays instead, if there is one."""
+    args, rng = run.args, run.rng
+    alarms = Alarms(run.say, args.gamma, ADVICE)
+    experts = in_memory(demonstrated(run, vec))
+    parts: dict[str, Any] = {"learner": learner, "alarms": alarms}
+    rollout = replay = None
+    if not args.offline:
+        rollout = Rollout(vec, args.rounds, run.device, policy.memory_size, state=True)
+        rollout.reset(stream_seed(args.seed, "games"))
+        replay = Replay(vec, args.capacity, run.device)
+        parts |= {"rollout": rollout, "replay": replay}
+    run.begin(policy, describe(vec), parts)
+    unit = "gradient steps" if args.offline else "steps"
+    run.say(
+        f"{run.learner} on {args.env}: {args.mixer}, {args.steps:,} {unit}, "
+        f"{replay or 'offline'}, {run.folder}"
+    )
+    while not run.done:
+        metrics, updates = {}, args.updates
+        if rollout is not None and replay is not None:
+            # Play T rounds of E copies with the current policy.
+            learner.explore(run.steps)
+            rollout.collect(actor or policy, rng)
+            replay.add(rollout)
+            metrics = rollout.episodes()
+            if args.recurrent and not len(replay.episodes()[0]):
+                updates = 0
+        else:
+            updates = min(updates, args.steps - run.steps)
+
+        # Gradient steps on rounds of the demonstrations and own ones.
+        for optimizer in learner.optimizers if args.anneal else ():
+            optimizer.lr = args.lr * (1 - run.progress)
+        for k in range(updates):
+            metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
+        if updates:
+            spread = metrics.get("reward_expert_sd", math.inf)
+            alarms.observe(run.steps, metrics["largest_value"], spread)
+            run.results |= alarms.results
+        run.advance(updates if rollout is None else rollout.steps, metrics)
+    learner.explore(None)
+    return run.finish()
+
+
 def train(args: Args) -> dict:
     """Run MIFQ; returns the evaluation of the trained policy, with sampled actions."""
     with Run("mifq", args) as run:
-        args, rng = run.args, run.rng
-        vec = make_game(args, 1 if args.offline else args.num_envs, run.device)
-        check(args, vec)
-        learner = Learner(vec, args, run.device)
-        policy, alarms = learner.values.policy, Alarms(run.say, args.gamma, ADVICE)
-        experts = in_memory(demonstrated(run, vec))
-        parts: dict[str, Any] = {"learner": learner, "alarms": alarms}
-        rollout = replay = None
-        if not args.offline:
-            rollout = Rollout(vec, args.rounds, run.device, policy.memory_size, state=True)
-            rollout.reset(stream_seed(args.seed, "games"))
-            replay = Replay(vec, args.capacity, run.device)
-            parts |= {"rollout": rollout, "replay": replay}
-        run.begin(policy, describe(vec), parts)
-        run.say(
-            f"mifq on {args.env}: mixer {args.mixer}, {args.steps:,} {'gradient ' * args.offline}steps, "
-            f"{replay or 'offline'}, {run.folder}"
-        )
-        while not run.done:
-            metrics, updates = {}, args.updates
-            if rollout is not None and replay is not None:
-                # Play T rounds of E copies with the policy, which samples softmax(Q).
-                rollout.collect(policy, rng)
-                replay.add(rollout)
-                metrics = rollout.episodes()
-                if args.recurrent and not len(replay.episodes()[0]):
-                    updates = 0
-            else:
-                updates = min(updates, args.steps - run.steps)
-
-            # Gradient steps on rounds of the demonstrations and own ones.
-            for optimizer in learner.optimizers if args.anneal else ():
-                optimizer.lr = args.lr * (1 - run.progress)
-            for k in range(updates):
-                metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
-            if updates:
-                spread, largest = metrics["reward_expert_sd"], metrics["largest_value"]
-                alarms.observe(run.steps, largest, spread)
-                run.results |= alarms.results
-            run.advance(rollout.steps if rollout is not None else updates, metrics)
-        return run.finish()
+        vec = make_game(run.args, 1 if args.offline else args.num_envs, run.device)
+        check(run.args, vec)
+        learner = Learner(vec, run.args, run.device)
+        return imitate(run, vec, learner, learner.values.policy)
 
 
 if __name__ == "__main__":

@@ -41,13 +41,14 @@ from learners.lib.joint_discriminator import (
     IndependentDiscriminator,
     JointDiscriminator,
     PairInputs,
+    SingleDiscriminator,
 )
 from learners.lib.optimizers import Adam
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from mail_envs.streams import stream_seed
 
-Structure = Literal["joint", "independent"]
+Judge = Literal["joint", "independent", "single"]
 MIDDLE_ROWS = 1024  # demonstrated rounds from which the mean of the expert's scores is estimated
 
 
@@ -60,9 +61,10 @@ class Args(DemoSettings, Rollouts, Returns, TeamUpdates, TeamSteps, TransformerF
         "football", "bidexhands", "mamujoco",
     ] = "default"  # fmt: skip
     steps: Steps = 3_000_000
-    discriminator: Structure = "joint"
-    """joint: one transformer judges all agents together. independent: one network per agent."""
-    generator: Structure = "joint"
+    discriminator: Judge = "joint"
+    """joint: one transformer judges all agents together. independent: one network per agent. single: one network for
+    the team, which pays all agents alike, as in GAIL."""
+    generator: Literal["joint", "independent"] = "joint"
     """joint: the Multi-Agent Transformer. independent: one policy and critic per agent, trained by PPO."""
     participation: Literal["filter", "as_action"] = "filter"
     """filter: pairs of absent agents are dropped, and get no reward, as in AMAGAIL. as_action: φ is an action."""
@@ -186,8 +188,10 @@ class Adversary:
             self.network = JointDiscriminator(
                 self.inputs, args.width, args.blocks, args.heads, args.attention, args.spectral_norm
             )
-        else:
+        elif args.discriminator == "independent":
             self.network = IndependentDiscriminator(self.inputs, args.width)
+        else:
+            self.network = SingleDiscriminator(self.inputs, args.width)
         self.inputs, self.network = self.inputs.to(device), self.network.to(device)
         self.optimizer = Adam(self.network, args.disc_lr, args.disc_max_grad_norm)
         self.unit = self._unit() if args.distance == "wasserstein" else 1.0
@@ -368,8 +372,13 @@ def train_generator(
 # ------------------------------------------------------------------------------------------ training
 def train(args: Args) -> dict:
     """Run MILD²; returns the evaluation of the trained policy."""
+    return imitate("mild2", args)
+
+
+def imitate(learner: str, args: Args) -> dict:
+    """Train under the name of a learner; returns the evaluation of the trained policy."""
     mat.check(args)
-    with Run("mild2", args) as run:
+    with Run(learner, args) as run:
         args, rng = run.args, run.rng
         demos = demonstrations_of(run)
         as_action = args.participation == "as_action"
@@ -406,7 +415,7 @@ def introduce(run: Run, rounds: int) -> None:
     """Say what is trained on what."""
     args: Args = run.args
     run.say(
-        f"mild2 on {args.env}: {args.steps:,} steps, {rounds:,} rounds of {args.num_demos} episodes"
+        f"{run.learner} on {args.env}: {args.steps:,} steps, {rounds:,} rounds of {args.num_demos} episodes"
         f"{'' if args.control == 'none' else ' of random play (control)'}, {args.discriminator} discriminator, "
         f"{args.generator} generator, {args.distance}, {run.device}, {run.folder}"
     )

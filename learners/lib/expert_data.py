@@ -120,15 +120,20 @@ def opened(
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     """The demonstrations as tensors; they also give the references of games without measured ones."""
-    args = run.args
     demos.check_compatible(vec)
     if not run.references:
-        run.references = references.of_demonstrations(demos.metadata, Path(args.demos))
+        run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
+    return to_torch(transitions_of(run, demos), vec, run.device)
+
+
+def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
+    """The rounds that the run learns from."""
+    args = run.args
     transitions = demos.first(args.num_demos).transitions()
     if args.control == "random_lengths":
         expert = opened(run, args.demos).first(args.num_demos).transitions()
         transitions = with_lengths_of(expert, transitions)
-    return to_torch(transitions, vec, run.device)
+    return transitions
 
 
 def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:

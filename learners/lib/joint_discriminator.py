@@ -83,6 +83,24 @@ class IndependentDiscriminator(nn.Module):
         return torch.cat([network(x) for network, x in zip(self.networks, rows, strict=True)], 1)
 
 
+class SingleDiscriminator(nn.Module):
+    """One network for the team: it sees all observations and actions at once, and gives all agents the same score.
+
+    Agents that do not count are zeros, and are flagged.
+    """
+
+    def __init__(self, pairs: PairInputs, width: int):
+        super().__init__()
+        size = max(pairs.observation_dims) + max(pairs.action_dims) + 1
+        self.network = MLP([size * len(pairs.groups), width, width, 1])
+
+    def forward(self, seen: Tensor, done: Tensor, counts: Tensor) -> Tensor:
+        """Scores (B, N); the arguments are those of `JointDiscriminator`."""
+        flags = counts.unsqueeze(2)
+        x = torch.cat([seen * flags, done * flags, flags.to(seen.dtype)], 2)
+        return self.network(x.flatten(1)).expand(-1, counts.shape[1])
+
+
 class JointDiscriminator(nn.Module):
     """Scores of N agents from all their observations and actions.
 

@@ -76,6 +76,18 @@ class NormalizedWeights(nn.Module):
         return torch.where(counts, weights, 0.0)
 
 
+class SigmoidWeights(nn.Module):
+    """Weights of agents' values, functions of the state between 0 and 1."""
+
+    def __init__(self, agents: int, inputs: int, hidden: int = 64):
+        super().__init__()
+        self.logits = _two_layers(inputs, hidden, agents)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Weights (*L, N)."""
+        return torch.sigmoid(self.logits(inputs))
+
+
 def make_mixer(kind: Kind, agents: int, inputs: int, embed: int = 32, hidden: int = 64):
     """The mixer of this name; `inputs`: S."""
     if kind == "qmix":

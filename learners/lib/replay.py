@@ -55,15 +55,22 @@ def sample_chunks(source: Source, count: int, length: int, rng: torch.Generator)
 
 def sample_episodes(source: Source, count: int, rng: torch.Generator) -> Batch:
     """`count` independent, uniformly drawn whole episodes, padded to the longest of them."""
-    starts, lengths = source.episodes()
-    picked = _drawn(torch.arange(len(starts), device=starts.device), count, rng)
-    return _sequences(source, starts[picked], int(lengths[picked].max()))
+    starts, _ = source.episodes()
+    return read_episodes(
+        source, _drawn(torch.arange(len(starts), device=starts.device), count, rng)
+    )
 
 
 def sample_starts(source: Source, count: int, rng: torch.Generator) -> Batch:
     """The first rounds of `count` independent, uniformly drawn whole episodes, as sequences of one round."""
     starts, _ = source.episodes()
     return _sequences(source, _drawn(starts, count, rng), 1)
+
+
+def read_episodes(source: Source, which: Tensor) -> Batch:
+    """The episodes of these numbers, int64 (B,), padded to the longest of them."""
+    starts, lengths = source.episodes()
+    return _sequences(source, starts[which], int(lengths[which].max()))
 
 
 def _drawn(among: Tensor, count: int, rng: torch.Generator) -> Tensor:

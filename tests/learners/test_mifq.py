@@ -189,7 +189,7 @@ def test_one_agents_objective_is_that_of_a_tabular_reference(chi, vterm):
         batch=30, **SMALL,
     )  # fmt: skip
     learner = mifq.Learner(world(1, S, A, 0), args, CPU)
-    batch, origin = learner.sample(sources[0], sources[1], rng)
+    batch, origin = mifq.sample(sources[0], sources[1], args, 1, rng, vterm == "first")
     (terms,) = learner.values.terms(batch, None, rng)
     found = float(mifq.loss_of(terms, origin, args).detach())
     table = np.log(policies_of(learner.values.policy, S, 1)[:, 0])  # up to a constant per state
