@@ -1,4 +1,5 @@
-# make train   install, then train AMAGAIL on stochastic_coop_nav, or resume an interrupted run
+# make train   install, then train AMAGAIL on stochastic_coop_nav, or resume an interrupted run; training takes at
+#              most 10 minutes, BUDGET=1h allows more
 # make test    install, then run the tests on up to 4 cores (including the slow ones: make test-all);
 #              PYTEST_FLAGS="-n 0 -x tests/test_views.py" runs one file in one process
 # make lint    run ruff, ruff format and pyright
@@ -8,13 +9,16 @@
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    ?= runs/quickstart
+BUDGET ?= 10m
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 GAME   := stochastic_coop_nav
 
 PY    := $(VENV)/bin/python
-STAMP := $(VENV)/.installed
+# One file per set of extras that is installed: `train` needs only the learners.
+DEV   := $(VENV)/.dev
+TRAIN := $(if $(wildcard $(VENV)/.dev),$(DEV),$(VENV)/.learners)
 
 # Each test process has a core, so none gains by threads of its own.
 test test-all: export OMP_NUM_THREADS ?= 1
@@ -27,36 +31,35 @@ export PYGAME_HIDE_SUPPORT_PROMPT := 1
 help:
 	@sed -n '/^$$/q; s/^# //p' $(firstword $(MAKEFILE_LIST))
 
-setup: $(STAMP)
+setup: $(DEV)
 
 # Runs again only when the dependencies change.
-$(STAMP): pyproject.toml constraints.txt
+$(VENV)/.dev $(VENV)/.learners: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "mail_envs needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo 'Installing mail_envs[$(subst .,,$(@F))] into $(VENV); this downloads PyTorch and takes some minutes.'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo 'Installing into $(VENV); this takes a few minutes.'
-	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
-		--constraint constraints.txt --editable '.[dev]'
+	$(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) \
+		--constraint constraints.txt --editable '.[$(subst .,,$(@F))]'
 	@touch $@
 
-train: $(STAMP)
+train: $(TRAIN)
+	@echo 'Training for at most $(BUDGET); then the policy is evaluated and an episode is drawn: $(RUN)'
 	$(PY) -m learners.amagail $(if $(wildcard $(RUN)/config.yaml),--resume $(RUN),\
-		--preset quick --env $(GAME) --run-dir $(RUN))
-	$(PY) -m learners.evaluate $(RUN)
-	$(PY) -m mail_envs render $(GAME) --policy $(RUN) --out $(RUN)/rollout.gif
+		--preset quick --env $(GAME) --run-dir $(RUN)) --budget $(BUDGET)
 
-test: $(STAMP)
+test: $(DEV)
 	$(PY) -m pytest -m "not slow" $(PARALLEL) $(PYTEST_FLAGS)
 
-test-all: $(STAMP)
+test-all: $(DEV)
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_FLAGS)
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 
-bench: $(STAMP)
+bench: $(DEV)
 	$(PY) -m mail_envs bench
 
 clean:

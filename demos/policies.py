@@ -48,7 +48,8 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
             network of this game; the path of a run folder, or `RUN@STEP`, the policy that the run had at that step
             (`--policy-every`); the path of a policy file (`.safetensors`);
             `my_policy.py:make` or `my_module:make`, the user's own function that makes one. The latter
-            is imported: pass only what a user typed, never what a file says.
+            is imported: pass only what a user typed, never what a file says. Several of these with commas between them:
+            one for each agent.
         env: the environment to play.
         greedy: learned policies take their most likely action instead of sampling.
 
@@ -56,6 +57,8 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
         ValueError: no such policy, not a policy file, or a policy for other observations or actions.
         TypeError: the user's function does not make a policy.
     """
+    if "," in str(spec) and not Path(spec).exists():
+        return OnePerAgent(str(spec).split(","), env, greedy)
     if spec == "random":
         return random_policy(env)
     kind, _, style = str(spec).partition(":")
@@ -151,6 +154,30 @@ def random_policy(env: Any) -> Policy:
         return inverse_cdf(legal.astype(np.float64), rng.random(legal.shape[:2]))
 
     return uniform_legal
+
+
+class OnePerAgent:
+    """A policy for each agent: agent i takes the actions that the i-th policy chooses for it.
+
+    Attributes:
+        specs: what `load_policy` made them from, one for each agent.
+        policies: one for each agent; equal specs share one.
+    """
+
+    def __init__(self, specs: list[str], env: Any, greedy: bool = False) -> None:
+        if len(specs) != env.num_agents:
+            raise ValueError(
+                f"policy {','.join(specs)!r}: {len(specs)} policies for the {env.num_agents} agents of {env.id!r}; "
+                "give one for each"
+            )
+        made = {spec: load_policy(spec, env, greedy) for spec in dict.fromkeys(specs)}
+        self.specs, self.policies = specs, [made[spec] for spec in specs]
+
+    def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
+        chosen = {
+            id(p): np.asarray(p(observations, info, rng)) for p in dict.fromkeys(self.policies)
+        }
+        return np.stack([chosen[id(p)][:, i] for i, p in enumerate(self.policies)], 1)
 
 
 def environments(info: Mapping[str, Any]) -> np.ndarray:

@@ -20,7 +20,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 import mail_envs
 from demos.actions import own_actions
@@ -30,8 +29,9 @@ from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
-from demos.policies import NetworkPolicy, Policy, is_own_policy, load_policy
+from demos.policies import NetworkPolicy, OnePerAgent, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
+from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
 from mail_envs.counts import at_least
 from mail_envs.random import check_seed
@@ -210,11 +210,27 @@ class _Tape:
         )
 
 
-def mean_return(env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES) -> float:
+def mean_return(
+    env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES, progress: bool = False
+) -> float:
     """Mean return over fixed seeds, averaged over the game's return agents: a reference return."""
     counted = counted_agents(env)
     seeds = stream_seed(0, "references") + np.arange(episodes)
-    return float(np.mean([e.returns[counted].mean() for e in rollouts(env, policy, seeds)]))
+    played = with_bar(
+        rollouts(env, policy, seeds), f"{env.id}: reference return", episodes, progress
+    )
+    return float(np.mean([episode.returns[counted].mean() for episode in played]))
+
+
+def with_bar(
+    played: Iterable[Episode], label: str, total: int, shown: bool, done: int = 0
+) -> Iterator[Episode]:
+    """The same episodes, with a progress bar if `shown`; `done` of `total` were played earlier."""
+    with bar(label, total, shown) as show:
+        show(done)
+        for k, episode in enumerate(played, done + 1):
+            yield episode
+            show(k)
 
 
 def record(
@@ -263,23 +279,22 @@ def record(
     count = min(num_envs, episodes)
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
         player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
-        if greedy and not isinstance(player, NetworkPolicy):
+        players = player.policies if isinstance(player, OnePerAgent) else [player]
+        if greedy and not all(isinstance(p, NetworkPolicy) for p in players):
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
-        writer, recorded = _writer(out, describe(env, name, random_return, expert_return), env)
+        described = describe(env, name, random_return, expert_return)
+        writer, recorded = _writer(out, described, env, progress)
         left = np.setdiff1d(seeds, recorded)
-        played: Iterable[Episode] = rollouts(env, player, left)
-        if progress:
-            done, text = episodes - len(left), f"{env.id} by {name}"
-            played = tqdm(played, total=episodes, initial=done, unit="episode", desc=text)
-        _write(writer, played)
+        played, label = rollouts(env, player, left), f"{env.id} by {name}"
+        _write(writer, with_bar(played, label, episodes, progress, episodes - len(left)))
     if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
         writer.annotate(expert_return=writer.manifest["statistics"]["return_mean"])
     return Demonstrations.open(out, verify=False)
 
 
 def _writer(
-    out: Path, metadata: dict[str, Any], env: Any
+    out: Path, metadata: dict[str, Any], env: Any, progress: bool
 ) -> tuple[DemonstrationWriter, np.ndarray]:
     """A writer for a new or existing set in `out`, and the seeds that the set holds."""
     if (out / MANIFEST).exists():
@@ -287,7 +302,7 @@ def _writer(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DemonstrationError(f"{out}: already exists and is not an empty folder")
     if metadata["random_return"] is None:
-        metadata["random_return"] = mean_return(env, load_policy("random", env))
+        metadata["random_return"] = mean_return(env, load_policy("random", env), progress=progress)
     return DemonstrationWriter.create(out, metadata), np.zeros(0, np.int64)
 
 
@@ -323,6 +338,9 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
 
 def _name(policy: Any, player: Policy, greedy: bool) -> str:
     """The demonstrator's name for the metadata, without a local path."""
+    if isinstance(player, OnePerAgent):
+        pairs = zip(player.specs, player.policies, strict=True)
+        return ", ".join(_name(spec, one, greedy) for spec, one in pairs)
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
     if isinstance(player, NetworkPolicy):
@@ -345,7 +363,7 @@ class Args:
     """Folder of the set. An existing set with the same settings is continued."""
     policy: str = "scripted"
     """Demonstrator: expert, scripted, random, a run folder, a policy file, or a function of yours that makes a
-    policy, `my_policy.py:make` (see demos/policies.py)."""
+    policy, `my_policy.py:make` (see demos/policies.py). One for each agent: RUN_A,RUN_B,..."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0

@@ -15,20 +15,21 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 import mail_envs
 from demos.actions import own_actions
 from demos.dataset import Demonstrations
 from demos.description import describe
 from demos.episode import Episode
+from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
+from mail_envs.counts import at_least
+from mail_envs.film import MOST_FRAMES, Film
 from mail_envs.recorded import NOTHING, Named, game_of
 from mail_envs.rendering import write_gif
 from mail_envs.settings_text import SETTINGS, merge_sets
 
 FRAMES_PER_SECOND = 10
-MOST_FRAMES = 200  # of a GIF; longer episodes skip rounds
 
 
 def make_env(
@@ -104,26 +105,24 @@ def verify(
     """
     env = env or make_env(demonstrations.metadata)
     problems = []
-    for k in tqdm(range(len(demonstrations)), unit="episode", disable=not progress):
-        episode = demonstrations[k]
-        if found := simulate(env, episode):
-            problems.append(f"episode {k} (seed {episode.seed}) differs: {', '.join(found)}")
+    with bar("simulating", len(demonstrations), progress) as done:
+        for k, episode in enumerate(demonstrations):
+            if found := simulate(env, episode):
+                problems.append(f"episode {k} (seed {episode.seed}) differs: {', '.join(found)}")
+            done(k + 1)
     return problems
 
 
-def frames(env: Any, episode: Episode) -> list[np.ndarray]:
-    """Frames of an episode, uint8 (H, W, 3): every round, or every k-th to keep to MOST_FRAMES."""
-    every = -(-len(episode) // MOST_FRAMES)
-    pictures: list[np.ndarray] = []
-    with tqdm(total=len(episode), unit="round", desc="drawing") as bar:
+def film_of(env: Any, episode: Episode, film: Film) -> list[np.ndarray]:
+    """Frames of an episode, uint8 (H, W, 3), of the rounds that `film` chooses; with a progress bar."""
+    with bar("drawing", len(episode)) as done:
 
         def draw(t: int) -> None:
-            bar.update()
-            if t % every == 0:
-                pictures.append(np.array(env.render()))
+            film.see(t, lambda: np.array(env.render()))
+            done(t + 1)
 
         simulate(env, episode, draw)
-    return pictures
+    return film.frames
 
 
 def show(env: Any, episode: Episode) -> None:
@@ -146,6 +145,10 @@ class Args:
     """Number of the episode, from 0."""
     out: Path | None = None
     """Write an animation (.gif) instead of opening a window."""
+    every: int | None = None
+    """Draw every k-th round; by default as many rounds as --max-frames and about 15 seconds of drawing allow."""
+    max_frames: int = MOST_FRAMES
+    """The most frames of an animation, without --every."""
     verify: bool = False
     """Check that simulating again gives the same bits; draws only if --out is given."""
     all: bool = False
@@ -167,6 +170,7 @@ def command(args: Args) -> int:
     """Verify, animate or show; returns 1 if a simulated episode differs from the recorded one."""
     if args.out is not None and args.out.suffix != ".gif":
         raise ValueError(f"--out {args.out}: the file name must end in .gif")
+    at_least(1, max_frames=args.max_frames, every=1 if args.every is None else args.every)
     if args.all and not args.verify:
         raise ValueError("--all needs --verify")
     named = Named.typed(args.env, args.player_function, args.set)
@@ -193,10 +197,12 @@ def replay(demonstrations: Demonstrations, env: Any, args: Args) -> int:
         if problems:
             return 1
     if args.out is not None:
-        pictures = frames(env, demonstrations[k])
+        episode = demonstrations[k]
+        film = Film(len(episode), args.every, args.max_frames)
+        pictures = film_of(env, episode, film)
         hold = [pictures[-1]] * FRAMES_PER_SECOND  # the last picture stays for a second
         write_gif(args.out, pictures + hold, FRAMES_PER_SECOND)
-        print(f"wrote {args.out}")
+        print(f"wrote {args.out}: {len(episode)} rounds, {film} drawn")
     elif not args.verify:
         show(env, demonstrations[k])
     return 0

@@ -42,7 +42,7 @@ def train(args: Args) -> dict:
         if run.fresh:
             magail.warm_start(run, agent, occupancy.data, "filter", vec.null_action)
         magail.begin(run, vec, parts)
-        while run.steps < args.steps:
+        while not run.done:
             magail.schedule(run, agent, adversary)
             # Play T x E rounds with the current policies; `participation` is I.
             rollout.collect(agent.policy, rng)

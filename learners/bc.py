@@ -40,6 +40,7 @@ from learners.lib.networks import Policy
 from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.run import Run, main
 from learners.lib.weights import copied, restore
+from mail_envs.bars import bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +218,7 @@ def train(args: Args) -> dict:
             f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, "
             f"phi {args.phi}, {run.folder}"
         )
-        while run.steps < args.steps and cloning.waited < args.patience:
+        while not run.done and cloning.waited < args.patience:
             metrics = {"loss": cloning.step(args.batch, rng)}
             if (run.steps + 1) % args.validate_every == 0 or run.steps + 1 == args.steps:
                 metrics |= cloning.validate()
@@ -238,8 +239,12 @@ def fit(
     optimizer: Kind = "kfac",
     validate_every: int = 50,
     patience: int = 10,
+    label: str = "",
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[int, float]:
     """Clone for at most `steps` steps, holding out a tenth for early stopping: the warm start of other learners.
+
+    `label`: of a progress bar, if any. `stop()`: asked after every validation pass, whether to end now.
 
     Returns:
         the number of steps taken, and the held-out loss in the best validation pass; the loss on the demonstrations
@@ -247,11 +252,15 @@ def fit(
     """
     make = partial(make_optimizer, optimizer, lr=lr, kl_clip=kl_clip)
     cloning, step = Cloning(policy, data, phi, 0.1, make), 0
-    while step < steps and cloning.waited < patience:
-        cloning.step(batch, rng)
-        step += 1
-        if step % validate_every == 0 or step == steps:
-            cloning.validate()
+    with bar(label, steps, bool(label)) as show:
+        while step < steps and cloning.waited < patience:
+            cloning.step(batch, rng)
+            step += 1
+            show(step)
+            if step % validate_every == 0 or step == steps:
+                cloning.validate()
+                if stop():
+                    break
     cloning.keep_best()
     if cloning.loss is not None:
         return step, cloning.loss

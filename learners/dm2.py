@@ -228,10 +228,10 @@ def train(args: Args) -> dict:
             f"dm2 on {args.env}: {args.steps:,} steps, {args.num_demos} demonstrations per agent, "
             f"{run.device}, {run.folder}"
         )
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(agent.policy, rng)
             if args.anneal:
-                agent.set_rate(args.lr * (1 - run.steps / args.steps))
+                agent.set_rate(args.lr * (1 - run.progress))
 
             # Discriminators first; then r_env + c f(logit), values and advantages, and IPPO's update.
             metrics = discriminators.update(rollout, args)

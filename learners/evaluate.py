@@ -76,6 +76,9 @@ class Args:
     """Roles that --against plays, such as adversary; by default all but the first."""
     references: bool = False
     """Also evaluate random play and the expert (or scripted) on the same episodes, to normalize returns."""
+    rewards: str | None = None
+    """Demonstrations: write the reward that a run of mifq or mafis has learned beside them, as DEMOS.rewards_RUN.npz
+    (one row per round: episode, round, reward, true_reward), and print its correlation with the true one."""
     json: bool = False
     """Print JSON and write no file."""
 
@@ -153,7 +156,7 @@ def evaluate(args: Args) -> dict[str, Any]:
         result = {"env": id, "policy": source.identity, **play(vec, source, opponent, args, seeds)}
         references = {}
         if args.references:
-            references = measure_references(vec, seeds)
+            references = measure_references(vec, seeds, shown=True)
         elif id == source.env and source.own_game:
             references = known_references(source.folder)
         elif not arguments:
@@ -174,11 +177,11 @@ def play(
     policy = load_policy(source.spec, vec, args.greedy)
     mode = {"mode": "greedy" if args.greedy else "sample"}
     if opponent is None:
-        return {**evaluation.evaluate(vec, policy, seeds), **mode}
+        return {**evaluation.evaluate(vec, policy, seeds, "evaluating"), **mode}
     theirs = others(vec, args.roles)
     policy = joint(policy, load_policy(opponent.spec, vec, args.greedy), theirs)
     sides = {"against": opponent.identity, "against_plays": [vec.agents[i] for i in theirs]}
-    return {**sides, **evaluation.evaluate(vec, policy, seeds), **mode}
+    return {**sides, **evaluation.evaluate(vec, policy, seeds, "evaluating"), **mode}
 
 
 def destination(args: Args, source: Source, opponent: Source | None, id: str) -> Path | None:
@@ -237,8 +240,27 @@ def main(args: Args) -> int:
     return exit_status(lambda: command(args))
 
 
+def learned_rewards(args: Args) -> dict[str, Any]:
+    """Write the learned reward of demonstrations beside them; returns its figures."""
+    from learners.lib.recovered import write_rewards
+
+    named = Named.typed(None, args.player_function, args.set)
+    source = find(args.policy, named)
+    if source.folder is None:
+        raise ValueError(f"{args.policy} is not a run folder, and so has learned no reward")
+    id, arguments = choose_game(source, args)
+    vec = mail_envs.make_vec(id, array="torch", replayable=True, **arguments)
+    try:
+        return write_rewards(source.folder, vec, str(args.rewards))
+    finally:
+        vec.close()
+
+
 def command(args: Args) -> None:
     """Evaluate and print the result."""
+    if args.rewards is not None:
+        print(json.dumps(learned_rewards(args), indent=1))
+        return
     result = evaluate(args)
     if args.json:
         print(json.dumps(result, indent=1))

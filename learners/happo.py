@@ -149,10 +149,10 @@ def train(args: Args) -> dict:
         rollout.reset(stream_seed(args.seed, "games"))
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
         run.say(f"happo on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(agent.policy, rng)
             if args.anneal:
-                agent.set_rate(args.lr * (1 - run.steps / args.steps))
+                agent.set_rate(args.lr * (1 - run.progress))
             rewards = rewards_of(rollout, "team")
             learned = estimate_advantages(agent, rollout, rewards, args.gamma, args.lam)
             metrics = update(agent, rollout, *learned, args, rng)

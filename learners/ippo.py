@@ -157,10 +157,10 @@ def train(args: Args) -> dict:
         rollout.reset(stream_seed(args.seed, "games"))
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
         run.say(f"ippo on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(agent.policy, rng)
             if args.anneal:
-                agent.set_rate(args.lr * (1 - run.steps / args.steps))
+                agent.set_rate(args.lr * (1 - run.progress))
             rewards = rewards_of(rollout, args.reward)
             learned = estimate_advantages(agent, rollout, rewards, args.gamma, args.lam)
             actors = run.updates >= args.critic_first

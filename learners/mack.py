@@ -270,10 +270,10 @@ def train(args: Args) -> dict:
         run.say(
             f"mack on {args.env}: {args.steps:,} steps, {args.optimizer}, {run.device}, {run.folder}"
         )
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(agent.policy, rng)
             if args.anneal:
-                anneal_actors(agent, args, 1 - run.steps / args.steps)
+                anneal_actors(agent, args, 1 - run.progress)
             advantages, targets = estimate_advantages(
                 agent, rollout, rollout.rewards, args.gamma, args.lam, rng
             )

@@ -275,7 +275,8 @@ def warm_start(
     rate = 0.05 if args.optimizer == "kfac" else args.lr
     steps, loss = bc.fit(
         agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, rate,
-        optimizer=args.optimizer,
+        optimizer=args.optimizer, label="cloning" if args.progress else "",
+        stop=lambda: run.progress > 0.5,  # of the time: the rest is for adversarial training
     )  # fmt: skip
     text = f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}"
     if args.eval_episodes:
@@ -328,7 +329,7 @@ def begin(run: Run, vec, parts: Parts) -> None:
 
 def schedule(run: Run, agent: mack.ActorCritic, adversary: Adversary) -> None:
     """Set the step sizes of this update: those of discriminators and policies decrease linearly."""
-    left = 1 - run.steps / run.args.steps
+    left = 1 - run.progress
     for optimizer in adversary.optimizers:
         optimizer.lr = run.args.disc_lr * left
     if run.args.anneal:
@@ -346,7 +347,7 @@ def train(args: Args) -> dict:
         if run.fresh:
             warm_start(run, agent, occupancy.data, "as_action", vec.null_action)
         begin(run, vec, parts)
-        while run.steps < args.steps:
+        while not run.done:
             schedule(run, agent, adversary)
             # Play T x E rounds with the current policies; φ is an action like any other, but the dead have none.
             rollout.collect(agent.policy, rng)

@@ -15,14 +15,21 @@ the decoder, whose agents see their own observation and the actions before them.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from learners.lib.fields import Count, Positive, Steps
+from learners.lib.fields import Steps
 from learners.lib.game import describe, make_game
-from learners.lib.groups import AdamSteps, Returns, Rewards, Rollouts
+from learners.lib.groups import (
+    Returns,
+    Rewards,
+    Rollouts,
+    TeamSteps,
+    TeamUpdates,
+    TransformerForm,
+)
 from learners.lib.optimizers import Adam
 from learners.lib.ppo import (
     advantages_and_targets,
@@ -42,37 +49,10 @@ from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings, Rollouts, Returns, Rewards, AdamSteps):
+class Args(Settings, Rollouts, Returns, Rewards, TeamUpdates, TeamSteps, TransformerForm):
     """Train one policy for the whole team: the Multi-Agent Transformer (MAT)."""
 
     steps: Steps = 5_000_000
-    lr: Positive = 5e-4
-    max_grad_norm: Positive = 0.5
-    epochs: Count = 5
-    """Passes over each batch."""
-    minibatches: Count = 4
-    """Minibatches per pass; each is one gradient step."""
-    clip: Positive = 0.1
-    """Clip range of the likelihood ratio around 1, and of changes of standardized values around 0."""
-    huber: Positive = 10.0
-    """Errors of standardized values beyond this count linearly."""
-    entropy: float = 0.01
-    """Weight of the entropy bonus."""
-    value_weight: Positive = 1.0
-    """Weight of the value loss."""
-    ratio: Literal["component", "action"] = "component"
-    """Which likelihood ratios are clipped: those of every component of a continuous action, as in MAT, or of the
-    whole action. The same for discrete actions."""
-    encoder: Literal["attention", "none"] = "attention"
-    """none: no encoder; agents see their own observation and the actions before them."""
-    decoder: Literal["autoregressive", "none"] = "autoregressive"
-    """none: no decoder; all actions are chosen at once from the encoder's representations."""
-    width: Count = 64
-    """Width of all layers."""
-    blocks: Count = 1
-    """Transformer blocks of encoder and decoder, each."""
-    heads: Count = 1
-    """Heads of every attention; must divide --width."""
 
 
 PRESETS = {
@@ -93,7 +73,7 @@ PRESETS = {
 class Learner:
     """The policy, its value normalization and its optimizer."""
 
-    def __init__(self, vec: Any, args: Args, device: torch.device):
+    def __init__(self, vec: Any, args: Any, device: torch.device):
         self.policy = TransformerPolicy.of(
             vec, width=args.width, blocks=args.blocks, heads=args.heads,
             encoder=args.encoder != "none", decoder=args.decoder != "none",
@@ -111,7 +91,7 @@ class Learner:
 
 @torch.no_grad()
 def estimate_advantages(
-    learner: Learner, rollout: Rollout, rewards: Tensor, args: Args, rng: torch.Generator
+    learner: Learner, rollout: Rollout, rewards: Tensor, args: Any, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Advantages and value targets (T, E, N) of `rewards`, computed over all rounds."""
     r, policy = rollout, learner.policy
@@ -186,7 +166,7 @@ def predictions(
 
 
 def loss_of(
-    policy: TransformerPolicy, batch: dict[str, Tensor], args: Args
+    policy: TransformerPolicy, batch: dict[str, Tensor], args: Any
 ) -> tuple[Tensor, dict[str, float]]:
     """The clipped surrogate with the entropy bonus, and the value loss; `batch` also has the old predictions."""
     valid, known = batch["valid"], batch["known"]
@@ -211,7 +191,7 @@ def update(
     rollout: Rollout,
     advantages: Tensor,
     targets: Tensor,
-    args: Args,
+    args: Any,
     rng: torch.Generator,
 ) -> dict[str, float]:
     """Train on a fragment; the metrics are those of the last step."""
@@ -237,7 +217,7 @@ def update(
     return {**metrics, "explained": explained}
 
 
-def check(args: Args) -> None:
+def check(args: Any) -> None:
     """Raise ValueError for inconsistent settings."""
     if args.width % args.heads:
         raise ValueError(f"heads={args.heads} must divide width={args.width}")
@@ -256,10 +236,10 @@ def train(args: Args) -> dict:
         rollout.reset(stream_seed(args.seed, "games"))
         run.begin(learner.policy, describe(vec), {"learner": learner, "rollout": rollout})
         run.say(f"mat on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")
-        while run.steps < args.steps:
+        while not run.done:
             rollout.collect(learner.policy, rng)
             if args.anneal:
-                learner.optimizer.lr = args.lr * (1 - run.steps / args.steps)
+                learner.optimizer.lr = args.lr * (1 - run.progress)
             rewards = rewards_of(rollout, args.reward)
             learned = estimate_advantages(learner, rollout, rewards, args, rng)
             metrics = update(learner, rollout, *learned, args, rng)

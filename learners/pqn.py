@@ -211,8 +211,8 @@ def train(args: Args) -> dict:
         rollout.reset(stream_seed(args.seed, "games"))
         run.begin(agent.policy, describe(vec), {"agent": agent, "rollout": rollout})
         run.say(f"pqn on {args.env}: {args.steps:,} steps, {run.device}, {run.folder}")
-        while run.steps < args.steps:
-            agent.schedule(args, run.steps / args.steps)
+        while not run.done:
+            agent.schedule(args, run.progress)
             rollout.collect(agent.policy, rng)
             metrics = update(agent, rollout, rewards_of(rollout, "team"), args, rng)
             run.advance(rollout.steps, rollout.episodes() | metrics)

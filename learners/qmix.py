@@ -207,15 +207,15 @@ def train(args: Args) -> dict:
         parts = {"learner": learner, "rollout": rollout, "replay": replay}
         run.begin(policy, describe(vec), parts)
         run.say(f"qmix on {args.env}: {args.steps:,} steps, {replay}, {run.folder}")
-        while run.steps < args.steps:
+        while not run.done:
             # Play T rounds of E copies; sometimes an agent tries another action than its best.
-            policy.distribution.epsilon = epsilon_at(args, run.steps)
+            policy.distribution.epsilon = epsilon_at(args, round(run.progress * args.steps))
             rollout.collect(policy, rng)
             replay.add(rollout, rewards_of(rollout, "auto" if args.mixer == "none" else "team"))
 
             # Gradient steps on whole episodes, as soon as there are some.
             if args.anneal:
-                learner.optimizer.lr = args.lr * (1 - run.steps / args.steps)
+                learner.optimizer.lr = args.lr * (1 - run.progress)
             metrics = {"epsilon": policy.distribution.epsilon}
             if len(replay.episodes()[0]) >= args.batch:
                 for _ in range(args.updates):

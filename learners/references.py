@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from demos.experts import SCRIPTED
-from demos.policies import load_policy
+from demos.policies import EXPERTS, load_policy
 from learners.lib.evaluation import best_expert, evaluate, make_copies
 from learners.lib.fields import Count
 from learners.lib.files import read_json, write_json
@@ -36,7 +36,7 @@ class Args:
     """Measure the references of normalized returns."""
 
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Games; by default all with a shipped or a scripted expert."""
+    """Games; by default all with a trained or a scripted expert."""
     episodes: Count = 1000
     """Number of episodes."""
 
@@ -51,7 +51,7 @@ def measure(id: str, episodes: int) -> dict[str, Any]:
     expert = best_expert(id)
     with closing(make_copies(id, episodes, {})) as vec:
         found = {
-            name: evaluate(vec, load_policy(spec, vec), seeds)
+            name: evaluate(vec, load_policy(spec, vec), seeds, f"{id}: {spec}")
             for name, spec in (("random", "random"), ("expert", expert))
         }
     gain = found["expert"]["return"] - found["random"]["return"]
@@ -68,9 +68,15 @@ def measure(id: str, episodes: int) -> dict[str, Any]:
     return figures
 
 
+def games_with_experts() -> list[str]:
+    """Ids with a trained expert, demos/experts/<id>.safetensors, or a scripted one."""
+    trained = sorted(path.stem for path in EXPERTS.glob("*.safetensors"))
+    return list(dict.fromkeys([*SCRIPTED, *trained]))
+
+
 def command(args: Args) -> None:
     """Measure the games one by one, and write each result to the file."""
-    for id in args.ids or SCRIPTED:
+    for id in args.ids or games_with_experts():
         try:
             figures = measure(id, args.episodes)
         except ValueError as error:

@@ -13,6 +13,8 @@ Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation
 - `differences.csv`: with `--compare ALGORITHM`, its return minus that of every other algorithm, over runs with
   equal seeds, which share demonstrations and initial weights;
 - `cross_play.csv`: results of `learners.evaluate --against`, if there are any;
+- with `--figures`, `agents_RUN.png`: rewards and advantages of every agent and the discriminator's loss, of runs that
+  logged them (mild2);
 - `marl_eval.json`: the same runs in the format of marl-eval.
 
 A cell is an algorithm on a task with a number of demonstrations. Its interval is the wider of two: Student's t
@@ -36,10 +38,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from learners.lib import plots
+from learners.lib import agent_figures, plots
 from learners.lib.evaluation import make_copies, measure_references, normalized
 from learners.lib.evaluation_file import read_cross_play
 from learners.lib.files import write_json
+from learners.lib.metrics_file import read_metrics
 from learners.lib.results import (
     Figures,
     Key,
@@ -78,6 +81,8 @@ class Args:
     """Algorithm whose return is compared with that of all others, by pairs of runs with equal seeds."""
     resamples: int = RESAMPLES
     """Number of bootstrap samples."""
+    figures: bool = False
+    """Also draw rewards and advantages of every agent, of runs that logged them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +239,20 @@ def write(report: Report, out: Path) -> list[Path]:
     write_json(out / "marl_eval.json", marl_eval(report))
     (out / "report.md").write_text(markdown(report, {p.name for p in written}))
     return [*written, out / "marl_eval.json", out / "report.md"]
+
+
+def write_agents(report: Report, out: Path) -> list[Path]:
+    """Draw rewards and advantages of every agent, one figure per run that logged them."""
+    written = []
+    for record in report.records:
+        lines = read_metrics(record.folder / "metrics.jsonl")
+        if agent_figures.agents_in(lines):
+            task, algorithm, number = record.key
+            demos = "" if number is None else f" {number} demos"
+            title = f"{task}: {algorithm}{demos}, seed {record.seed}"
+            written.append(out / f"agents_{slug(title)}.png")
+            agent_figures.draw(written[-1], title, lines, plots.PALETTE)
+    return written
 
 
 def result_rows(report: Report) -> list[dict[str, Any]]:
@@ -434,6 +453,8 @@ def command(args: Args) -> None:
     """Gather, write and show."""
     report = build(args)
     written = write(report, args.out)
+    if args.figures:
+        written += write_agents(report, args.out)
     show(report, Console())
     print(f"wrote {', '.join(p.name for p in written)} to {args.out}")
 

@@ -63,6 +63,8 @@ def test_info_shows_spaces_players_and_arguments(id, capsys, monkeypatch):
         (["info", "stochastic_coop_naw"], "stochastic_coop_nav"),
         (["list", "--family", "board"], "particle"),
         (["render", "coop_nav", "--policy", "random", "--out", "x.bmp"], ".gif or .png"),
+        (["render", "coop_nav", "--out", "x.gif", "--every", "0"], "every=0 must be at least 1"),
+        (["render", "coop_nav", "--out", "x.gif", "--max-frames", "-1"], "max_frames=-1"),
         (["render", "coop_nav", "--policy", "no/such/run", "--out", "x.gif"], "no/such/run"),
         (["render", "coop_nav", "--out", "x.gif", "--set", "num_agent=4"], "num_agents"),
         (["render", "coop_nav", "--out", "x.gif", "--set", "oops"], "NAME=VALUE"),
@@ -140,6 +142,35 @@ def test_info_shows_the_game_as_it_is_set_up(capsys):
     assert "50 rounds" in shown and "part of the task" not in shown
 
 
+def test_info_shows_what_random_play_and_the_expert_reach(capsys, monkeypatch, tmp_path):
+    figures = {
+        "coop_nav": {
+            "expert": "scripted", "episodes": 1000, "random_return": -50.004, "expert_return": 3.25,
+        },
+        "stochastic_coop_nav": {
+            "expert": "expert", "episodes": 2000, "random_return": -1.0, "expert_return": 20.0,
+            "random_win_rate": 0.013, "expert_win_rate": 0.987,
+        },
+    }  # fmt: skip
+    (tmp_path / "references.json").write_text(json.dumps(figures))
+    (tmp_path / "coop_reaching.safetensors").touch()
+    monkeypatch.setattr("demos.policies.EXPERTS", tmp_path)
+
+    def shown(*words: str) -> str:
+        assert main(["info", *words]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    found = shown("coop_nav")
+    assert "random play return -50.00 over 1,000 episodes" in found
+    assert "expert return 3.25 over 1,000 episodes (scripted, --policy scripted)" in found
+    found = shown("stochastic_coop_nav")
+    assert "random play return -1.00, wins 1.3% over 2,000 episodes" in found
+    assert "expert return 20.00, wins 98.7% over 2,000 episodes (trained, --policy expert)" in found
+    assert "expert trained, its return is not measured" in shown("coop_reaching")
+    for changed in (["--max-rounds", "7"], ["--set", "num_agents=4"]):
+        assert "random play return" not in shown("coop_nav", *changed)
+
+
 def test_info_says_where_the_time_limit_is_part_of_the_task(capsys):
     assert main(["info", "smac_3m"]) == 0
     assert "60 rounds, part of the task" in capsys.readouterr().out
@@ -205,6 +236,20 @@ def test_render_writes_an_animation_and_a_filmstrip(tmp_path, capsys):
     with Image.open(tmp_path / "x.png") as strip:
         assert strip.size == (480, 240)
     assert "episode 1 (seed 1): 9 rounds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"), [((), 26), (("--max-frames", "8"), 8), (("--every", "10"), 4)]
+)
+def test_films_skip_rounds_of_long_episodes(tmp_path, capsys, options, frames):
+    from PIL import Image
+
+    words = ["--policy", "random", "--out", str(tmp_path / "x.gif"), "--size", "80", "--max-rounds"]
+    assert main(["render", "coop_reaching", *words, "25", *options]) == 0
+    with Image.open(tmp_path / "x.gif") as film:
+        assert sum(_durations(film)) == (frames + 6) * 100
+    said = capsys.readouterr().out
+    assert "episode 0 (seed 0): 25 rounds, " in said and "drawn" in said
 
 
 def _durations(film):

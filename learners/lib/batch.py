@@ -72,6 +72,33 @@ class Batch:
         return counted(self.rows.alive[:-1], self.rows.participation[:-1], self.filled, absent)
 
 
+def joined(*batches: Batch) -> Batch:
+    """The sequences of several batches as one batch, all padded to the longest."""
+    longest = max(len(b.filled) for b in batches)
+    rows, played = [], []
+    for b in batches:
+        missing = longest - len(b.filled)
+        last = each(b.rows[-1:], lambda x, n=missing: x.expand(n, *x.shape[1:]))
+        nobody = torch.zeros_like(last.alive)  # in padding nobody is alive or acts
+        rows.append((b.rows, dataclasses.replace(last, alive=nobody, participation=nobody)))
+        played.append({n: padded(getattr(b, n), missing) for n in LENGTHS})
+    names = [f.name for f in dataclasses.fields(Seen) if getattr(rows[0][0], f.name) is not None]
+    seen = {
+        n: torch.cat([torch.cat([getattr(x, n) for x in pair]) for pair in rows], 1) for n in names
+    }
+    parts = {n: torch.cat([p[n] for p in played], 1) for n in LENGTHS}
+    memory = torch.cat([b.memory for b in batches])
+    return Batch(Seen(**{"action_mask": None, **seen}), **parts, memory=memory)
+
+
+LENGTHS = ("actions", "rewards", "terminated", "truncated", "filled")  # of a batch, (L, B, ...)
+
+
+def padded(x: Tensor, count: int) -> Tensor:
+    """`x` (L, ...) with `count` more rows of zeros."""
+    return torch.cat([x, x.new_zeros(count, *x.shape[1:])]) if count else x
+
+
 def counted(alive: Tensor, participation: Tensor, real: Tensor, absent: bool = False) -> Tensor:
     """Entries that count in a loss, bool (*L, N): those of living agents that act, in real rounds.
 

@@ -24,6 +24,7 @@ from demos.policies import EXPERTS, load_policy
 from demos.record import act
 from learners.lib.outcomes import winning
 from learners.lib.statistics import mean_interval
+from mail_envs.bars import bar
 from mail_envs.markov_game import KernelGame
 from mail_envs.streams import stream_seed
 
@@ -63,8 +64,8 @@ def make_copies(id: str, episodes: int, arguments: Mapping[str, Any]) -> Any:
 
 
 # --------------------------------------------------------------------------------------------- playing
-def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
-    """Play the episodes of `seeds`, int64 (K,), in the E copies of `vec`.
+def play(vec: Any, policy: Callable, seeds: np.ndarray, label: str = "") -> Played:
+    """Play the episodes of `seeds`, int64 (K,), in the E copies of `vec`; `label` is that of a progress bar, if any.
 
     An episode whose worker dies is played again. RuntimeError when the worker dies in all three attempts.
     """
@@ -77,10 +78,11 @@ def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
     )
     todo = np.arange(count)
     for _ in range(MOST_ATTEMPTS):
-        lost = [
-            _play_batch(vec, policy, seeds, todo[start : start + vec.num_envs], played)
-            for start in range(0, len(todo), vec.num_envs)
-        ]
+        lost = []
+        with bar(label, len(todo), bool(label)) as done:
+            for start in range(0, len(todo), vec.num_envs):
+                batch = todo[start : start + vec.num_envs]
+                lost.append(_play_batch(vec, policy, seeds, batch, played, start, done))
         todo = np.concatenate(lost)
         if not len(todo):
             return played
@@ -90,9 +92,18 @@ def play(vec: Any, policy: Callable, seeds: np.ndarray) -> Played:
 
 
 def _play_batch(
-    vec: Any, policy: Callable, seeds: np.ndarray, batch: np.ndarray, played: Played
+    vec: Any,
+    policy: Callable,
+    seeds: np.ndarray,
+    batch: np.ndarray,
+    played: Played,
+    before: int,
+    show: Callable[[float], None],
 ) -> np.ndarray:
-    """Play episodes `batch` of `seeds`, one per copy, and store their results; returns those whose worker died."""
+    """Play episodes `batch` of `seeds`, one per copy, and store their results; returns those whose worker died.
+
+    `show` is told how many episodes are done, parts of episodes included; `before` were done earlier.
+    """
     padding = np.repeat(seeds[batch[-1:]], vec.num_envs - len(batch))
     observations, info = vec.reset_to(np.concatenate([seeds[batch], padding]))
     running = np.arange(vec.num_envs) < len(batch)
@@ -111,12 +122,14 @@ def _play_batch(
         played.early[done] = terminated[ended]
         for name, values in info["metrics"].items():
             played.metrics[name][done] = values[ended]
+        share = max(info["round"].max() / vec.max_rounds, 1 - running.mean())
+        show(before + len(batch) * share)
     return batch[np.flatnonzero(lost)]
 
 
 # ------------------------------------------------------------------------------------------ statistics
-def evaluate(vec: Any, policy: Callable, seeds: np.ndarray) -> dict[str, Any]:
-    """Play the episodes of `seeds`; returns their statistics, ready for JSON.
+def evaluate(vec: Any, policy: Callable, seeds: np.ndarray, label: str = "") -> dict[str, Any]:
+    """Play the episodes of `seeds`; returns their statistics, ready for JSON. `label`: see `play`.
 
     Returns:
         `return`: undiscounted true return, averaged over the game's return agents and over episodes; its `sd`
@@ -125,7 +138,7 @@ def evaluate(vec: Any, policy: Callable, seeds: np.ndarray) -> dict[str, Any]:
         episodes; `metrics`, means of the game's own figures, and `win_rate` with `win_interval` where the game
         reports who won; `episode_returns`.
     """
-    played = play(vec, policy, seeds)
+    played = play(vec, policy, seeds, label)
     counted = counted_agents(vec)
     per_episode = played.returns[:, counted].mean(1)
     mean, sd, interval = mean_interval(per_episode)
@@ -157,7 +170,7 @@ def role(agent: str) -> str:
 
 
 def evaluate_network(
-    policy: Any, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray
+    policy: Any, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray, label: str = ""
 ) -> dict[str, Any]:
     """`evaluate` a network during training, by way of its policy file."""
     from learners.lib.architectures import save_policy
@@ -165,7 +178,7 @@ def evaluate_network(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policy.safetensors")
         save_policy(path, policy, dict(metadata))
-        return evaluate(vec, load_policy(path, vec), seeds)
+        return evaluate(vec, load_policy(path, vec), seeds, label)
 
 
 def best_expert(id: str) -> str:
@@ -173,10 +186,13 @@ def best_expert(id: str) -> str:
     return "expert" if (EXPERTS / f"{id}.safetensors").is_file() else "scripted"
 
 
-def measure_references(vec: Any, seeds: np.ndarray) -> dict[str, float]:
-    """Mean return of random play and of the shipped expert (else the scripted one)."""
+def measure_references(vec: Any, seeds: np.ndarray, shown: bool = False) -> dict[str, float]:
+    """Mean return of random play and of the shipped expert (else the scripted one); `shown`: with progress bars."""
     specs = {"random": "random", "expert": best_expert(vec.id)}
-    return {k: evaluate(vec, load_policy(spec, vec), seeds)["return"] for k, spec in specs.items()}
+    return {
+        k: evaluate(vec, load_policy(spec, vec), seeds, spec if shown else "")["return"]
+        for k, spec in specs.items()
+    }
 
 
 def normalized(value: float, references: Mapping[str, float]) -> float | None:

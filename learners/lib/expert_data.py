@@ -105,7 +105,8 @@ def opened(
     It is then recorded into the folder `place` of the run folder, without the first `skipped` episodes of the seed.
     """
     path, number = Path(source), run.args.num_demos
-    if source in RECORDED or policy_path(source).is_file():
+    one_each = "," in source and not path.exists()
+    if source in RECORDED or one_each or policy_path(source).is_file():
         path = _record(run, source, place, skipped)
     elif not path.exists():
         raise FileNotFoundError(
@@ -119,15 +120,20 @@ def opened(
 
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     """The demonstrations as tensors; they also give the references of games without measured ones."""
-    args = run.args
     demos.check_compatible(vec)
     if not run.references:
-        run.references = references.of_demonstrations(demos.metadata, Path(args.demos))
+        run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
+    return to_torch(transitions_of(run, demos), vec, run.device)
+
+
+def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
+    """The rounds that the run learns from."""
+    args = run.args
     transitions = demos.first(args.num_demos).transitions()
     if args.control == "random_lengths":
         expert = opened(run, args.demos).first(args.num_demos).transitions()
         transitions = with_lengths_of(expert, transitions)
-    return to_torch(transitions, vec, run.device)
+    return transitions
 
 
 def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
@@ -149,7 +155,10 @@ def _record(run: Run, demonstrator: str, place: str, skipped: int) -> Path:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
     seed = stream_seed(args.seed, "demonstrations") + skipped
-    record(args.env, demonstrator, args.num_demos, seed, path, **game_arguments(vars(args)))
+    record(
+        args.env, demonstrator, args.num_demos, seed, path, progress=run.args.progress,
+        **game_arguments(vars(args)),
+    )  # fmt: skip
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -25,6 +26,11 @@ class NonEmpty:
     item: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Time:
+    """A string that is a time, such as 90s, 10m or 1.5h; `seconds_of` reads it."""
+
+
 Count = Annotated[int, Between(1, 2**31 - 1)]
 """A whole number, at least 1."""
 Whole = Annotated[int, Between(0, 2**31 - 1)]
@@ -35,6 +41,8 @@ Fraction = Annotated[float, Between(0.0, 1.0)]
 """A number between 0 and 1."""
 Positive = Annotated[float, Between(math.ulp(0.0))]
 """A number above 0."""
+Duration = Annotated[str, Time()]
+"""A time, such as 90s, 10m or 1.5h."""
 Sizes = Annotated[tuple[Count, ...], NonEmpty("layer")]
 """Widths of successive layers, at least one."""
 
@@ -65,6 +73,8 @@ def fitting(name: str, value: Any, kind: Any) -> Any:
         for mark in inner[1:]:
             if isinstance(mark, Between) and value is not None:
                 _check_bounds(name, value, mark)
+            if isinstance(mark, Time) and value is not None:
+                seconds_of(value, name)
             if isinstance(mark, NonEmpty) and not value:
                 raise ValueError(f"{name}={_short(value)} must have at least one {mark.item}")
         return value
@@ -82,6 +92,15 @@ def fitting(name: str, value: Any, kind: Any) -> Any:
             raise TypeError(f"{name}={_short(value)} must be a list")
         return tuple(fitting(name, v, inner[0]) for v in value)
     return _plain(name, value, kind)
+
+
+def seconds_of(text: str, name: str = "time") -> float:
+    """The seconds in a time such as 90s, 10m or 1.5h; ValueError naming `name` for other texts."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh])", text)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not seconds:
+        raise ValueError(f"{name}={_short(text)} must be a time such as 90s, 10m or 1.5h")
+    return seconds
 
 
 def _plain(name: str, value: Any, kind: Any) -> Any:

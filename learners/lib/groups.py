@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
-from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Whole
+from learners.lib.fields import Between, Count, Duration, Fraction, Positive, Sizes, Steps, Whole
 from learners.lib.networks import Norm, Share
 from learners.lib.optimizers import Kind
 from learners.lib.rewards import RewardKind
@@ -45,6 +45,9 @@ class Running:
 
     steps: Steps = 2_000_000
     """Environment steps of training (gradient steps for bc)."""
+    budget: Duration | None = None
+    """Longest time of training, such as 90s, 10m or 1.5h: the run then stops before --steps, and is saved and evaluated.
+    What is annealed over the run follows the larger of the shares of steps and time."""
     seed: Annotated[int, Between(0, 2**62)] = 0
     """Seed of networks, actions and games."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -54,8 +57,8 @@ class Running:
     run_dir: str | None = None
     """Run folder; None: runs/<learner>_<env>_<seed>."""
     resume: str | None = None
-    """Run folder to continue with its own settings. --steps may be raised; --device, --threads,
-    --checkpoint-every, --log-every, --eval-episodes and --progress may be changed."""
+    """Run folder to continue with its own settings. --steps may be raised; --budget, --device, --threads,
+    --checkpoint-every, --policy-every, --log-every, --eval-episodes, --film and --progress may be changed."""
     checkpoint_every: Count = 500
     """Updates between checkpoints."""
     policy_every: Count | None = None
@@ -74,6 +77,8 @@ class Evaluation:
 
     eval_episodes: Whole = 1000
     """Episodes of the final evaluation; 0 for none."""
+    film: Literal["gif", "none"] = "gif"
+    """gif: after the evaluation, draw an episode into rollout.gif, at most 200 frames and about 20 seconds of work."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +171,43 @@ class ProximalUpdates:
 
 
 @dataclasses.dataclass(frozen=True)
+class TeamUpdates:
+    heading: ClassVar[str] = "update"
+
+    epochs: Count = 5
+    """Passes over each batch."""
+    minibatches: Count = 4
+    """Minibatches per pass; each is one gradient step."""
+    clip: Positive = 0.1
+    """Clip range of the likelihood ratio around 1, and of changes of standardized values around 0."""
+    huber: Positive = 10.0
+    """Errors of standardized values beyond this count linearly."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+    value_weight: Positive = 1.0
+    """Weight of the value loss."""
+    ratio: Literal["component", "action"] = "component"
+    """Which likelihood ratios are clipped: those of every component of a continuous action, as in MAT, or of the
+    whole action. The same for discrete actions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerForm:
+    heading: ClassVar[str] = "network"
+
+    encoder: Literal["attention", "none"] = "attention"
+    """none: no encoder; agents see their own observation and the actions before them."""
+    decoder: Literal["autoregressive", "none"] = "autoregressive"
+    """none: no decoder; all actions are chosen at once from the encoder's representations."""
+    width: Count = 64
+    """Width of all layers."""
+    blocks: Count = 1
+    """Transformer blocks of encoder and decoder, each."""
+    heads: Count = 1
+    """Heads of every attention; must divide --width."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AdamSteps:
     heading: ClassVar[str] = "optimizer"
 
@@ -175,6 +217,14 @@ class AdamSteps:
     """Decrease the learning rate linearly to zero over the run."""
     max_grad_norm: Positive = 10.0
     """Largest gradient norm; larger gradients are scaled down."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeamSteps(AdamSteps):
+    heading: ClassVar[str] = "optimizer"
+
+    lr: Positive = 5e-4
+    max_grad_norm: Positive = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,6 +58,36 @@ class Separate(nn.Module):
         return torch.where(counts, q, 0.0)
 
 
+class NormalizedWeights(nn.Module):
+    """Weights of agents' values, functions of the state, that add up to the number of agents that count.
+
+    No weight is more than e times another: otherwise, in inverse Q-learning, one agent soon has all of it in a
+    state, and the others learn nothing there.
+    """
+
+    def __init__(self, agents: int, inputs: int, hidden: int = 64):
+        super().__init__()
+        self.logits = _two_layers(inputs, hidden, agents)
+
+    def forward(self, counts: Tensor, inputs: Tensor) -> Tensor:
+        """Weights (*L, N), 0 where an agent does not count."""
+        logits = 0.5 * torch.tanh(self.logits(inputs)).masked_fill(~counts, -1e10)
+        weights = torch.softmax(logits, -1) * counts.sum(-1, keepdim=True)
+        return torch.where(counts, weights, 0.0)
+
+
+class SigmoidWeights(nn.Module):
+    """Weights of agents' values, functions of the state between 0 and 1."""
+
+    def __init__(self, agents: int, inputs: int, hidden: int = 64):
+        super().__init__()
+        self.logits = _two_layers(inputs, hidden, agents)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Weights (*L, N)."""
+        return torch.sigmoid(self.logits(inputs))
+
+
 def make_mixer(kind: Kind, agents: int, inputs: int, embed: int = 32, hidden: int = 64):
     """The mixer of this name; `inputs`: S."""
     if kind == "qmix":

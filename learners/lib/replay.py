@@ -55,9 +55,22 @@ def sample_chunks(source: Source, count: int, length: int, rng: torch.Generator)
 
 def sample_episodes(source: Source, count: int, rng: torch.Generator) -> Batch:
     """`count` independent, uniformly drawn whole episodes, padded to the longest of them."""
+    starts, _ = source.episodes()
+    return read_episodes(
+        source, _drawn(torch.arange(len(starts), device=starts.device), count, rng)
+    )
+
+
+def sample_starts(source: Source, count: int, rng: torch.Generator) -> Batch:
+    """The first rounds of `count` independent, uniformly drawn whole episodes, as sequences of one round."""
+    starts, _ = source.episodes()
+    return _sequences(source, _drawn(starts, count, rng), 1)
+
+
+def read_episodes(source: Source, which: Tensor) -> Batch:
+    """The episodes of these numbers, int64 (B,), padded to the longest of them."""
     starts, lengths = source.episodes()
-    picked = _drawn(torch.arange(len(starts), device=starts.device), count, rng)
-    return _sequences(source, starts[picked], int(lengths[picked].max()))
+    return _sequences(source, starts[which], int(lengths[which].max()))
 
 
 def _drawn(among: Tensor, count: int, rng: torch.Generator) -> Tensor:
@@ -211,11 +224,7 @@ class Replay:
         return self._episodes
 
     def read(self, rows: Tensor, filled: Tensor) -> Batch:
-        x = {name: tensor[rows] for name, tensor in self.tensors.items() if name in SEEN}
-        y = {name: tensor[rows[:-1]] for name, tensor in self.tensors.items() if name in PLAYED}
-        if y["actions"].dtype == torch.int32:
-            y["actions"] = y["actions"].long()
-        return batch_of(x, y, self.tensors["memory"][rows[0]], filled)
+        return picked(self.tensors, rows, filled)
 
     # ------------------------------------------------------------------------------------ checkpoints
     def state_dict(self) -> dict:
@@ -247,6 +256,15 @@ class Replay:
 
 SEEN = tuple(f.name for f in dataclasses.fields(Seen))
 PLAYED = ("actions", "rewards", "terminated", "truncated")
+
+
+def picked(tensors: dict[str, Tensor], rows: Tensor, filled: Tensor) -> Batch:
+    """The batch of rows (L + 1, B) of tensors that hold a row per entry, by the names in `Seen` and `Batch`."""
+    x = {name: tensor[rows] for name, tensor in tensors.items() if name in SEEN}
+    y = {name: tensor[rows[:-1]] for name, tensor in tensors.items() if name in PLAYED}
+    if y["actions"].dtype == torch.int32:
+        y["actions"] = y["actions"].long()
+    return batch_of(x, y, tensors["memory"][rows[0]], filled)
 
 
 def batch_of(x: dict[str, Tensor], y: dict[str, Tensor], memory: Tensor, filled: Tensor) -> Batch:

@@ -31,8 +31,8 @@ from mail_envs.settings_text import parse_settings, player_function_config
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds is meaningless
 INCIDENTAL = {
     "learner", "env", "set", "player_function", "max_rounds", "fixed_horizon", "seed", "steps", "demos", "num_demos",
-    "run_dir", "resume", "device", "threads", "checkpoint_every", "log_every", "eval_episodes", "progress",
-    "control",
+    "budget", "run_dir", "resume", "device", "threads", "checkpoint_every", "policy_every", "log_every",
+    "eval_episodes", "film", "progress", "control",
 }  # fmt: skip
 Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 

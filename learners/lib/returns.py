@@ -85,3 +85,29 @@ def lambda_returns(
         running = rewards[t] + gamma * ahead
         returns[t] = running
     return returns
+
+
+def carried(
+    values: Tensor, decides: Tensor, continues: Tensor, filled: Tensor, gamma: float
+) -> Tensor:
+    """Values of what follows each round: V_{t+1}, or that of the next round in which it decides, discounted.
+
+    Args:
+        values: V_t, (L + 1, B, M).
+        decides: whether anybody whose value this is acts in round t, bool (L + 1, B, M). The last row of a sequence
+            is not carried any further.
+        continues: bool (L, B), False where what follows is worth 0.
+        filled: bool (L, B), the real rounds of each sequence.
+        gamma: discount.
+
+    Returns:
+        (L, B, M), 0 where nothing follows; gamma times this is what a round's value counts on.
+    """
+    goes_on = (continues & filled).unsqueeze(-1)
+    running, found = values[-1], []
+    for t in range(len(filled) - 1, -1, -1):
+        ahead = torch.where(goes_on[t], running, 0.0)
+        found.append(ahead)
+        known = decides[t] | ~filled[t].unsqueeze(-1)
+        running = torch.where(known, values[t], gamma * ahead)
+    return torch.stack(found[::-1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from learners.lib.architectures import save_policy
 from learners.lib.checkpoints import checkpoints, load_checkpoint, same_form, save_checkpoint
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
 from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
+from learners.lib.fields import seconds_of
 from learners.lib.files import (
     check_plain,
     remove_temporary,
@@ -50,7 +52,8 @@ FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json"
 FOLDERS = ("checkpoints", "policies", "demonstrations", "random_play")
 
 # Settings that may differ between a checkpoint and the run that resumes from it.
-MAY_DIFFER = (*OPERATIONAL, "steps", "resume", "run_dir")
+MAY_DIFFER = (*OPERATIONAL, "steps", "budget", "resume", "run_dir")
+FILM_SECONDS = 20.0  # of playing and drawing; a longer episode is cut
 
 
 def main(kind: type, presets: dict[str, dict], train) -> NoReturn:
@@ -74,6 +77,7 @@ class Run:
         fresh: whether training starts from scratch rather than from a checkpoint.
         folder: the run folder. device: torch device.
         steps, updates: done so far.
+        done: whether all steps are done, or the time is over (--budget).
     """
 
     def __init__(self, learner: str, args: Any):
@@ -90,12 +94,14 @@ class Run:
         torch.manual_seed(stream_seed(args.seed, "networks"))
         self.rng = torch.Generator(self.device).manual_seed(stream_seed(args.seed, "updates"))
         self.steps = self.updates = 0
+        self.done = False
         self.parts: dict[str, Any] = {}
         self.policy_metadata: dict = {}
         self.references = references.of_settings(vars(args))
         self.results: dict[str, float] = {}
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._stop = False
+        self._seconds_before = 0.0  # of training, before this run was resumed
         self._speed_mark = (time.perf_counter(), 0)
         self._metrics: Any = None  # this and the next two are set by `begin`
         self._board: Any = None
@@ -163,7 +169,8 @@ class Run:
         if self._saved is not None:
             self._restore(*self._saved)
             write_yaml(self.folder / "config.yaml", self.config())
-        elif self.resumed:
+        self.done = self.steps >= self.args.steps or (self.updates > 0 and self._time_is_over())
+        if self.fresh and self.resumed:
             self.say(f"{self.folder} has no checkpoint yet: starting from the beginning")
         kept = [json.dumps(x) + "\n" for x in self._lines if x["update"] <= self.updates]
         write_text(self.folder / "metrics.jsonl", "".join(kept))
@@ -182,18 +189,35 @@ class Run:
         """Record one finished update; log, save and stop when due."""
         self.steps += steps
         self.updates += 1
+        self.done = self.steps >= self.args.steps or self._time_is_over()
         self.bar.update(steps)
         for key, value in metrics.items():
             self._sums[key].append(value)
-        if self.updates % self.args.log_every == 0 or self.steps >= self.args.steps:
+        if self.updates % self.args.log_every == 0 or self.done:
             self._log()
         if self.args.policy_every and self.updates % self.args.policy_every == 0:
             self.write_policy(self.folder / "policies" / f"step_{self.steps}.safetensors")
         if self._stop:
             self.save()
             raise Interrupted(f"saved at step {self.steps}; continue with --resume {self.folder}")
-        if self.updates % self.args.checkpoint_every == 0 or self.steps >= self.args.steps:
+        if self.updates % self.args.checkpoint_every == 0 or self.done:
             self.save()
+
+    @property
+    def seconds(self) -> float:
+        """Time of training so far, that before resuming included."""
+        return self._seconds_before + time.perf_counter() - self.started
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, from 0 to 1: of its steps or, if larger, of its time."""
+        share = self.steps / self.args.steps if self.args.steps else 1.0
+        if self.args.budget is not None:
+            share = max(share, self.seconds / seconds_of(self.args.budget))
+        return min(share, 1.0)
+
+    def _time_is_over(self) -> bool:
+        return self.args.budget is not None and self.seconds >= seconds_of(self.args.budget)
 
     def _log(self) -> None:
         counts = self._sums.pop("episodes", None)
@@ -232,6 +256,7 @@ class Run:
             "results": self.results,
             "steps": self.steps,
             "updates": self.updates,
+            "seconds": self.seconds,
         }
         save_checkpoint(self.folder, self.steps, tree, self.write_policy)
         self.write_policy(self.folder / "policy.safetensors")
@@ -268,6 +293,7 @@ class Run:
             raise ValueError(f"{path} does not fit this run: {reason}") from error
         self._sums.update(tree["pending"])
         self.steps, self.updates, self.results = tree["steps"], tree["updates"], tree["results"]
+        self._seconds_before = tree.get("seconds", 0.0)  # earlier versions did not store it
         self._speed_mark = (time.perf_counter(), self.steps)
 
     # ---------------------------------------------------------------------------------------- the end
@@ -276,8 +302,16 @@ class Run:
         if not self.parts or self.updates == 0 or self.steps < self.args.steps:
             self.save()
         self.write_policy(self.folder / "policy.safetensors")
+        if self.bar is not None:
+            self.bar.close()
+        if self._time_is_over() and self.steps < self.args.steps:
+            self.say(
+                f"the budget of {self.args.budget} is used up after {self.steps:,} of {self.args.steps:,} steps; "
+                f"to continue: --resume {self.folder} with a larger --budget"
+            )
         if self.args.eval_episodes == 0:
             return {"folder": str(self.folder), "steps": self.steps}
+        self.say(f"evaluating over {self.args.eval_episodes:,} episodes")
         result = self._evaluation()
         kept = keep_larger(self.folder / "evaluation.json", result)
         text = f"{self.learner} on {self.args.env}: return {interval_text(result)}"
@@ -292,7 +326,8 @@ class Run:
         self.say(f"{text} over {result['episodes']} episodes; {self.folder}")
         if kept:
             self.say(kept)
-        self._render()
+        if self.args.film != "none":
+            self._film()
         return {"folder": str(self.folder), **result}
 
     def measure(self, policy: Any, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -301,7 +336,8 @@ class Run:
         vec = make_copies(args.env, args.eval_episodes, game_arguments(vars(args)))
         try:
             seeds = evaluation_seeds(args.seed, args.eval_episodes)
-            return evaluate_network(policy, metadata, vec, seeds)
+            label = "evaluating" if args.progress else ""
+            return evaluate_network(policy, metadata, vec, seeds, label)
         finally:
             vec.close()
 
@@ -320,10 +356,11 @@ class Run:
             **self.results,
         }
 
-    def _render(self) -> None:
+    def _film(self) -> None:
         """Write rollout.gif, one episode of the trained policy, where pygame is installed."""
         import mail_envs
         from mail_envs.commands.render import play_episode
+        from mail_envs.film import Film
         from mail_envs.rendering import Canvas, RenderingError, write_gif
 
         null_action = self.policy_metadata["null_action"]
@@ -334,11 +371,13 @@ class Run:
         policy = load_policy(str(self.folder), vec)
         try:
             first = stream_seed(self.args.seed, "evaluation")
-            frames, _ = play_episode(vec, policy, first, Canvas((400, 400), title=self.args.env))
+            canvas, film = Canvas((400, 400), title=self.args.env), Film(vec.max_rounds)
+            label = "drawing an episode" if self.args.progress else ""
+            play_episode(vec, policy, first, canvas, film, label, FILM_SECONDS)
         except (RenderingError, NotImplementedError) as error:
             self.say(f"no rollout.gif: {error}")
         else:
-            write_gif(self.folder / "rollout.gif", frames)
+            write_gif(self.folder / "rollout.gif", film.frames)
         finally:
             vec.close()
 
@@ -368,6 +407,9 @@ def read_saved(path: Path) -> tuple[Path, dict[str, Any]]:
     for key in ("parts", "pending", "results"):
         if not isinstance(tree.get(key), dict):
             raise wrong(path, key, tree.get(key), "a mapping")
+    seconds = tree.get("seconds", 0.0)
+    if not isinstance(seconds, float) or not 0 <= seconds < math.inf:
+        raise wrong(path, "seconds", seconds, "a number of seconds")
     if not isinstance(tree.get("settings", {}), dict):
         raise wrong(path, "settings", tree["settings"], "a mapping")
     for key, value in tree["results"].items():

@@ -33,6 +33,7 @@ OPERATIONAL = (
     "policy_every",
     "log_every",
     "eval_episodes",
+    "film",
     "progress",
 )
 NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code on the command line
@@ -205,9 +206,9 @@ def check_changes(given: Settings) -> None:
     for name, old in vars(saved).items():
         new = getattr(given, name)
         longer = name == "steps" and new > old
-        if longer or name in (*OPERATIONAL, "resume") or _same(name, new, old):
+        if longer or name in (*OPERATIONAL, "resume", "budget") or _same(name, new, old):
             continue
-        flags = ", ".join("--" + n.replace("_", "-") for n in OPERATIONAL)
+        flags = ", ".join("--" + n.replace("_", "-") for n in ("budget", *OPERATIONAL))
         raise ValueError(
             f"--{name.replace('_', '-')} {new}: {given.resume} was started with {old}; with --resume "
             f"only --steps may be raised (from {saved.steps}) and {flags} may be changed"

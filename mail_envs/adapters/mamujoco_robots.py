@@ -36,7 +36,8 @@ def open_robot(scenario: str, conf: str, settings: dict[str, Any]) -> Any:
         raise ValueError(f"{COUPLED} is available only with backend='mamujoco_v1'")
     id = body(scenario, conf).gymnasium
     need("mujoco")
-    with quiet(), contextlib.ExitStack() as files:
+    log_warnings()
+    with contextlib.ExitStack() as files:
         if scenario.startswith("ManySegment"):
             folder = files.enter_context(tempfile.TemporaryDirectory())
             settings = {**settings, "xml_file": write_segments(scenario, conf, folder)}
@@ -81,10 +82,8 @@ def open_original(scenario: str, conf: str, agent_obsk: int, settings: dict[str,
     elif scenario != COUPLED:
         settings = {**settings, "max_episode_steps": -1}
     original = robotics("mamujoco_v1")
-    with quiet():
-        return original.parallel_env(
-            scenario, conf, agent_obsk=agent_obsk, gym_env=robot, **settings
-        )
+    log_warnings()
+    return original.parallel_env(scenario, conf, agent_obsk=agent_obsk, gym_env=robot, **settings)
 
 
 def robotics(module: str) -> Any:
@@ -114,17 +113,19 @@ def refuse_new_mujoco() -> None:
         )
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Turn MuJoCo's warnings into log messages instead of output and a file MUJOCO_LOG.TXT."""
+def log_warnings() -> None:
+    """From now on, MuJoCo's warnings are log messages of this process, unless the user has said what they are.
+
+    Otherwise MuJoCo prints them and writes a file MUJOCO_LOG.TXT into the current folder.
+    """
     import mujoco
 
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda text: log.debug("MuJoCo: %s", text))
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
+    def log_warning(text: str) -> None:
+        level = logging.WARNING if "unstable" in text else logging.DEBUG
+        log.log(level, "MuJoCo: %s", text)
+
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(log_warning)
 
 
 def write_segments(scenario: str, conf: str, folder: str) -> str:

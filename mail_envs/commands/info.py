@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ def info(game: GameArguments) -> None:
         console.print()
         console.print(Markdown(page))
     console.print()
-    console.print(_facts(vector))
+    changed = game.settings or game.player_function or game.max_rounds is not None
+    console.print(_facts(vector, {} if changed else references(vector.id)))
     console.print()
     console.print(_agents(vector))
     console.print()
@@ -68,7 +70,27 @@ def limit_text(rounds: int, is_end: bool) -> str:
     return f"{rounds} rounds" + (", part of the task" if is_end else "")
 
 
-def _facts(vector: Any) -> Table:
+def references(id: str) -> dict[str, str]:
+    """What random play and the shipped or scripted expert reach in a game with default arguments, where measured."""
+    from demos.policies import EXPERTS
+
+    figures = json.loads((EXPERTS / "references.json").read_text()).get(id)
+    if figures is None:
+        trained = (EXPERTS / f"{id}.safetensors").is_file()
+        return {"expert": "trained, its return is not measured"} if trained else {}
+
+    def reached(who: str) -> str:
+        text = f"return {figures[f'{who}_return']:.2f}"
+        if f"{who}_win_rate" in figures:
+            text += f", wins {figures[f'{who}_win_rate']:.1%}"
+        return f"{text} over {figures['episodes']:,} episodes"
+
+    kind = "trained" if figures["expert"] == "expert" else figures["expert"]
+    how = f"{kind}, --policy {figures['expert']}"
+    return {"random play": reached("random"), "expert": f"{reached('expert')} ({how})"}
+
+
+def _facts(vector: Any, reached: dict[str, str]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -81,6 +103,7 @@ def _facts(vector: Any) -> Table:
         "action masks": "yes" if vector.game.has_action_mask else "all actions are always allowed",
         "metrics": ", ".join(vector.game.metric_names) or "none",
         **{str(k).replace("_", " "): str(v) for k, v in vector.metadata.items()},
+        **reached,
     }
     for name, value in rows.items():
         table.add_row(name, value.replace("[", r"\["))

@@ -45,13 +45,11 @@ def mamujoco_v1(scenario: str, num_envs: int, seconds: float) -> Rate | None:
     """gymnasium-robotics' parallel environment; it has no vectorized version."""
     if num_envs != 1:
         return None
-    from mail_envs.adapters.mamujoco_robots import quiet, robotics
+    from mail_envs.adapters.mamujoco_robots import log_warnings, robotics
 
     spec = mail_envs.spec(scenario)
-    with quiet():
-        env = robotics("mamujoco_v1").parallel_env(
-            spec.arguments["scenario"], spec.arguments["conf"]
-        )
+    log_warnings()
+    env = robotics("mamujoco_v1").parallel_env(spec.arguments["scenario"], spec.arguments["conf"])
     env.reset(seed=0)
     drawn = random_actions(mail_envs.make_game(scenario)[0], 1)
     sizes = {a: env.action_space(a).shape[0] for a in env.possible_agents}

@@ -222,6 +222,7 @@ def draw(path: Path) -> str:
     from demos.policies import best_policy, load_policy
     from mail_envs.commands.render import play_episode
     from mail_envs.drawing import RenderingError
+    from mail_envs.film import Film
     from mail_envs.rendering import Canvas, write_gif
 
     limit = made(path.stem).game.max_rounds
@@ -230,11 +231,13 @@ def draw(path: Path) -> str:
     policy = load_policy(best_policy(vector), vector)
     canvas = Canvas((PIXELS, PIXELS), title=vector.id)
     try:
-        played = play_episode(vector, policy, SEED, canvas)[0]
+        film = Film(vector.max_rounds, every=1)
+        play_episode(vector, policy, SEED, canvas, film, label=vector.id)
     except (ImportError, NotImplementedError, RenderingError, RuntimeError) as error:
         return f"no picture: {' '.join(str(error).split())}"
     finally:
         vector.close()
+    played = film.frames
     for count in range(FRAMES, 0, -2):
         chosen = np.linspace(0, len(played) - 1, min(count, len(played))).round().astype(int)
         write_gif(path, [played[k] for k in chosen], FRAMES_PER_SECOND)

@@ -268,10 +268,22 @@ def test_settings_reach_the_robot():
     assert not vec.buffers.state[0, 1:].any()
 
 
-def test_robots_leave_no_log_file(tmp_path):
-    code = f"import mail_envs; mail_envs.make({CHEETAH!r}).reset(seed=0)"
+UNSTABLE = """
+import numpy as np, mail_envs
+vec = mail_envs.make_vec(ID, 1, backend=BACKEND)
+vec.reset(seed=0)
+vec.game.env.unwrapped.data.qvel[:] = np.nan
+vec.step(np.zeros_like(vec.buffers.actions))
+"""
+
+
+@pytest.mark.parametrize("backend", [None, "mamujoco_v1"])
+def test_robots_leave_no_log_file(tmp_path, backend):
+    """Also when MuJoCo warns that a simulation is unstable."""
+    code = UNSTABLE.replace("ID", repr(CHEETAH)).replace("BACKEND", repr(backend))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0 and not list(tmp_path.iterdir())
+    assert done.returncode == 0 and not list(tmp_path.iterdir()), done.stderr
+    assert b"MuJoCo: Nan, Inf or huge value in QVEL" in done.stderr
     assert b"deprecated" not in done.stdout + done.stderr
 
 

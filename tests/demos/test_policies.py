@@ -20,6 +20,7 @@ from demos.actions import inverse_cdf
 from demos.keyed_random import KeyedRandom
 from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy
 from demos.policy_file import write_policy_file
+from demos.record import record
 
 UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")
 
@@ -217,3 +218,29 @@ def test_keyed_numbers_depend_on_the_episode_and_the_round():
     assert len(np.unique(uniform)) == 20_000
     with pytest.raises(AttributeError, match=r"rng\.choice is not available"):
         many.choice([1, 2])
+
+
+def test_a_policy_for_each_agent(tmp_path):
+    env = mail_envs.make_vec("stochastic_coop_nav", 4)
+    paths = []
+    for seed in range(2):
+        paths.append(str(tmp_path / f"p{seed}.safetensors"))
+        write_policy(paths[-1], seed=seed)
+    a, b = paths
+    observations, info = env.reset(seed=0)
+    greedy = [np.asarray(load_policy(p, env, True)(observations, info, None)) for p in paths]
+    assert (greedy[0] != greedy[1]).any(0).all()
+    mixed = load_policy(f"{a},{b},{a}", env, True)(observations, info, None)
+    for i, k in enumerate((0, 1, 0)):
+        assert np.array_equal(mixed[:, i], greedy[k][:, i])
+    one, alone = (load_policy(x, env) for x in (f"{a},{a},{a}", a))
+    rngs = [KeyedRandom(np.arange(4), np.zeros(4)) for _ in range(2)]
+    assert np.array_equal(one(observations, info, rngs[0]), alone(observations, info, rngs[1]))
+    play(env, load_policy(f"scripted,{b},random", env))
+    with pytest.raises(ValueError, match=r"2 policies for the 3 agents .* give one for each"):
+        load_policy(f"{a},{b}", env)
+    demos = record("stochastic_coop_nav", f"{a},{b},{a}", 2, 0, tmp_path / "set", random_return=0.0)
+    expected = ", ".join(f"p{k}.safetensors (mack steps)" for k in (0, 1, 0))
+    assert demos.metadata["demonstrator"] == expected
+    with pytest.raises(ValueError, match="greedy needs a learned policy"):
+        record("stochastic_coop_nav", f"{a},{b},random", 2, 0, tmp_path / "no", greedy=True)

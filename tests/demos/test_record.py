@@ -305,3 +305,22 @@ def test_replay_writes_an_animation(tmp_path, monkeypatch):
     record("stochastic_coop_nav", "scripted", 1, 0, tmp_path / "set", random_return=0.0)
     assert replay.main(replay.Args(tmp_path / "set", out=tmp_path / "x.gif")) == 0
     assert (tmp_path / "x.gif").read_bytes()[:6] == b"GIF89a"
+
+
+@pytest.mark.parametrize(("option", "frames"), [({"every": 20}, 3), ({"max_frames": 10}, 7)])
+def test_replay_draws_some_rounds(tmp_path, monkeypatch, capsys, option, frames):
+    from PIL import Image
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    record("coop_reaching", "random", 1, 0, tmp_path / "set", random_return=0.0, max_rounds=50)
+    assert replay.main(replay.Args(tmp_path / "set", out=tmp_path / "x.gif", **option)) == 0
+    every = option.get("every", 8)
+    assert f"50 rounds, one round in {every} drawn" in capsys.readouterr().out
+    with Image.open(tmp_path / "x.gif") as film:
+        durations = []
+        for k in range(film.n_frames):
+            film.seek(k)
+            durations.append(film.info["duration"])
+    assert sum(durations) == 100 * (frames + 10)  # the last one stays for a second
+    assert replay.main(replay.Args(tmp_path / "set", out=tmp_path / "x.gif", every=0)) == 2
+    assert "every=0 must be at least 1" in capsys.readouterr().err

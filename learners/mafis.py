@@ -1,0 +1,238 @@
+"""MAFIS: multi-agent factorized inverse soft Q-learning, the successor of MIFQ. Discrete actions.
+
+The team's values are weighted sums, and the weights, between 0 and 1, stand inside the soft maximum: V is then exactly
+the soft value of the policies pi_i(a | o_i) ~ exp(w_i(s) Q_i(o_i, a) / temperature), which are played in training.
+
+    Q = sum_i w_i(s) Q_i(o_i, a_i),   V = sum_i temperature log sum_a exp(w_i(s) Q_i(o_i, a) / temperature)
+
+The reward r_t = Q_t - gamma V_{t+1} is made large on the demonstrations, V_t - gamma V_{t+1} small on demonstrations and
+own rounds. `--divergence` says how much a demonstrated round counts: total_variation, all alike; the others, less the
+higher its reward already is. After training, every agent takes its best action, which needs no state and no weights.
+
+Agents that do not act have no term; their value carries over to the round in which they act next, as in `mifq`.
+
+    python -m learners.mafis --env smac_3m --demos runs/ippo_smac_3m_0
+    python -m learners.mafis --env smac_3m --demos my_demos --offline --steps 20000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from learners.lib.batch import Batch, mean
+from learners.lib.distributions import masked
+from learners.lib.expert_data import DemoSettings
+from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
+from learners.lib.game import make_game
+from learners.lib.groups import AdamSteps, Networks, Rollouts
+from learners.lib.mixers import SigmoidWeights
+from learners.lib.networks import Policy
+from learners.lib.optimizers import Adam
+from learners.lib.replay import Source
+from learners.lib.returns import carried
+from learners.lib.run import Run, main
+from learners.lib.soft_values import SoftQ
+from learners.lib.time_limit import continues
+from learners.mifq import EXPERT, OWN, Terms, imitate, rounds_needed, sample
+
+Divergence = Literal["total_variation", "hellinger", "kl", "js"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Args(DemoSettings, Rollouts, AdamSteps, Networks):
+    """Imitate by factorized inverse soft Q-learning (MAFIS)."""
+
+    divergence: Divergence = "total_variation"
+    """Weight of a demonstrated round with reward r. total_variation: 1; hellinger: 1 / (1 + r)^2; kl: exp(-r);
+    js: exp(-r) / (2 - exp(-r))."""
+    gamma: Fraction = 0.99
+    """Discount factor."""
+    temperature: Positive = 0.2
+    """Temperature of the soft values and of the policies in training."""
+    offline: bool = False
+    """Learn from the demonstrations alone; --steps then counts gradient steps."""
+    control: Literal["none", "random"] = "none"
+    """random: learn from random play instead, a control."""
+    steps: Steps = 1_000_000
+    num_envs: Count = 32
+    rounds: Count = 10
+    lr: Positive = 5e-4
+    hidden: Sizes = (128, 128)
+    agent_id: bool = True
+    recurrent: bool = False
+    """Give agents a memory (GRU); whole episodes are then sampled."""
+    hyper_hidden: Count = 64
+    """Width of the layers that compute the weights."""
+    capacity: Count = 100_000
+    """Rounds kept for replay."""
+    batch: Count = 128
+    """Rounds per gradient step, from demonstrations and from replay each."""
+    episodes: Count = 16
+    """With --recurrent, episodes per gradient step from each."""
+    chunk: Count = 10
+    """Rounds per sequence where agents can be absent."""
+    updates: Count = 16
+    """Gradient steps after every T rounds of E copies."""
+
+    @property
+    def mixer(self) -> str:
+        return "sigmoid weights"
+
+
+PRESETS = {
+    # 32 episodes a step; the weights' networks have no dropout here.
+    "paper": {"hidden": (64,), "agent_id": False, "recurrent": True, "num_demos": 100},
+    "quick": {"steps": 200_000, "eval_episodes": 200},
+}
+LOWEST = -0.5  # rewards below count like this one: 1 / (1 + r)^2 and the weight of js have poles
+
+
+def emphasis(rewards: Tensor, divergence: Divergence) -> Tensor:
+    """Weights of demonstrated rounds, shaped like their rewards."""
+    r = rewards.detach().clamp(min=LOWEST)
+    if divergence == "hellinger":
+        return (1 + r) ** -2
+    if divergence == "kl":
+        return torch.exp(-r)
+    if divergence == "js":
+        return torch.exp(-r) / (2 - torch.exp(-r))
+    return torch.ones_like(r)
+
+
+class Values(nn.Module):
+    """The agents' networks and their weights."""
+
+    def __init__(self, vec: Any, args: Args):
+        super().__init__()
+        self.vec, self.gamma = vec, args.gamma
+        policy = Policy.of(
+            vec, args.share, hidden=args.hidden, agent_id=args.agent_id, recurrent=args.recurrent,
+            distribution="greedy",
+        )  # fmt: skip
+        self.agents = SoftQ(policy, args.temperature)
+        size = math.prod(vec.state_space.shape)
+        self.weights = SigmoidWeights(vec.num_agents, size, args.hyper_hidden)
+
+    def act(
+        self,
+        observations: Tensor,
+        mask: Tensor | None,
+        rng: torch.Generator,
+        memory: Tensor,
+        acts: Tensor,
+    ) -> Tensor:
+        """Actions (E, N) sampled from the weighted values in the game's current state; updates the memory."""
+        states = torch.as_tensor(self.vec.buffers.state, device=observations.device)
+        policy = self.agents.policy
+        out, memories = policy.unroll(observations.unsqueeze(0), memory, acts.unsqueeze(0))
+        memory.copy_(memories[0])
+        logits = masked(out[0] * self.weights(states).unsqueeze(-1), mask)
+        return (logits - torch.empty_like(logits).exponential_(generator=rng).log_()).argmax(-1)
+
+    def terms(self, batch: Batch) -> Terms:
+        """Rewards and values of the team."""
+        rows, acts, scale = batch.rows, batch.learned_from(), self.agents.temperature
+        weights = self.weights(rows.states).unsqueeze(-1)
+        q = masked(self.agents.of_actions(batch) * weights, rows.action_mask)
+        chosen = q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)
+        ended = torch.cat([~batch.filled, torch.ones_like(batch.filled[:1])]).unsqueeze(-1)
+        counts = rows.alive & (
+            rows.participation | ended
+        )  # the last row stands for all that follows
+        values = torch.where(counts, scale * torch.logsumexp(q / scale, -1), 0.0)
+        decides, ends = (
+            rows.participation & rows.alive,
+            continues(self.vec, batch.terminated, batch.truncated),
+        )
+        ahead = self.gamma * carried(values, decides, ends, batch.filled, self.gamma)
+        parts = (chosen - ahead, values[:-1] - ahead, values[:-1])
+        rewards, gaps, now = (torch.where(acts, x, 0.0).sum(-1, keepdim=True) for x in parts)
+        return Terms(rewards, -rewards, now, gaps, acts.any(-1, keepdim=True))
+
+
+def loss_of(terms: Terms, origin: Tensor, divergence: Divergence) -> Tensor:
+    """The objective, to be minimized; `origin` (B,) says where each sequence is from."""
+    expert, own = (terms.counts & (origin == k).view(1, -1, 1) for k in (EXPERT, OWN))
+    gaps = mean(terms.gaps, expert)
+    if bool(own.any()):
+        gaps = 0.5 * (gaps + mean(terms.gaps, own))
+    return gaps - mean(emphasis(terms.rewards, divergence) * terms.rewards, expert)
+
+
+class Learner:
+    """The networks and their optimizer."""
+
+    def __init__(self, vec: Any, args: Args, device: torch.device):
+        self.args, self.length = args, rounds_needed(vec, args)
+        self.values = Values(vec, args).to(device)
+        self.optimizers = [Adam(self.values, args.lr, args.max_grad_norm)]
+
+    def rewards(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The learned reward (L, B, 1), and where it counts; `rng` is not used."""
+        terms = self.values.terms(batch)
+        return terms.rewards, terms.counts
+
+    def explore(self, steps: int | None) -> None:
+        """Policies that are sampled explore by themselves."""
+
+    def update(
+        self, experts: Source, replay: Source | None, rng: torch.Generator, show: bool
+    ) -> dict[str, float]:
+        """One gradient step; figures if `show`."""
+        batch, origin = sample(experts, replay, self.args, self.length, rng)
+        terms = self.values.terms(batch)
+        loss = loss_of(terms, origin, self.args.divergence)
+        self.optimizers[0].step(loss)
+        return self.figures(terms, batch, origin, loss) if show else {}
+
+    @torch.no_grad()
+    def figures(self, terms: Terms, batch: Batch, origin: Tensor, loss: Tensor) -> dict[str, float]:
+        """Values, rewards and weights on demonstrations and own rounds."""
+        acts, weights = batch.learned_from(), self.values.weights(batch.seen.states)
+        largest = torch.where(terms.counts, terms.values, 0.0).abs().max()
+        found = {
+            "loss": float(loss),
+            "largest_value": float(largest),
+            "weight": float(mean(weights, acts)),
+        }
+        for name, k in (("expert", EXPERT), ("own", OWN)):
+            where = terms.counts & (origin == k).view(1, -1, 1)
+            if bool(where.any()):
+                rewards = terms.rewards[where]
+                found |= {
+                    f"value_{name}": float(terms.values[where].mean()),
+                    f"reward_{name}": float(rewards.mean()),
+                    f"reward_{name}_sd": float(rewards.std(correction=0)),
+                }
+        return found
+
+    def state_dict(self) -> dict:
+        return {
+            "values": dict(self.values.state_dict()),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.values.load_state_dict(state["values"])
+        self.optimizers[0].load_state_dict(state["optimizers"][0])
+
+
+def train(args: Args) -> dict:
+    """Run MAFIS; returns the evaluation of the trained policy, with the best actions."""
+    with Run("mafis", args) as run:
+        vec = make_game(run.args, 1 if args.offline else args.num_envs, run.device)
+        if not vec.discrete:
+            raise ValueError(
+                f"mafis needs discrete actions; those of {args.env} are continuous: use mifq"
+            )
+        learner = Learner(vec, run.args, run.device)
+        return imitate(run, vec, learner, learner.values.agents.policy, learner.values)
+
+
+if __name__ == "__main__":
+    main(Args, PRESETS, train)

@@ -1,0 +1,459 @@
+"""MIFQ: multi-agent inverse factorized soft Q-learning (Bui et al., 2024), and its baselines IQVDN and IIQ.
+
+Soft values of the agents' own actions define their policies, softmax(Q_i), and with them a reward:
+
+    Q = M(Q_1(o_1, a_1), ...; s),   V = M(V_1(o_1), ...; s),   r_t = Q_t - gamma V_{t+1}
+
+They are trained so that this reward, r - r^2 / 2, is large on the demonstrations, while the value of what is left,
+V_t - gamma V_{t+1}, is small (`--vterm`). `--mixer` is M:
+
+    linear_norm   weighted sum; weights, functions of the state, add up to the number of agents that act (default)
+    sum           IQVDN
+    none          IIQ: every agent learns alone, from its own r
+    elu_total     QMIX's monotonic mixer. Its optimum r = 0 carries no information; it depends on the start how long
+                  training stays away from it
+    paper         equation 9 of the paper to the letter: one mixer for the agents' costs -r_i, one for their values.
+                  It diverges: nothing bounds the second one's values from below, so V falls without end, and the alarm
+                  says so
+    frozen        the same with mixers that stay as they are at the start
+
+An agent that does not act has no term in r and V of that round; its value carries over, discounted, to the round in
+which it acts next. Chunks of several rounds are sampled where agents can be absent. The dead have no terms.
+
+With continuous actions, policies are trained beside critics (soft actor-critic).
+
+    python -m learners.mifq --env smac_3m --demos runs/ippo_smac_3m_0
+    python -m learners.mifq --env gold_miner_easy_2_vs_2 --demos scripted --preset iqvdn
+    python -m learners.mifq --env smac_3m --demos my_demos --offline --steps 20000
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from learners.lib.alarms import Alarms
+from learners.lib.batch import Batch, Seen, joined, mean
+from learners.lib.demonstrated import demonstrated, in_memory
+from learners.lib.expert_data import DemoSettings
+from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
+from learners.lib.game import describe, make_game
+from learners.lib.groups import AdamSteps, Networks, Rollouts
+from learners.lib.mixers import NormalizedWeights, QMixer
+from learners.lib.networks import Policy
+from learners.lib.optimizers import Adam
+from learners.lib.replay import Replay, Source, sample_chunks, sample_episodes, sample_starts
+from learners.lib.returns import carried
+from learners.lib.rollout import Rollout
+from learners.lib.run import Run, main
+from learners.lib.soft_values import SoftActorCritic, SoftQ
+from learners.lib.time_limit import continues, fraction_left, time_inputs
+from mail_envs.player_functions import Synchronous
+from mail_envs.streams import stream_seed
+
+Mixer = Literal["linear_norm", "sum", "none", "elu_total", "frozen", "paper"]
+EXPERT, OWN, FIRST = range(3)  # where a sequence of a batch is from
+
+
+@dataclasses.dataclass(frozen=True)
+class Args(DemoSettings, Rollouts, AdamSteps, Networks):
+    """Imitate by inverse soft Q-learning, with or without value decomposition (MIFQ, IQVDN, IIQ)."""
+
+    mixer: Mixer = "linear_norm"
+    """How the agents' values make up the team's: linear_norm, sum (IQVDN), none (IIQ), elu_total, frozen, or paper,
+    which diverges."""
+    chi: Literal["expert", "both"] = "expert"
+    """Where rewards are kept small (r^2 / 2): on the demonstrations, or also on own rounds."""
+    vterm: Literal["both", "replay", "expert", "first"] = "both"
+    """Rounds whose values are kept small: demonstrations and own ones, own, demonstrated, or the first ones of
+    demonstrated episodes."""
+    gamma: Fraction = 0.99
+    """Discount factor."""
+    temperature: Positive = 0.1
+    """Temperature of the soft values: policies are softmax(Q / temperature). Rewards are at most about 1, so a
+    larger one cannot imitate experts that choose clearly."""
+    target: Literal["auto", "none", "hard", "soft"] = "auto"
+    """Networks that the value of the next round is from. none: those that are trained; hard: a copy, made anew every
+    4 gradient steps; soft: a moving average; auto: soft with continuous actions, otherwise none."""
+    offline: bool = False
+    """Learn from the demonstrations alone; --steps then counts gradient steps."""
+    control: Literal["none", "random"] = "none"
+    """random: learn from random play instead, a control."""
+    preset: Literal["default", "iiq", "iqvdn", "mpe", "paper", "quick"] = "default"  # pyright: ignore
+    steps: Steps = 1_000_000
+    num_envs: Count = 32
+    rounds: Count = 10
+    lr: Positive = 5e-4
+    hidden: Sizes = (128, 128)
+    agent_id: bool = True
+    recurrent: bool = False
+    """Give agents a memory (GRU); whole episodes are then sampled."""
+    last_action: bool = False
+    """With --recurrent, append the agent's last action to its observation."""
+    critics: Literal[1, 2] = 2
+    """With continuous actions, number of critics; policies are trained with the smaller of two values."""
+    hyper_hidden: Count = 64
+    """Width of the layers that compute the mixer's weights."""
+    embed: Count = 32
+    """Width of the hidden layer of elu_total, frozen and paper."""
+    capacity: Count = 100_000
+    """Rounds kept for replay."""
+    batch: Count = 128
+    """Rounds per gradient step, from demonstrations and from replay each."""
+    episodes: Count = 16
+    """With --recurrent, episodes per gradient step from each."""
+    chunk: Count = 10
+    """Rounds per sequence where agents can be absent."""
+    updates: Count = 16
+    """Gradient steps after every T rounds of E copies."""
+
+
+PRESETS = {
+    "iiq": {"mixer": "none"},
+    "iqvdn": {"mixer": "sum"},
+    "mpe": {"steps": 100_000, "lr": 2e-5, "num_envs": 4},
+    # Equation 9; what the paper does not print is chosen.
+    "paper": {"mixer": "paper", "vterm": "replay", "target": "hard", "temperature": 1.0},
+    "quick": {"steps": 200_000, "eval_episodes": 200},
+}
+HARD_EVERY, SOFT_RATE = 4, 0.005
+ADVICE = (
+    "try --mixer linear_norm or sum, --chi both, --target soft or a smaller --lr",
+    "try --mixer linear_norm or sum, or another --seed",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What a batch contributes to the loss; M is 1, or the number of agents where everybody learns alone.
+
+    rewards, costs: r and its negative, mixed, (L, B, M). values: V of the rounds, (L, B, M). gaps: V_t - gamma V_{t+1}.
+    counts: rounds in which somebody acts whose term it is, bool (L, B, M).
+    """
+
+    rewards: Tensor
+    costs: Tensor
+    values: Tensor
+    gaps: Tensor
+    counts: Tensor
+
+
+class Values(nn.Module):
+    """The agents' networks and the mixer."""
+
+    def __init__(self, vec: Any, args: Args):
+        super().__init__()
+        self.vec, self.kind, self.gamma = vec, args.mixer, args.gamma
+        form: dict[str, Any] = {"hidden": args.hidden, "agent_id": args.agent_id}
+        if vec.discrete:
+            memory = {"recurrent": args.recurrent, "last_action": args.last_action}
+            policy = Policy.of(vec, args.share, **form, **memory)
+            self.agents: Any = SoftQ(policy, args.temperature)
+        else:
+            policy = Policy.of(vec, args.share, **form, distribution="tanh_gaussian")
+            self.agents = SoftActorCritic(policy, args.critics, args.hidden, args.temperature)
+        N, size = vec.num_agents, math.prod(vec.state_space.shape) + time_inputs(vec)
+        self.weights = self.mixer = self.cost_mixer = None
+        if args.mixer == "linear_norm":
+            self.weights = NormalizedWeights(N, size, args.hyper_hidden)
+        elif args.mixer not in ("sum", "none"):
+            self.mixer = QMixer(N, size + N, args.embed, args.hyper_hidden)
+        if args.mixer in ("frozen", "paper"):
+            self.cost_mixer = QMixer(N, size + N, args.embed, args.hyper_hidden)
+
+    @property
+    def policy(self) -> Policy:
+        return self.agents.policy
+
+    def inputs(self, rows: Seen, counts: Tensor | None = None) -> Tensor:
+        """What mixers see, (*L, size): state, remaining time, and who counts."""
+        parts = [rows.states, fraction_left(self.vec, rows.round)]
+        return torch.cat(parts if counts is None else [*parts, counts.float()], -1)
+
+    def weighted(self, x: Tensor, counts: Tensor, rows: Seen) -> Tensor:
+        """The agents' values x (*L, N) with their weights, 0 where they do not count."""
+        if self.weights is not None:
+            x = x * self.weights(counts, self.inputs(rows))
+        return torch.where(counts, x, 0.0)
+
+    def terms(self, batch: Batch, target: Values | None, rng: torch.Generator) -> list[Terms]:
+        """The terms of each critic (of the only network with discrete actions)."""
+        found = self.agents.values(batch, rng)
+        if target is None:
+            return [self._mixed(batch, q, v, self, v) for q, v in found]
+        with torch.no_grad():
+            later = target.agents.values(batch, rng)
+        return [
+            self._mixed(batch, q, v, target, after)
+            for (q, v), (_, after) in zip(found, later, strict=True)
+        ]
+
+    def _mixed(self, batch: Batch, q: Tensor, v: Tensor, other: Values, after: Tensor) -> Terms:
+        """Mix Q (L, B, N) and V (L + 1, B, N); `other` and `after`: the mixer and V of the next rounds."""
+        rows, seen, acts = batch.rows, batch.seen, batch.learned_from()
+        ended = torch.cat([~batch.filled, torch.ones_like(batch.filled[:1])]).unsqueeze(-1)
+        counts = rows.alive & (
+            rows.participation | ended
+        )  # the last row stands for all that follows
+        if self.mixer is None:
+            mine, theirs = self.weighted, other.weighted
+        else:
+            mine, theirs = self._team, other._team
+        values = mine(v, counts, rows)
+        later = values if after is v else theirs(after, counts, rows).detach()
+        ahead = self.gamma * self.carry(batch, later)
+        gaps = values[:-1] - ahead
+        if self.cost_mixer is not None:  # the agents' own rewards are mixed
+            alone = torch.where(counts, after, 0.0)
+            rewards = q - self.gamma * self.carry(batch, alone if after is v else alone.detach())
+            costs = self.cost_mixer(-rewards, acts, self.inputs(seen, acts))
+            rewards = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
+        else:
+            rewards = mine(q, acts, seen) - ahead
+            if self.mixer is None:
+                rewards, gaps = (torch.where(acts, x, 0.0) for x in (rewards, gaps))
+            if self.mixer is None and self.kind != "none":
+                rewards, gaps, values = (x.sum(-1, keepdim=True) for x in (rewards, gaps, values))
+            costs = -rewards
+        where = acts if self.kind == "none" else acts.any(-1, keepdim=True)
+        return Terms(rewards, costs, values[:-1], gaps, where)
+
+    def _team(self, x: Tensor, counts: Tensor, rows: Seen) -> Tensor:
+        assert self.mixer is not None
+        return self.mixer(x, counts, self.inputs(rows, counts))
+
+    def carry(self, batch: Batch, values: Tensor) -> Tensor:
+        """What follows each round, (L, B, M), from the values (L + 1, B, M) of agents or of the team."""
+        acts = batch.rows.participation & batch.rows.alive
+        decides = acts if values.shape[-1] == acts.shape[-1] else acts.any(-1, keepdim=True)
+        ends = continues(self.vec, batch.terminated, batch.truncated)
+        return carried(values, decides, ends, batch.filled, self.gamma)
+
+
+def loss_of(terms: Terms, origin: Tensor, args: Args) -> Tensor:
+    """The objective, to be minimized; `origin` (B,) says where each sequence is from."""
+    expert, own, first = (terms.counts & (origin == k).view(1, -1, 1) for k in (EXPERT, OWN, FIRST))
+
+    def over(x: Tensor, where: str) -> Tensor:
+        if where == "both" and not args.offline:
+            return 0.5 * (mean(x, expert) + mean(x, own))
+        return mean(x, own if where == "replay" else expert)
+
+    loss = mean(terms.costs, expert) + 0.5 * over(terms.costs.square(), args.chi)
+    if args.vterm == "first":
+        return loss + (1 - args.gamma) * mean(terms.values, first)
+    return loss + over(terms.gaps, args.vterm)
+
+
+def sample(
+    experts: Source,
+    replay: Source | None,
+    args: Any,
+    length: int,
+    rng: torch.Generator,
+    first=False,
+) -> tuple[Batch, Tensor]:
+    """Sequences of `length` rounds from the demonstrations and from replay, as one batch, and where each is from.
+
+    With `args.recurrent`, whole episodes. `first`: also the first rounds of demonstrated episodes.
+    """
+    sources = [experts] if replay is None else [experts, replay]
+    if args.recurrent:
+        parts = [sample_episodes(s, args.episodes, rng) for s in sources]
+    else:
+        parts = [sample_chunks(s, math.ceil(args.batch / length), length, rng) for s in sources]
+    origins = [EXPERT, OWN][: len(parts)]
+    if first:
+        parts.append(sample_starts(experts, args.episodes if args.recurrent else args.batch, rng))
+        origins.append(FIRST)
+    sizes = torch.tensor([p.filled.shape[1] for p in parts])
+    origin = torch.tensor(origins).repeat_interleave(sizes)
+    return joined(*parts), origin.to(parts[0].filled.device)
+
+
+def rounds_needed(vec: Any, args: Any) -> int:
+    """Rounds per sequence: one where all agents act in every round."""
+    return 1 if isinstance(vec.player_function, Synchronous) else args.chunk
+
+
+class Learner:
+    """The networks, their targets and their optimizers."""
+
+    def __init__(self, vec: Any, args: Args, device: torch.device):
+        self.args = args
+        self.values = Values(vec, args).to(device)
+        kind = args.target
+        if kind == "auto":
+            kind = "none" if vec.discrete else "soft"
+        self.every, self.rate = (1, SOFT_RATE) if kind == "soft" else (HARD_EVERY, 1.0)
+        self.target = None if kind == "none" else copy.deepcopy(self.values).requires_grad_(False)
+        actor = [] if vec.discrete else [self.values.policy]
+        self.optimizers = [
+            Adam(part, args.lr, args.max_grad_norm) for part in (self.trained, *actor)
+        ]
+        self.length = rounds_needed(vec, args)
+        self.taken = 0  # gradient steps
+
+    @property
+    def trained(self) -> nn.Module:
+        """What the objective trains: everything but frozen mixers and the policy of continuous actions."""
+        values = self.values
+        agents = values.agents if values.vec.discrete else values.agents.critics
+        mixers = (values.weights, values.mixer, values.cost_mixer)
+        kept = [m for m in mixers if m is not None and self.args.mixer != "frozen"]
+        return nn.ModuleList([agents, *kept])
+
+    def update(
+        self, experts: Source, replay: Source | None, rng: torch.Generator, show: bool
+    ) -> dict:
+        """One gradient step of the values, and one of the policy of continuous actions; figures if `show`."""
+        first = self.args.vterm == "first"
+        batch, origin = sample(experts, replay, self.args, self.length, rng, first)
+        found = self.values.terms(batch, self.target, rng)
+        loss = torch.stack([loss_of(terms, origin, self.args) for terms in found]).mean()
+        self.optimizers[0].step(loss)
+        entropy = self.improve(batch, rng)
+        self.taken += 1
+        if self.target is not None and self.taken % self.every == 0:
+            with torch.no_grad():
+                for old, new in zip(
+                    self.target.parameters(), self.values.parameters(), strict=True
+                ):
+                    old.lerp_(new, self.rate)
+        return self.figures(found[0], batch, origin, loss, entropy) if show else {}
+
+    def improve(self, batch: Batch, rng: torch.Generator) -> float | None:
+        """Train the policy of continuous actions; returns its mean entropy."""
+        if self.values.vec.discrete:
+            return None
+        loss, entropy = self.values.agents.policy_loss(batch.seen, batch.learned_from(), rng)
+        self.optimizers[1].step(loss)
+        return entropy
+
+    @torch.no_grad()
+    def figures(
+        self, terms: Terms, batch: Batch, origin: Tensor, loss: Tensor, entropy
+    ) -> dict[str, float]:
+        """Values, rewards and entropy on demonstrations and own rounds."""
+        if entropy is None:
+            entropy = self.values.agents.entropy(batch, batch.learned_from())
+        largest = torch.where(terms.counts, terms.values, 0.0).abs().max()
+        found = {"loss": float(loss), "entropy": entropy, "largest_value": float(largest)}
+        for name, k in (("expert", EXPERT), ("own", OWN)):
+            where = terms.counts & (origin == k).view(1, -1, 1)
+            if bool(where.any()):
+                rewards = terms.rewards[where]
+                found |= {
+                    f"value_{name}": float(terms.values[where].mean()),
+                    f"reward_{name}": float(rewards.mean()),
+                    f"reward_{name}_sd": float(rewards.std(correction=0)),
+                }
+        if self.values.weights is not None:
+            acts = batch.learned_from()
+            weights = self.values.weights(acts, self.values.inputs(batch.seen))[acts]
+            found |= {
+                "weight_sd": float(weights.std(correction=0)),
+                "largest_weight": float(weights.max()),
+            }
+        return found
+
+    def rewards(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The learned reward (L, B, M), and where it counts."""
+        terms = self.values.terms(batch, None, rng)[0]
+        return terms.rewards, terms.counts
+
+    def explore(self, steps: int | None) -> None:
+        """Soft policies explore by themselves: they sample softmax(Q)."""
+
+    def state_dict(self) -> dict:
+        return {
+            "values": dict(self.values.state_dict()),
+            "target": {} if self.target is None else dict(self.target.state_dict()),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "taken": self.taken,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.values.load_state_dict(state["values"])
+        if self.target is not None:
+            self.target.load_state_dict(state["target"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.taken = state["taken"]
+
+
+def check(args: Args, vec: Any) -> None:
+    """ValueError: settings that exclude each other, or do not fit the game."""
+    if args.offline and args.vterm == "replay":
+        raise ValueError(
+            "--vterm replay needs own rounds; with --offline choose both, expert or first"
+        )
+    if args.recurrent and not vec.discrete:
+        raise ValueError(f"--recurrent needs discrete actions; those of {args.env} are continuous")
+    if args.last_action and not args.recurrent:
+        raise ValueError(
+            "--last-action needs --recurrent: single rounds do not show the action before"
+        )
+
+
+def imitate(run: Run, vec: Any, learner: Any, policy: Any, actor: Any = None) -> dict:
+    """Train `learner`; returns the evaluation of its `policy`. `actor` plays instead, if there is one."""
+    args, rng = run.args, run.rng
+    alarms = Alarms(run.say, args.gamma, ADVICE)
+    experts = in_memory(demonstrated(run, vec))
+    parts: dict[str, Any] = {"learner": learner, "alarms": alarms}
+    rollout = replay = None
+    if not args.offline:
+        rollout = Rollout(vec, args.rounds, run.device, policy.memory_size, state=True)
+        rollout.reset(stream_seed(args.seed, "games"))
+        replay = Replay(vec, args.capacity, run.device)
+        parts |= {"rollout": rollout, "replay": replay}
+    run.begin(policy, describe(vec), parts)
+    unit = "gradient steps" if args.offline else "steps"
+    run.say(
+        f"{run.learner} on {args.env}: {args.mixer}, {args.steps:,} {unit}, "
+        f"{replay or 'offline'}, {run.folder}"
+    )
+    while not run.done:
+        metrics, updates = {}, args.updates
+        if rollout is not None and replay is not None:
+            # Play T rounds of E copies with the current policy.
+            learner.explore(run.steps)
+            rollout.collect(actor or policy, rng)
+            replay.add(rollout)
+            metrics = rollout.episodes()
+            if args.recurrent and not len(replay.episodes()[0]):
+                updates = 0
+        else:
+            updates = min(updates, args.steps - run.steps)
+
+        # Gradient steps on rounds of the demonstrations and own ones.
+        for optimizer in learner.optimizers if args.anneal else ():
+            optimizer.lr = args.lr * (1 - run.progress)
+        for k in range(updates):
+            metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
+        if updates:
+            spread = metrics.get("reward_expert_sd", math.inf)
+            alarms.observe(run.steps, metrics["largest_value"], spread)
+            run.results |= alarms.results
+        run.advance(updates if rollout is None else rollout.steps, metrics)
+    learner.explore(None)
+    return run.finish()
+
+
+def train(args: Args) -> dict:
+    """Run MIFQ; returns the evaluation of the trained policy, with sampled actions."""
+    with Run("mifq", args) as run:
+        vec = make_game(run.args, 1 if args.offline else args.num_envs, run.device)
+        check(run.args, vec)
+        learner = Learner(vec, run.args, run.device)
+        return imitate(run, vec, learner, learner.values.policy)
+
+
+if __name__ == "__main__":
+    main(Args, PRESETS, train)

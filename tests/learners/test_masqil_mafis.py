@@ -1,0 +1,233 @@
+"""MASQIL and MAFIS: their targets and objectives, who counts, and that they imitate."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sample_games import LastStanding
+from small_worlds import Tabular, policies_of
+
+import mail_envs
+from learners import mafis, masqil
+from learners.lib.batch import Batch
+from learners.lib.mixers import SigmoidWeights
+from learners.lib.replay import Replay, sample_episodes
+from learners.lib.rollout import Rollout
+from mail_envs.vector import VectorGame
+
+CPU = torch.device("cpu")
+TINY: dict[str, Any] = {
+    "hidden": (16,), "hyper_hidden": 8, "steps": 640, "num_envs": 8, "rounds": 10, "batch": 20, "episodes": 3,
+    "capacity": 2000, "updates": 2, "eval_episodes": 20, "log_every": 1, "checkpoint_every": 3, "progress": False,
+    "num_demos": 6, "demos": "random",
+}  # fmt: skip
+
+
+def battles(module: Any, **changes) -> tuple[Any, Batch, torch.Tensor]:
+    """A learner of a game with deaths, absent agents and forbidden actions; episodes of it, and where they are from."""
+    torch.manual_seed(0)
+    vec = VectorGame(LastStanding(max_rounds=6), mail_envs.Stochastic(0.6), 6, array="torch")
+    args = module.Args(gamma=0.9, hidden=(16,), hyper_hidden=8, **changes)
+    learner = module.Learner(vec, args, CPU)
+    policy, rng = learner.values.agents.policy, torch.Generator().manual_seed(0)
+    policy.distribution.epsilon = 1.0
+    rollout, replay = Rollout(vec, 20, "cpu", policy.memory_size, True), Replay(vec, 4000)
+    rollout.reset(0)
+    for _ in range(4):
+        rollout.collect(policy, rng)
+        replay.add(rollout)
+    return learner, sample_episodes(replay, 64, rng), torch.arange(64) % 2
+
+
+# ------------------------------------------------------------------------------------------- MASQIL
+@pytest.mark.parametrize("absorbing", [True, False])
+def test_demonstrations_are_paid_one_a_round_to_the_limit(absorbing):
+    learner, batch, origin = battles(masqil)
+    found = masqil.rewards_of(learner.values.vec, batch, origin, 0.9, absorbing).squeeze(-1)
+    assert not found[:, origin == 1].any()
+    checked = 0
+    for t, b in batch.filled.nonzero().tolist():
+        if origin[b] == 0:
+            left = 5 - t if absorbing and batch.terminated[t, b] else 0
+            checked += left > 0
+            assert float(found[t, b]) == pytest.approx(
+                sum(0.9**k for k in range(left + 1)), rel=1e-5
+            )
+    assert checked > 0 or not absorbing
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_masqils_targets_are_soft_or_hard_values_of_allowed_actions(soft):
+    learner, batch, origin = battles(masqil, mixer="vdn", soft=soft, temperature=0.5)
+    values, target = learner.values, learner.target
+    rewards = masqil.rewards_of(values.vec, batch, origin, 0.9, False)
+    with torch.no_grad():
+        online = values.agents.of_actions(batch)
+        found = masqil.targets_of(online, values, target, batch, rewards)
+    checked = 0
+    assert batch.next.action_mask is not None
+    for t, b in batch.filled.nonzero().tolist():
+        acts = (batch.next.participation & batch.next.alive)[t, b]
+        if batch.terminated[t, b] or batch.truncated[t, b] or not acts.any():
+            continue
+        total = 0.0
+        for i in acts.nonzero().flatten().tolist():
+            allowed = batch.next.action_mask[t, b, i].nonzero().flatten()
+            q = online[t + 1, b, i, allowed].double()
+            total += float(0.5 * torch.logsumexp(q / 0.5, 0) if soft else q.max())
+        assert float(found[t, b]) == pytest.approx(float(rewards[t, b]) + 0.9 * total, abs=1e-4)
+        checked += 1
+    assert checked > 50
+
+
+# -------------------------------------------------------------------------------------------- MAFIS
+def test_weights_of_mafis_are_between_0_and_1_and_depend_on_the_state():
+    torch.manual_seed(0)
+    found = SigmoidWeights(3, 5, 8)(torch.randn(200, 5) * 3)
+    assert found.min() > 0 and found.max() < 1 and found.std(0).min() > 0.01
+
+
+def test_mafis_values_are_the_soft_values_of_its_training_policy():
+    """V = E[w Q] + temperature * entropy under softmax(w Q / temperature), summed over the agents that act."""
+    learner, batch, _ = battles(mafis)
+    values, checked = learner.values, 0
+    assert batch.rows.action_mask is not None
+    with torch.no_grad():
+        found, q = values.terms(batch), values.agents.of_actions(batch)
+        weights = values.weights(batch.rows.states)
+    for t, b in batch.filled.nonzero().tolist():
+        total = 0.0
+        for i in batch.learned_from()[t, b].nonzero().flatten().tolist():
+            allowed = batch.rows.action_mask[t, b, i].nonzero().flatten()
+            x = (weights[t, b, i] * q[t, b, i, allowed]).double()
+            p = torch.softmax(x / 0.2, 0)
+            total += float((p * x).sum() - 0.2 * (p * p.log()).sum())
+            checked += 1
+        assert float(found.values[t, b]) == pytest.approx(total, abs=1e-4)
+    assert checked > 300
+
+
+def test_mafis_plays_weighted_values_in_training():
+    torch.manual_seed(0)
+    vec = mail_envs.make_vec("coop_nav", num_envs=4000, array="torch")
+    values = mafis.Values(vec, mafis.Args(hidden=(8,), hyper_hidden=8))
+    seen, info = vec.reset(seed=0)
+    seen = torch.zeros_like(seen)
+    acts, rng = torch.as_tensor(info["participation"]).bool(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        values.weights.logits[-1].bias.copy_(torch.tensor([9.0, 0.0, -9.0]))  # pyright: ignore
+        values.weights.logits[-1].weight.zero_()  # pyright: ignore
+        values.agents.policy.networks[0].layers[-1].bias.copy_(torch.arange(5.0))
+        actions = values.act(seen, None, rng, torch.zeros(4000, 3, 0), acts)
+        out, _ = values.agents.policy.unroll(seen[None], torch.zeros(4000, 3, 0), acts[None])
+    for i, weight in enumerate((1.0, 0.5, 0.0)):
+        expected = torch.softmax(out[0, 0, i] * weight, -1)
+        shares = torch.bincount(actions[:, i], minlength=5) / 4000
+        assert (shares - expected).abs().max() < 0.03
+    assert (torch.softmax(out[0, 0, 0], -1) - 0.2).abs().max() > 0.3
+
+
+def test_emphasis_follows_the_divergences():
+    rewards = torch.tensor([-9.0, 0.0, 1.0])
+    assert mafis.emphasis(rewards, "total_variation").tolist() == [1, 1, 1]
+    assert mafis.emphasis(rewards, "hellinger").tolist() == pytest.approx([4, 1, 0.25])
+    e = math.exp
+    assert mafis.emphasis(rewards, "kl").tolist() == pytest.approx([e(0.5), 1, e(-1)])
+    assert mafis.emphasis(rewards, "js").tolist() == pytest.approx(
+        [e(0.5) / (2 - e(0.5)), 1, e(-1) / (2 - e(-1))]
+    )
+
+
+@pytest.mark.parametrize(("module", "changes"), [
+    (masqil, {"mixer": "vdn"}), (masqil, {"mixer": "qmix", "soft": True}), (mafis, {}), (mafis, {"divergence": "kl"}),
+])  # fmt: skip
+def test_padding_dead_and_absent_agents_have_no_influence(module, changes):
+    learner, batch, origin = battles(module, **changes)
+    rows, filled = batch.rows, batch.filled
+    last = torch.cat([filled, torch.zeros_like(filled[:1])]).logical_not()
+    absent = ~rows.participation & (~last.unsqueeze(-1) | ~rows.alive)
+    garbage = torch.where(absent.unsqueeze(-1), 100.0, rows.observations)
+    actions = torch.where(absent[:-1], 2 - batch.actions, batch.actions)
+    other = dataclasses.replace(
+        batch, rows=dataclasses.replace(rows, observations=garbage), actions=actions
+    )
+    acting = torch.where(batch.learned_from(), (batch.actions + 1) % 3, batch.actions)
+    changed = dataclasses.replace(batch, actions=acting)
+
+    def loss(given: Batch) -> torch.Tensor:
+        if module is masqil:
+            return learner.loss_of(given, origin)[0]
+        return mafis.loss_of(learner.values.terms(given), origin, learner.args.divergence)
+
+    assert torch.allclose(loss(batch), loss(other), rtol=1e-5)
+    assert (loss(batch) - loss(changed)).abs() > 1e-5
+
+
+# --------------------------------------------------------------------------------------- imitation
+@pytest.mark.parametrize(("module", "steps", "changes"), [
+    (masqil, 400, {"soft": True, "mixer": "vdn", "target_every": 10, "temperature": 1.0}),
+    (mafis, 250, {}), (mafis, 250, {"offline": True}),
+])  # fmt: skip
+def test_best_actions_imitate_the_tabular_expert(module, steps, changes):
+    """They get most of what the expert gets, which is soft."""
+    torch.manual_seed(0)
+    game = Tabular()
+    expert, uniform = game.expert(), np.full((game.S, 2, game.A), 1 / game.A)
+    args = module.Args(gamma=game.GAMMA, lr=5e-3, hidden=(32,), batch=64, **changes)
+    learner, rng = module.Learner(game.world(), args, CPU), torch.Generator().manual_seed(0)
+    demonstrations, own = game.play(expert, 24, 1), None
+    for k in range(steps):
+        if k % 25 == 0 and not args.offline:
+            soft = policies_of(learner.values.agents.policy, game.S, 2)
+            own = game.play(soft, 16, 100 + k)
+        learner.update(demonstrations, own, rng, show=False)
+    best = policies_of(learner.values.agents.policy, game.S, 2).argmax(-1)
+    found, low, high = (game.values_of(x) for x in (np.eye(game.A)[best], uniform, expert))
+    assert (found - low) / (high - low) > 0.8
+
+
+# -------------------------------------------------------------------------------------------- runs
+def figures_of(folder: Path) -> list[dict]:
+    lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in x.items() if k not in ("seconds", "steps_per_second")} for x in lines]
+
+
+@pytest.mark.parametrize(("module", "changes"), [
+    (masqil, {}), (masqil, {"recurrent": True, "mixer": "none", "soft": True}), (mafis, {"recurrent": True}),
+    (mafis, {"offline": True, "steps": 20}),
+])  # fmt: skip
+def test_runs_in_which_agents_are_absent(module, changes, tmp_path):
+    settings = {**TINY, **changes, "env": "stochastic_coop_nav"}
+    result = module.train(module.Args(**settings, run_dir=str(tmp_path)))
+    last = figures_of(tmp_path)[-1]
+    assert (
+        result["episodes"] == 20
+        and math.isfinite(last["loss"])
+        and math.isfinite(last["value_expert"])
+    )
+
+
+@pytest.mark.parametrize("module", [masqil, mafis])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(module, tmp_path):
+    settings = {**TINY, "env": "coop_nav", "eval_episodes": 0, "checkpoint_every": 4}
+    module.train(module.Args(**settings, run_dir=str(tmp_path / "whole")))
+    module.train(module.Args(**{**settings, "steps": 320}, run_dir=str(tmp_path / "cut")))
+    folder = str(tmp_path / "cut")
+    module.train(module.Args(**{**settings, "run_dir": folder, "resume": folder}))
+    assert figures_of(tmp_path / "whole") == figures_of(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("module", [masqil, mafis])
+def test_continuous_actions_are_refused(module):
+    settings = {**TINY, "env": "coop_nav", "set": ("continuous_actions=true",)}
+    with pytest.raises(
+        ValueError, match="needs discrete actions; those of coop_nav are continuous"
+    ):
+        module.train(module.Args(**settings))
