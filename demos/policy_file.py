@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from demos.old_policy_files import upgraded
 from mail_envs.plain_files import open_regular
@@ -52,7 +52,8 @@ def write_policy_file(
         for name, value in entries.items()
         if value is not None
     }
-    save_file(dict(tensors), path, metadata={**texts, "checksum": checksum(tensors, texts)})
+    sealed = {**texts, "checksum": checksum(tensors, texts)}
+    Path(path).write_bytes(save(dict(tensors), sealed))  # `save_file` hides files from other users
 
 
 def read_policy_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -65,7 +65,8 @@ def train(args: Args) -> dict:
             )
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
-            metrics |= closeness.observe(rollout, participation, run.steps, rng)
+            judged = closeness.pairs(occupancy, policy, rollout, participation)
+            metrics |= closeness.observe(judged, run.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         magail.keep_closest(run, closeness)

@@ -293,10 +293,9 @@ def prepare(run: Run, demos: Demonstrations, vec, phi: str) -> Parts:
     agent = mack.ActorCritic(vec, args, run.device)
     agent.policy.normalize_with(data.observations)
     agent.critic.normalize_with(data.observations, args.input_limit)
-    occupancy, whole = (
-        Occupancy(data, bc.valid_entries(phi, data), vec.max_rounds, absorbing)
-        for absorbing in (args.absorbing, True)
-    )
+    valid = bc.valid_entries(phi, data)
+    occupancy = Occupancy(data, valid, vec.max_rounds, args.absorbing)
+    whole = occupancy if args.absorbing else Occupancy(data, valid, vec.max_rounds, True)
     adversary = Adversary(agent.policy, data, args, run.device)
     rollout = Rollout(vec, args.rounds, run.device)
     rollout.reset(stream_seed(args.seed, "games"))
@@ -371,7 +370,8 @@ def train(args: Args) -> dict:
             )
 
             metrics |= reward_statistics(rewards, valid) | rollout.episodes()
-            metrics |= closeness.observe(rollout, valid, run.steps, rng)
+            judged = closeness.pairs(occupancy, policy, rollout, valid)
+            metrics |= closeness.observe(judged, run.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         keep_closest(run, closeness)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ def bar(label: str, total: float, shown: bool = True) -> Iterator[Callable[[floa
 
     Yields a function that is called with how much of `total` is done.
     """
-    if not shown:
+    if not (shown and sys.stderr.isatty()):
         yield lambda done: None
         return
     from rich.console import Console

@@ -44,11 +44,14 @@ class Closeness:
         self.first = self.last = self.best = math.nan
         self.step = 0
 
-    def observe(
-        self, rollout: Rollout, valid: Tensor, step: int, rng: torch.Generator
-    ) -> dict[str, float]:
-        """Sample from a fragment's pairs that are `valid` (T, E, N); returns metrics when a measurement is due."""
-        pairs, _ = self.occupancy.of_policy(rollout, valid)
+    def pairs(self, occupancy: Occupancy, found: Pairs, rollout: Rollout, valid: Tensor) -> Pairs:
+        """A fragment's pairs that are `valid` (T, E, N): those `found` by `occupancy`, if it is the one judged by."""
+        if occupancy is self.occupancy:
+            return found
+        return self.occupancy.of_policy(rollout, valid)[0]
+
+    def observe(self, pairs: Pairs, step: int, rng: torch.Generator) -> dict[str, float]:
+        """Sample from the pairs of a fragment; returns metrics when a measurement is due."""
         for g, rows in enumerate(self.drawn):
             rows.append(self._draw(g, pairs, math.ceil(ROWS / self.every), rng))
         if len(self.drawn[0]) < self.every:

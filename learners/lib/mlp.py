@@ -100,7 +100,8 @@ class MLP(nn.Module):
         x = self.standardize(x)
         if self.input_norm is not None:
             x = self.input_norm(x)
-        for k, layer in enumerate(self.layers[:-1]):
+        hidden = list(self.layers)[:-1]  # a slice would be a new module
+        for k, layer in enumerate(hidden):
             x = layer(x)
             if self.norms_first:
                 x = self.norms[k](x)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from learners.lib.kfac import KFAC
 
@@ -20,53 +21,51 @@ Kind = Literal["kfac", "adam"]
 
 
 class Adam:
-    """torch's Adam with the same interface; `fisher` is ignored."""
+    """torch's Adam with the same interface; `fisher` is ignored.
+
+    Attributes:
+        moments: of every parameter: number of steps, mean of the gradients and of their squares.
+        skipped: steps that were not made because a gradient was not finite.
+    """
 
     def __init__(
         self, module: nn.Module, lr: float = 3e-4, max_grad_norm: float = 10.0, eps: float = 1e-5
     ):
         self.parameters = list(module.parameters())
-        self.inner = torch.optim.Adam(self.parameters, lr=lr, eps=eps, fused=True)
-        self.max_grad_norm = max_grad_norm
-        self.skipped = 0
-
-    @property
-    def lr(self) -> float:
-        return self.inner.param_groups[0]["lr"]
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self.inner.param_groups[0]["lr"] = value
+        self.lr, self.max_grad_norm, self.eps, self.skipped = lr, max_grad_norm, eps, 0
+        self.moments = [
+            [torch.zeros((), device=p.device), torch.zeros_like(p), torch.zeros_like(p)]
+            for p in self.parameters
+        ]
 
     def step(self, loss: Tensor, fisher: Callable[[], Tensor] | None = None) -> bool:
-        for p in self.parameters:
-            p.grad = None
-        loss.backward()
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        finite = math.isfinite(float(norm))
-        if finite:
-            if float(norm) > self.max_grad_norm:
-                nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)
-            self.inner.step()
-        self.skipped += not finite
-        return finite
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        used = [k for k, gradient in enumerate(found) if gradient is not None]
+        gradients = [found[k] for k in used]
+        norm = float(nn.utils.get_total_norm(gradients))
+        if not math.isfinite(norm):
+            self.skipped += 1
+            return False
+        if norm > self.max_grad_norm:
+            gradients = [g * (self.max_grad_norm / norm) for g in gradients]
+        # torch.optim.Adam would call this, too, after checks that take longer than the step of a small network.
+        steps, means, squares = zip(*(self.moments[k] for k in used), strict=True)
+        with torch.no_grad():
+            adam(
+                [self.parameters[k] for k in used], gradients, list(means), list(squares), [],
+                list(steps), fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.lr,
+                weight_decay=0.0, eps=self.eps, maximize=False,
+            )  # fmt: skip
+        return True
 
     def state_dict(self) -> dict:
-        names = ("step", "exp_avg", "exp_avg_sq")
-        states = [self.inner.state[p] for p in self.parameters]
-        moments = [[state[n] for n in names] for state in states if state]
-        return {"lr": self.lr, "skipped": self.skipped, "moments": moments}
+        return {"lr": self.lr, "skipped": self.skipped, "moments": self.moments}
 
     def load_state_dict(self, state: dict) -> None:
         self.lr, self.skipped = state["lr"], state["skipped"]
-        for p, (step, mean, square) in zip(self.parameters, state["moments"], strict=False):
-            mean, square = mean.clone().to(p), square.clone().to(p)
-            self.inner.state[p] = {
-                "step": step.clone().to(p.device),
-                "exp_avg": mean,
-                "exp_avg_sq": square,
-            }
+        for mine, saved in zip(self.moments, state["moments"], strict=True):
+            for x, y in zip(mine, saved, strict=True):
+                x.copy_(y)
 
 
 def make_optimizer(

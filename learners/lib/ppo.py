@@ -113,8 +113,12 @@ def actor_batch(
     inputs = actor_inputs(policy, g, rollout.observations[:-1])
     batch = batch_of(policy, g, rollout, length, inputs, rollout.memory[:-1], **more)
     batch["valid"] = sequences(rows(policy, g, rollout.learned_from()), length)
-    columns = batch["valid"].any(0).nonzero().squeeze(1)
-    return {k: x[:, columns] for k, x in batch.items()}
+    return selected(batch, batch["valid"].any(0).nonzero().squeeze(1))
+
+
+def selected(batch: Batch, columns: Tensor) -> Batch:
+    """These sequences of a batch."""
+    return {k: x.index_select(1, columns) for k, x in batch.items()}
 
 
 def minibatches(batch: Batch, count: int, rng: torch.Generator) -> Iterator[Batch]:
@@ -124,7 +128,7 @@ def minibatches(batch: Batch, count: int, rng: torch.Generator) -> Iterator[Batc
         return
     order = torch.randperm(batch["inputs"].shape[1], generator=rng, device=rng.device)
     for part in order.chunk(count):
-        yield {k: x.index_select(1, part) for k, x in batch.items()}
+        yield selected(batch, part)
 
 
 # ----------------------------------------------------------------------------------------- losses

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from mail_envs.commands import CommandError
+from mail_envs.commands.learner_bench import learner_jobs, peer_interpreter, print_learners
 from mail_envs.commands.peers import (
     MAMUJOCO_PEERS,
     PEERS,
@@ -89,6 +90,8 @@ def bench(
     against: str = "installed",
     seconds: float = 1.5,
     start: bool = True,
+    learners: bool = False,
+    jaxmarl_python: str | None = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Measure steps per CPU-second on one thread, start-up times and memory.
@@ -99,8 +102,16 @@ def bench(
             measured on the same scenario, right after the game.
         seconds: CPU time per rate.
         start: also measure start-up, compilation and memory.
+        learners: measure training instead of games: IPPO beside the same algorithm on JaxMARL's environments,
+            AMAGAIL, and the share of time in every phase of an update.
+        jaxmarl_python: with --learners, the interpreter that has jaxmarl and optax, if it is another one.
         json_output: print JSON instead of tables.
     """
+    if learners:
+        bench_learners(against, jaxmarl_python, seconds, json_output)
+        return
+    if jaxmarl_python is not None:
+        raise CommandError("--jaxmarl-python needs --learners")
     peers = choose_peers(against)
     ids = expand(ids)
     pairs = rivals(ids, peers)
@@ -112,10 +123,25 @@ def bench(
                 jobs += rival_jobs(rival, seconds)
     results = run_jobs(jobs, silent=json_output)
     if json_output:
-        report = {"machine": describe_machine(), "seconds": seconds, "results": results}
-        print(json.dumps(report, indent=2))
+        print_json(results, seconds)
     else:
         print_tables(results, pairs, start)
+
+
+def bench_learners(against: str, python: str | None, seconds: float, json_output: bool) -> None:
+    """Measure training, see `mail_envs.commands.learner_bench`."""
+    python = peer_interpreter(against, python)
+    results = run_jobs(list(learner_jobs(python, seconds)), silent=json_output)
+    if json_output:
+        print_json(results, seconds)
+    else:
+        print_learners(results, compared=python is not None or against == "none")
+
+
+def print_json(results: dict[str, dict[str, Any]], seconds: float) -> None:
+    """Print the results and what they depend on."""
+    report = {"machine": describe_machine(), "seconds": seconds, "results": results}
+    print(json.dumps(report, indent=2))
 
 
 def expand(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ def check(
         player_function: player function, e.g. `Stochastic(0.3)`.
     """
     from rich.console import Console
+    from rich.status import Status
 
     from mail_envs.conformance import Subject, run_checks
 
@@ -37,11 +38,12 @@ def check(
     failures = 0
     for id in [game_id(game) for game in games]:
         console.print(f"[bold]{id}[/]")
-        for result in run_checks(Subject(id, keywords)):
-            console.print(f"  [{COLORS[result.status]}]{result.status}[/] {result.name}")
-            for label, text in (("", result.message), ("fix: ", result.fix)):
-                if text:
-                    console.print(f"       {label}{text}", markup=False, style="dim")
-            failures += result.status == "FAIL"
+        with Status("", console=console) as running:  # shows only on terminals
+            for result in run_checks(Subject(id, keywords), running.update):
+                console.print(f"  [{COLORS[result.status]}]{result.status}[/] {result.name}")
+                for label, text in (("", result.message), ("fix: ", result.fix)):
+                    if text:
+                        console.print(f"       {label}{text}", markup=False, style="dim")
+                failures += result.status == "FAIL"
     console.print(f"{failures} failed" if failures else "all passed")
     return 1 if failures else 0

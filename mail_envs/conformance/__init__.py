@@ -84,12 +84,15 @@ class Result:
     fix: str = ""
 
 
-def run_checks(subject: Subject) -> Iterator[Result]:
-    """Run all checks in order; stop if the game does not compile.
+def run_checks(
+    subject: Subject, starting: Callable[[str], None] = lambda name: None
+) -> Iterator[Result]:
+    """Run all checks in order, each after `starting(its name)`; stop if the game does not compile.
 
     With MAIL_ENVS_TRACEBACK set, errors other than ConformanceError include the full traceback.
     """
     for name, check in CHECKS.items():
+        starting(name)
         try:
             check(subject)
         except NotApplicable as reason:

@@ -92,6 +92,12 @@ def test_an_exported_policy_plays_and_replays_bit_for_bit(tmp_path, run, float16
     assert same or float16
 
 
+def test_other_users_may_read_a_policy_file_as_they_may_any(tmp_path):
+    (tmp_path / "any").touch()
+    write_policy_file(tmp_path / "policy", networks(), METADATA)
+    assert (tmp_path / "policy").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_the_policy_of_a_step_is_exported_and_inspected(tmp_path, run, capsys):
     out = tmp_path / "p.safetensors"
     assert export.main(export.Args(f"{run}@80", out, float16=True)) == 0

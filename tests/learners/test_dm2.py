@@ -19,6 +19,7 @@ from learners.lib.game import make_game
 from learners.lib.metrics_file import read_metrics
 from learners.lib.rollout import Rollout
 from learners.lib.settings import parse, resumed
+from learners.lib.sources import known_references
 from mail_envs.streams import stream_seed
 
 CPU = torch.device("cpu")
@@ -193,6 +194,7 @@ def test_demonstrators_of_each_agent_are_recorded_first(sets, tmp_path):
     assert len(Demonstrations.open(tmp_path / "demonstrations" / "0")) == 4
     config = (tmp_path / "config.yaml").read_text()
     assert "gail_weight: 0.3" in config and sets["left"] in config
+    assert known_references(tmp_path)["random"] == 0.0  # those of the recorded set
 
 
 def test_presets_of_the_paper():

@@ -21,6 +21,7 @@ from learners.lib.architectures import read_policy, save_policy
 from learners.lib.game import make_game
 from learners.lib.mlp import MLP
 from learners.lib.networks import Policy
+from learners.lib.optimizers import Adam
 from learners.lib.recurrent import GRU
 from learners.lib.rewards import TEAM_RETURN, rewards_of
 from learners.lib.rollout import Rollout
@@ -61,7 +62,7 @@ def actor_after_an_update(agent, rollout, advantages, args) -> list[torch.Tensor
     with torch.no_grad():
         for p, w in zip(agent.policy.parameters(), weights, strict=True):
             p.copy_(w)
-    agent.optimizers[0].inner.state.clear()
+    agent.optimizers[0] = Adam(agent.policy.networks[0], args.lr, args.max_grad_norm)
     return after
 
 

@@ -1,14 +1,15 @@
-"""Annealing shortens the steps of either optimizer."""
+"""Annealing shortens the steps of either optimizer; Adam is torch's."""
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from learners.lib.optimizers import Kind, anneal, make_optimizer
+from learners.lib.optimizers import Adam, Kind, anneal, make_optimizer
 
 
 def gaussian_nll(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -38,3 +39,33 @@ def test_a_fraction_of_the_step(kind):
     whole = step_length(kind, 1.0)
     assert step_length(kind, 0.25) == pytest.approx(0.25 * whole, rel=1e-3)
     assert step_length(kind, 0.0) == pytest.approx(1e-3 * whole, rel=1e-2)
+
+
+def test_adam_is_that_of_torch_with_clipped_gradients():
+    """Gradients exceed the largest norm in some of the steps; one parameter gets none."""
+    torch.manual_seed(0)
+    network, x, target = nn.Linear(5, 3), torch.randn(200, 5), torch.randn(200, 3)
+    network.register_parameter("unused", nn.Parameter(torch.ones(2)))
+    twin = copy.deepcopy(network)
+    optimizer = Adam(network, lr=0.1, max_grad_norm=1.0)
+    inner = torch.optim.Adam(twin.parameters(), lr=0.1, eps=1e-5)
+    norms = []
+    for k in range(30):
+        optimizer.lr = inner.param_groups[0]["lr"] = 0.1 / (k + 1)
+        scale = 3.0 if k < 10 else 0.3
+        assert optimizer.step(scale * (network(x) - target).square().mean())
+        inner.zero_grad()
+        (scale * (twin(x) - target).square().mean()).backward()
+        norms.append(float(nn.utils.clip_grad_norm_(twin.parameters(), 1.0)))
+        inner.step()
+    assert max(norms) > 1 > min(norms)
+    for mine, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_skips_gradients_that_are_not_finite():
+    network = nn.Linear(2, 1)
+    optimizer, before = Adam(network), network.weight.detach().clone()
+    assert not optimizer.step(network(torch.full((1, 2), torch.nan)).sum())
+    assert optimizer.skipped == 1 and torch.equal(network.weight, before)
+    assert not any(float(x.abs().sum()) for moments in optimizer.moments for x in moments)
