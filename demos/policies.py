@@ -45,7 +45,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
 
     Args:
         spec: "random"; "scripted", or "scripted:NAME" where there are several; "expert", the shipped
-            network of this game; the path of a run folder, or `RUN@STEP`, the policy that the run had at that step
+            network of this game, or "expert:NAME", another one that is shipped; the path of a run folder, or `RUN@STEP`, the policy that the run had at that step
             (`--policy-every`); the path of a policy file (`.safetensors`);
             `my_policy.py:make` or `my_module:make`, the user's own function that makes one. The latter
             is imported: pass only what a user typed, never what a file says. Several of these with commas between them:
@@ -68,17 +68,8 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
         return scripted_expert(env, style)
     if is_own_policy(spec):
         return _own_policy(str(spec), env)
-    if spec == "expert":
-        path = EXPERTS / f"{env.id}.safetensors"
-        if not path.is_file():
-            from demos.experts import SCRIPTED
-
-            others = "scripted, random" if env.id in SCRIPTED else "random"
-            raise ValueError(
-                f"no trained expert is shipped for {env.id!r}; available: {others}, or a run folder "
-                "(python -m learners.mack trains an expert)"
-            )
-        return NetworkPolicy.load(path, env, greedy)
+    if kind == "expert":
+        return NetworkPolicy.load(expert_path(env.id, style), env, greedy)
     path = policy_path(spec)
     if not path.is_file():
         raise ValueError(
@@ -86,6 +77,23 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
             f"folder (no file {path}) or a function of your own such as my_policy.py:make"
         )
     return NetworkPolicy.load(path, env, greedy)
+
+
+def expert_path(id: str, name: str = "") -> Path:
+    """The file of a game's shipped network, or of its network called `name`. ValueError: there is none."""
+    path = EXPERTS / (f"{id}.{name}.safetensors" if name else f"{id}.safetensors")
+    shipped = {p.name.removesuffix(".safetensors") for p in EXPERTS.glob("*.safetensors")}
+    if path.name.removesuffix(".safetensors") in shipped:
+        return path
+    from demos.experts import SCRIPTED
+
+    names = sorted(n for n in shipped if n == id or n.startswith(id + "."))
+    known = ["expert" + n.removeprefix(id).replace(".", ":", 1) for n in names]
+    known += ["scripted"] * (id in SCRIPTED) + ["random"]
+    raise ValueError(
+        f"no trained expert{' ' + repr(name) if name else ''} is shipped for {id!r}; available: "
+        f"{', '.join(known)}, or a run folder (python -m learners.mack trains an expert)"
+    )
 
 
 def policy_path(spec: str | Path) -> Path:
@@ -108,7 +116,12 @@ def policy_path(spec: str | Path) -> Path:
 def is_own_policy(spec: str | Path) -> bool:
     """Whether `spec` names the user's own function, `my_policy.py:make` or `my_module:make`."""
     where, colon, name = str(spec).rpartition(":")
-    return bool(colon) and where != "scripted" and name.isidentifier() and not Path(spec).exists()
+    return (
+        bool(colon)
+        and where not in ("scripted", "expert")
+        and name.isidentifier()
+        and not Path(spec).exists()
+    )
 
 
 def _own_policy(spec: str, env: Any) -> Policy:

@@ -70,7 +70,7 @@ def measure(id: str, episodes: int) -> dict[str, Any]:
 
 def games_with_experts() -> list[str]:
     """Ids with a trained expert, demos/experts/<id>.safetensors, or a scripted one."""
-    trained = sorted(path.stem for path in EXPERTS.glob("*.safetensors"))
+    trained = sorted({path.name.partition(".")[0] for path in EXPERTS.glob("*.safetensors")})
     return list(dict.fromkeys([*SCRIPTED, *trained]))
 
 

@@ -32,7 +32,7 @@ class DemoSettings(Settings):
     heading: ClassVar[str] = "demonstrations"
 
     demos: str = "expert"
-    """Folder of demonstrations; or expert, scripted, random, a run folder or a policy file, whose
+    """Folder of demonstrations; or expert, expert:NAME, scripted, random, a run folder or a policy file, whose
     demonstrations are recorded first."""
     num_demos: Count = 200
     """Number of demonstrated episodes to learn from, the first ones of the set."""
@@ -106,7 +106,7 @@ def opened(
     """
     path, number = Path(source), run.args.num_demos
     one_each = "," in source and not path.exists()
-    if source in RECORDED or one_each or policy_path(source).is_file():
+    if source.partition(":")[0] in RECORDED or one_each or policy_path(source).is_file():
         path = _record(run, source, place, skipped)
     elif not path.exists():
         raise FileNotFoundError(

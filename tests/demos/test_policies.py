@@ -165,6 +165,27 @@ def test_inspect_says_who_decides_and_needs_no_torch(tmp_path, monkeypatch, caps
     assert show.main(show.Args(expert, repair=True)) == 2
 
 
+def test_shipped_policies_have_names():
+    """expert is the best one; expert:NAME another one of the same game; all fit their games."""
+    env = mail_envs.make_vec("smac_5m_vs_6m")
+    policies = [load_policy(f"expert{name}", env) for name in ("", ":30", ":50", ":30_other")]
+    assert [p.metadata["steps"] for p in policies] == [3001600, 256000, 512000, 256000]
+    assert policies[3].metadata["seed"] != policies[1].metadata["seed"]
+    with pytest.raises(
+        ValueError,
+        match=r"no trained expert '60'.*: expert, expert:30, expert:30_other, expert:50, ",
+    ):
+        load_policy("expert:60", env)
+    with pytest.raises(
+        ValueError, match=r"no trained expert is shipped .*available: scripted, random"
+    ):
+        load_policy("expert", mail_envs.make_vec("smac_8m"))
+    for path in EXPERTS.glob("*.safetensors"):
+        id = path.name.partition(".")[0]
+        NetworkPolicy.load(path, mail_envs.make_vec(id))
+        assert path.stat().st_size < 1_000_000
+
+
 def test_a_trained_policy_without_torch_is_one_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     env = mail_envs.make_vec("stochastic_coop_nav")
