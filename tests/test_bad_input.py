@@ -326,8 +326,8 @@ def test_a_game_without_kernels_names_what_it_lacks():
     [
         (["--episodes", "0"], "episodes=0 must be at least 1"),
         (["--size", "0"], "size=0 must be at least 1"),
-        (["--fps", "0"], "--fps 0.0: must be more than 0 rounds per second"),
-        (["--fps", "nan"], "--fps nan: must be more than 0 rounds per second"),
+        (["--fps", "0"], "--fps 0.0: must be more than 0 frames per second"),
+        (["--fps", "nan"], "--fps nan: must be more than 0 frames per second"),
         (["--policy", "my_policy.py:make"], "my_policy.py: there is no such file"),
         (["--policy", "nowhere"], "'nowhere' is neither 'random', 'scripted', 'expert'"),
         (["--seed", "-1"], "seed=-1"),

@@ -58,7 +58,7 @@ def render(
     )
     check_seed(check_seed(seed) + episodes - 1)
     if not 0 < fps < math.inf:
-        raise CommandError(f"--fps {fps}: must be more than 0")
+        raise CommandError(f"--fps {fps}: must be more than 0 frames per second")
     vector = game.make(autoreset=False)
     act = load_policy(policy or best_policy(vector), vector)
     canvas = Canvas((size, size), title=vector.id)

@@ -384,7 +384,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path):
             r"--player-function Synchronous\(\): .* with None",
         ),
         (["--run-dir", "elsewhere"], "--run-dir elsewhere"),
-        (["--steps", "500"], r"--steps may be raised \(from 600\) and --device"),
+        (["--steps", "500"], r"--steps may be raised \(from 600\) and --budget, --device"),
     ):
         with pytest.raises(ValueError, match=said):
             mack.train(again(*words))

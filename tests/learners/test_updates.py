@@ -221,7 +221,7 @@ def test_the_discriminators_rate_decays_to_zero(folder):
     adversary = magail.Adversary(agent.policy, data, args, CPU)
     rates = []
     for steps in (0, 250, 750, 1000):
-        run = SimpleNamespace(steps=steps, args=args)
+        run = SimpleNamespace(progress=steps / args.steps, args=args)
         magail.schedule(run, agent, adversary)
         rates.append(adversary.optimizers[0].lr)
     assert rates == pytest.approx([0.2, 0.15, 0.05, 0.0])
