@@ -100,7 +100,9 @@ def test_evaluations_of_the_expert_use_the_measured_references():
 def test_the_shipped_references_are_complete():
     shipped, games = read_json(references.SHIPPED), command.games_with_experts()
     assert set(SCRIPTED) <= set(games) and len(set(games)) == len(games)
-    assert {path.name.partition(".")[0] for path in references.EXPERTS.glob("*.safetensors")} <= set(shipped)
+    assert {
+        path.name.partition(".")[0] for path in references.EXPERTS.glob("*.safetensors")
+    } <= set(shipped)
     for id, figures in shipped.items():
         assert id in games and figures["episodes"] >= 1000 and figures["seed"] == 0, id
         assert figures["expert_return"] > figures["random_return"], id
