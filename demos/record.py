@@ -196,7 +196,9 @@ class _Tape:
     ) -> Episode:
         """The first `length` rounds of environment e; actions of absent agents are set to zero."""
         short = ("actions", "rewards")
-        part = {k: v[: length + (k not in short), e].copy() for k, v in self.arrays.items()}
+        part: dict[str, Any] = {
+            k: v[: length + (k not in short), e].copy() for k, v in self.arrays.items()
+        }
         part["participation"], final = part["participation"][:-1], part["participation"][-1]
         part["actions"][part["participation"] == 0] = 0
         return Episode(
