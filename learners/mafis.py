@@ -29,7 +29,7 @@ from learners.lib.distributions import masked
 from learners.lib.expert_data import DemoSettings
 from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
 from learners.lib.game import make_game
-from learners.lib.groups import AdamSteps, Networks, Rollouts
+from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
 from learners.lib.mixers import SigmoidWeights
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
@@ -44,7 +44,7 @@ Divergence = Literal["total_variation", "hellinger", "kl", "js"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, Rollouts, AdamSteps, Networks):
+class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
     """Imitate by factorized inverse soft Q-learning (MAFIS)."""
 
     divergence: Divergence = "total_variation"
@@ -68,16 +68,6 @@ class Args(DemoSettings, Rollouts, AdamSteps, Networks):
     """Give agents a memory (GRU); whole episodes are then sampled."""
     hyper_hidden: Count = 64
     """Width of the layers that compute the weights."""
-    capacity: Count = 100_000
-    """Rounds kept for replay."""
-    batch: Count = 128
-    """Rounds per gradient step, from demonstrations and from replay each."""
-    episodes: Count = 16
-    """With --recurrent, episodes per gradient step from each."""
-    chunk: Count = 10
-    """Rounds per sequence where agents can be absent."""
-    updates: Count = 16
-    """Gradient steps after every T rounds of E copies."""
 
     @property
     def mixer(self) -> str:

@@ -27,7 +27,7 @@ from learners.lib.distributions import masked
 from learners.lib.expert_data import DemoSettings
 from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
 from learners.lib.game import make_game
-from learners.lib.groups import AdamSteps, Networks, Rollouts
+from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
 from learners.lib.mixers import Kind, make_mixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
@@ -40,7 +40,7 @@ from learners.mifq import EXPERT, imitate, rounds_needed, sample
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, Rollouts, AdamSteps, Networks):
+class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
     """Imitate by Q-learning with a reward of 1 on demonstrations and 0 on own rounds (MASQIL)."""
 
     mixer: Kind = "qmix"
@@ -73,16 +73,6 @@ class Args(DemoSettings, Rollouts, AdamSteps, Networks):
     """Width of the mixer's hidden layer."""
     hyper_hidden: Count = 64
     """Width of the layers that compute the mixer's weights."""
-    capacity: Count = 100_000
-    """Rounds kept for replay."""
-    batch: Count = 128
-    """Rounds per gradient step, from demonstrations and from replay each."""
-    episodes: Count = 16
-    """With --recurrent, episodes per gradient step from each."""
-    chunk: Count = 10
-    """Rounds per sequence where agents can be absent."""
-    updates: Count = 16
-    """Gradient steps after every T rounds of E copies."""
 
     @property
     def offline(self) -> bool:

@@ -43,7 +43,7 @@ from learners.lib.demonstrated import demonstrated, in_memory
 from learners.lib.expert_data import DemoSettings
 from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.groups import AdamSteps, Networks, Rollouts
+from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
 from learners.lib.mixers import NormalizedWeights, QMixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
@@ -61,7 +61,7 @@ EXPERT, OWN, FIRST = range(3)  # where a sequence of a batch is from
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, Rollouts, AdamSteps, Networks):
+class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
     """Imitate by inverse soft Q-learning, with or without value decomposition (MIFQ, IQVDN, IIQ)."""
 
     mixer: Mixer = "linear_norm"
@@ -101,16 +101,6 @@ class Args(DemoSettings, Rollouts, AdamSteps, Networks):
     """Width of the layers that compute the mixer's weights."""
     embed: Count = 32
     """Width of the hidden layer of elu_total, frozen and paper."""
-    capacity: Count = 100_000
-    """Rounds kept for replay."""
-    batch: Count = 128
-    """Rounds per gradient step, from demonstrations and from replay each."""
-    episodes: Count = 16
-    """With --recurrent, episodes per gradient step from each."""
-    chunk: Count = 10
-    """Rounds per sequence where agents can be absent."""
-    updates: Count = 16
-    """Gradient steps after every T rounds of E copies."""
 
 
 PRESETS = {

@@ -240,6 +240,22 @@ class Replays:
 
 
 @dataclasses.dataclass(frozen=True)
+class DemonstratedReplay:
+    heading: ClassVar[str] = "replay"
+
+    capacity: Count = 100_000
+    """Rounds kept for replay."""
+    batch: Count = 128
+    """Rounds per gradient step, from demonstrations and from replay each."""
+    episodes: Count = 16
+    """With --recurrent, episodes per gradient step from each."""
+    chunk: Count = 10
+    """Rounds per sequence where agents can be absent."""
+    updates: Count = 16
+    """Gradient steps after every T rounds of E copies."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimizer:
     heading: ClassVar[str] = "optimizer"
 
