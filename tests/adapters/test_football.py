@@ -403,8 +403,8 @@ def frame(**changes):
     rows = np.zeros((3, 5))
     rows[:, 0], rows[1, :2] = (-1, 0.5, 0.3), (0.5, 0.1)
     fields = {
-        "own": rows, "other": rows[:2] * -1, "roles": np.arange(3), "other_roles": np.arange(2),
-        "here": np.ones(3, bool), "other_here": np.ones(2, bool), "cards": (0, 0), "ball": np.array([0.5, 0.1, 0.1]),
+        "own": rows, "other": rows[:2] * -1, "roles": [0, 1, 2], "other_roles": [0, 1],
+        "here": [True] * 3, "other_here": [True] * 2, "cards": (0, 0), "ball": np.array([0.5, 0.1, 0.1]),
         "motion": np.zeros(3), "owner": 0, "holder": 1, "mode": NORMAL, "goals": (0, 0), "round": 0,
     }  # fmt: skip
     return Frame(**{**fields, **changes})

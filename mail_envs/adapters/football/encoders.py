@@ -102,7 +102,7 @@ def mat(frame: Frame, players: np.ndarray, sticky: np.ndarray, masks: np.ndarray
     self = np.zeros((n, 19))
     self[:, :2], self[:, 2:4] = me[:, :2], 100 * me[:, 2:4]
     self[:, 4] = 100 * np.hypot(*me[:, 2:4].T)
-    self[np.arange(n), 5 + frame.roles[players]] = 1
+    self[np.arange(n), 5 + np.take(frame.roles, players)] = 1
     self[:, 15], self[:, 16] = distance > REACH, me[:, 4]
     self[:, 17], self[:, 18] = sticky[:, DRIBBLES], sticky[:, SPRINTS]
     mates = relative(me, frame.own)
@@ -135,14 +135,9 @@ def mat_size(own: int, other: int, actions: int) -> int:
     return actions + 18 + 19 + 7 * (own + 1) + 7 * other
 
 
-def state(frame: Frame, left: tuple[int, ...], right: tuple[int, ...]) -> np.ndarray:
-    """The first player's simple115v2, and every other one's number as one-hot: float64 (115 + 11 (n - 1),).
-
-    `left`, `right`: the controlled players. That is the state in the code of HAPPO.
-    """
-    everyone = np.array([*left, *right])
-    first = simple115v2(frame, everyone[:1])[0]
-    return np.concatenate([first, np.eye(MOST_PLAYERS)[everyone[1:]].ravel()])
+def others(players: list[int]) -> np.ndarray:
+    """The part of the state that does not change: the other controlled players' numbers as one-hot vectors."""
+    return np.eye(MOST_PLAYERS)[players[1:]].ravel()
 
 
 def state_size(n: int) -> int:

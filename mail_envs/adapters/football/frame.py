@@ -17,8 +17,7 @@ class Frame:
 
     Attributes:
         own, other: float64 (P, 5), position, displacement per round, and tiredness of every player.
-        roles: int (P,), of the own team.
-        here: bool (P,), own players who have not been sent off.
+        roles, other_roles: of every player. here, other_here: whether he is playing, and not sent off.
         cards: how many players of both teams have one.
         ball: float64 (3,), z in metres; motion: its displacement per round.
         owner: 0: the own team has the ball, 1: the other, -1: nobody. holder: the player's number.
@@ -28,10 +27,10 @@ class Frame:
 
     own: np.ndarray
     other: np.ndarray
-    roles: np.ndarray
-    other_roles: np.ndarray
-    here: np.ndarray
-    other_here: np.ndarray
+    roles: list[int]
+    other_roles: list[int]
+    here: list[bool]
+    other_here: list[bool]
     cards: tuple[int, int]
     ball: np.ndarray
     motion: np.ndarray
@@ -48,10 +47,10 @@ class Frame:
         return cls(
             table(left),
             table(right),
-            np.array([p["role"] for p in left]),
-            np.array([p["role"] for p in right]),
-            np.array([p["is_active"] for p in left]),
-            np.array([p["is_active"] for p in right]),
+            [p["role"] for p in left],
+            [p["role"] for p in right],
+            [p["is_active"] for p in left],
+            [p["is_active"] for p in right],
             (sum(p["has_card"] for p in left), sum(p["has_card"] for p in right)),
             np.array(info["ball_position"]),
             np.array(info["ball_direction"]),

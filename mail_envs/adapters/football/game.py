@@ -131,6 +131,7 @@ class Football(SimulatorGame):
         self.sides = [Side(left, players) for left in ((True, False) if both else (True,))]
         self.has_action_mask = observation == "mat" if mask_actions is None else mask_actions
         self.umpire = Umpire(self.scenario)
+        self.rest_of_state = encoders.others([k for side in self.sides for k in side.players])
         self.kind = engines.choose(self.backend)
         self.engine: Any = None
         self._describe(f"reward {reward}, {team_reward} of the team, absent {absent}")
@@ -237,40 +238,44 @@ class Football(SimulatorGame):
     def _rewards(self, side: Side, before: Frame) -> np.ndarray:
         """The rewards of a team's agents, float64 (n,)."""
         frame = side.frame
-        if self.reward == "shaped":
-            own = np.full(side.size, shaped(frame, before))
-        else:
-            goals = frame.lead - before.lead
-            own = np.full(side.size, float(goals))
-            if self.reward == "scoring,checkpoints":
-                own += side.checkpoints.rewards(frame, goals == 1)
-        if self.team_reward == "own":
-            return own
-        if self.team_reward == "slot0":
-            return np.full(side.size, own[0])
-        return np.full(side.size, own.sum() if self.team_reward == "sum" else own.mean())
+        goals = frame.lead - before.lead
+        own = np.full(side.size, shaped(frame, before) if self.reward == "shaped" else float(goals))
+        if self.reward == "scoring,checkpoints":
+            own += side.checkpoints.rewards(frame, goals == 1)
+        if self.team_reward == "sum":
+            own[:] = own.sum()
+        elif self.team_reward == "mean":
+            own[:] = own.sum() / side.size
+        elif self.team_reward == "slot0":
+            own[:] = own[0]
+        return own
 
     def observe(self, observations, action_mask, alive, state):
         first = 0
         for side in self.sides:
             rows = slice(first, first + side.size)
-            frame, numbers = side.frame, side.numbers
-            alive[rows] = frame.here[numbers]
-            masked = self.has_action_mask or self.observation == "mat"
-            if masked:
-                sticky = side.sticky(self.engine)
-                masks = encoders.mat_masks(frame, numbers, sticky, self.num_actions)
-                if self.has_action_mask:
-                    action_mask[rows, : self.num_actions] = masks
-            if self.observation == "mat":
-                observations[rows] = encoders.mat(frame, numbers, sticky, masks)
-            elif self.observation == "smm":
-                observations[rows] = encoders.smm(frame, numbers).reshape(side.size, -1)
-            else:
-                observations[rows] = encoders.simple115v2(frame, numbers)
+            seen, masks, simple = self._look(side)
+            observations[rows] = seen
+            alive[rows] = [side.frame.here[player] for player in side.players]
+            if self.has_action_mask:
+                action_mask[rows, : self.num_actions] = masks
+            if side.left:
+                state[: encoders.SIMPLE] = simple[0]
             first += side.size
-        left, right = ([side.players for side in self.sides] + [()])[:2]
-        state[:] = encoders.state(self.sides[0].frame, left, right)
+        state[encoders.SIMPLE :] = self.rest_of_state
+
+    def _look(self, side: Side) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Observations (n, D), action masks if there are any (n, A), and simple115v2 (n, 115) of a team's agents."""
+        frame, numbers, masks = side.frame, side.numbers, None
+        simple = encoders.simple115v2(frame, numbers)
+        if self.has_action_mask or self.observation == "mat":
+            sticky = side.sticky(self.engine)
+            masks = encoders.mat_masks(frame, numbers, sticky, self.num_actions)
+            if self.observation == "mat":
+                return encoders.mat(frame, numbers, sticky, masks), masks, simple
+        if self.observation == "smm":
+            return encoders.smm(frame, numbers).reshape(side.size, -1), masks, simple
+        return simple, masks, simple
 
     def draw(self, canvas, state, participation):
         from mail_envs.adapters.football.picture import draw

@@ -61,19 +61,21 @@ class Checkpoints:
         self.begin()
 
     def begin(self) -> None:
-        self.collected = np.zeros(len(self.players), np.int64)
+        self.collected = [0] * len(self.players)
 
     def rewards(self, frame: Frame, scored: bool) -> np.ndarray:
         """float64 (n,). A goal pays all players what they have not collected yet."""
-        before = self.collected.copy()
+        paid = np.zeros(len(self.players))
         if scored:
-            self.collected[:] = CHECKPOINTS
+            paid += CHECKPOINTS - np.array(self.collected)
+            self.collected = [CHECKPOINTS] * len(self.players)
         elif frame.owner == 0 and frame.holder in self.players:
             k = self.players.index(frame.holder)
             distance = ((frame.ball[X] - 1) ** 2 + frame.ball[Y] ** 2) ** 0.5
             while self.collected[k] < CHECKPOINTS and distance <= threshold(self.collected[k]):
                 self.collected[k] += 1
-        return CHECKPOINT_REWARD * (self.collected - before)
+                paid[k] += 1
+        return CHECKPOINT_REWARD * paid
 
 
 def threshold(k: int) -> float:
