@@ -278,7 +278,8 @@ def test_the_base_shows_the_angles_that_it_was_placed_with(task):
     for i, angles in enumerate(TASKS[task].turns):
         seen, expected = vec.buffers.observations[0, i, 170:173].astype(float), np.mod(angles, FULL)
         if expected.max() > 5:  # observations are clipped, those of the original too
-            np.testing.assert_allclose(seen, np.minimum(expected, 5), atol=2e-3)
+            around = (expected == 0) & (seen == 5)  # a full turn less some rounding
+            np.testing.assert_allclose(seen[~around], np.minimum(expected, 5)[~around], atol=2e-3)
         else:
             np.testing.assert_allclose(rotation(seen), rotation(angles), atol=2e-3)
 
