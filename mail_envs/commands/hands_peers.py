@@ -15,22 +15,23 @@ def mj_step(scenario: str, num_envs: int, seconds: float) -> Rate | None:
 
     The hands' links are not damped: that is no part of MuJoCo. Nothing is pushed: the bases would fly away.
     """
-    if num_envs != 1:
-        return None
     import mujoco
 
     game: Any = mail_envs.make_game(scenario)[0]
     model, substeps, rounds = game.worlds.model, game.physics.substeps, game.max_rounds
-    data, (low, high) = mujoco.MjData(model), model.actuator_ctrlrange.T
+    (low, high), begun = model.actuator_ctrlrange.T, game.worlds.datas[0]
     targets = np.random.default_rng(0).uniform(low, high, (16, model.nu))
+    copies = [mujoco.MjData(model) for _ in range(num_envs)]
 
     def run(calls: int) -> int:
         for k in range(calls):
             if k % rounds == 0:
                 game.reset(0)
-                data.qpos[:], data.qvel[:] = game.worlds.datas[0].qpos, game.worlds.datas[0].qvel
-            data.ctrl[:] = targets[k % 16]
-            mujoco.mj_step(model, data, substeps)
-        return calls
+            for data in copies:
+                if k % rounds == 0:
+                    data.qpos[:], data.qvel[:] = begun.qpos, begun.qvel
+                data.ctrl[:] = targets[k % 16]
+                mujoco.mj_step(model, data, substeps)
+        return calls * num_envs
 
     return measure(run, seconds)
