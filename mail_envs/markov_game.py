@@ -38,6 +38,7 @@ class MarkovGame:
             be copied, pickled or set to a saved state in the middle of an episode.
         factory: for simulators, makes another game like this one; None: that is not possible.
         takes_options: whether the game uses `reset(options=...)`. Others ignore options with a warning.
+        draws_state: whether `draw` gets the global state, float32 (S,), instead of the record; for simulators.
         has_infos: whether a simulator gives its agents infos (`infos`).
         key_actions: action by pygame key name, for `python -m mail_envs play`; None: the default keys.
     """
@@ -56,11 +57,12 @@ class MarkovGame:
     replayable: bool = True
     factory: Callable[[], Any] | None = None
     takes_options: bool = False
+    draws_state: bool = False
     has_infos: bool = False
     key_actions: dict[str, int] | None = None
 
     def draw(self, canvas, state: np.ndarray, participation: np.ndarray) -> None:
-        """Draw one environment. `state`: its record; `participation`: uint8 (N,), who acts next."""
+        """Draw one environment. `state`: its record, or `draws_state`; `participation`: uint8 (N,), who acts next."""
         raise NotImplementedError(f"{type(self).__name__} cannot be rendered: it defines no draw()")
 
     def picture(self) -> np.ndarray | None:

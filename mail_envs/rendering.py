@@ -157,10 +157,9 @@ class Canvas(Drawing):
         self._draw_hud()
         if self.message:
             self._draw_message()
-        picture = self._pygame.transform.smoothscale(self._surface, self.size)
         if mode == "rgb_array":
-            pixels = self._pygame.surfarray.array3d(picture)  # (W, H, 3)
-            return np.ascontiguousarray(pixels.transpose(1, 0, 2))
+            return self.pixels()
+        picture = self._pygame.transform.smoothscale(self._surface, self.size)
         window = self._open_window()
         window.get_surface().blit(picture, (0, 0))
         self.poll()
@@ -357,11 +356,14 @@ def draw_game(canvas: Canvas, vector: Any, env: int = 0) -> None:
         alive=get(buffers.alive)[env],
         returns=clock["returns"],
     )
-    picture = vector.launches.picture(env)  # a simulator that renders itself
+    game = vector.game
+    # None: it is not a simulator that renders itself.
+    picture = None if game.draws_state else vector.launches.picture(env)
     if picture is not None:
         canvas.picture(picture)
     else:
-        vector.game.draw(canvas, get(buffers.world)[env], participation)
+        record = buffers.state if game.draws_state else buffers.world
+        game.draw(canvas, get(record)[env], participation)
 
 
 def write_gif(path: str | Path, frames: Sequence[np.ndarray], fps: float = 10.0) -> Path:

@@ -3,9 +3,12 @@
 import mail_envs
 
 CHOSEN = {
+    "bidexhands": {"bidexhands_door_open_inward"},
+    "football": {"football_3_vs_1_with_keeper"},
     "mamujoco": {"mamujoco_halfcheetah_6x1"},
     "smac": {"smac_3m"},
     "smacv2": {"smacv2_terran_5_vs_5"},
 }
 IDS = sorted(id for id, spec in mail_envs.specs().items() if id in CHOSEN.get(spec.family, {id}))
-KERNEL_IDS = [id for id in IDS if mail_envs.spec(id).family != "mamujoco"]
+SIMULATORS = ("bidexhands", "football", "mamujoco")  # families
+KERNEL_IDS = [id for id in IDS if mail_envs.spec(id).family not in SIMULATORS]

@@ -19,6 +19,7 @@ from demos.policies import best_policy
 from mail_envs.__main__ import COMMANDS, main
 from mail_envs.commands import bench
 from mail_envs.commands.errors import CommandError, exit_status
+from mail_envs.commands.peers import installed
 from mail_envs.conformance import CHECKS, ConformanceError, NotApplicable, Subject
 from mail_envs.settings_text import (
     merge_sets,
@@ -483,6 +484,18 @@ def test_battles_of_peers_run(id, peer):
     (rival,) = bench.rivals((id,), [peer])[id]
     jobs = {what: measurement for _, what, measurement in bench.rival_jobs(rival, 0.01)}
     assert jobs["vector 1"]()["cpu"] > 0
+
+
+def test_football_is_compared_with_gfootball_and_with_the_bare_engine():
+    id = "football_pass_and_shoot_with_keeper"
+    found = bench.rivals((id, "coop_nav"), ["mpe2", "envpool", "gfootball", "engine"])
+    assert [rival.peer for rival in found[id]] == ["gfootball", "engine"]
+    assert [rival.peer for rival in found["coop_nav"]] == ["mpe2"]
+    assert bench.sizes_of(id) == (1,)
+    for rival in found[id]:
+        if rival.peer in installed():
+            jobs = {what: measurement for _, what, measurement in bench.rival_jobs(rival, 0.01)}
+            assert jobs["vector 1"]()["cpu"] > 0 and jobs["vector 64"]() is None
 
 
 # -- check ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
     gaussian           means of the continuous actions; standard deviations exp(log_std), parameters of the network
     sigmoid_gaussian   the same with standard deviations sigmoid(log_std) / 2, which stay below 0.5 (HAPPO and MAT)
     tanh_gaussian      means and log standard deviations of u; the action is tanh(u), scaled to the action's bounds
+    tanh               u itself: the action is a function of the observation, as in TD3
 
 All have the same methods. `net` is the network that computed the outputs `out` (rows, outputs): it holds what is not
 an output, `log_std`, or the bounds `low` and `high` of the actions, (n,) each. `mask` (rows, >= n), or None: the
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from demos.actions import inverse_cdf
 
-Name = Literal["categorical", "greedy", "gaussian", "sigmoid_gaussian", "tanh_gaussian"]
+Name = Literal["categorical", "greedy", "gaussian", "sigmoid_gaussian", "tanh_gaussian", "tanh"]
 Source = torch.Generator | Tensor | None
 # Logit of an action that the mask forbids; finite, so that gradients stay finite.
 FORBIDDEN = -1e10
@@ -203,6 +204,24 @@ class TanhGaussian:
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
 
+class Tanh:
+    """Continuous actions low + (high - low) * (1 + tanh(u)) / 2, without any noise; the outputs are u."""
+
+    discrete = False
+    has_log_std = False
+
+    def width(self, n: int) -> int:
+        return n
+
+    def choose(self, net: Any, out: Tensor, mask: Tensor | None, rng: Source) -> Tensor:
+        return net.low + (net.high - net.low) * 0.5 * (1 + torch.tanh(out))
+
+    def log_prob(
+        self, net: Any, out: Tensor, actions: Tensor, mask: Tensor | None, each: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        raise TypeError("deterministic policies have no likelihoods")
+
+
 def normal(like: Tensor, rng: torch.Generator | Tensor) -> Tensor:
     """Standard normal numbers of the shape of `like`: new ones, or the given draws."""
     if isinstance(rng, Tensor):
@@ -232,4 +251,5 @@ DISTRIBUTIONS: dict[str, Any] = {
     "gaussian": Gaussian,
     "sigmoid_gaussian": lambda: Gaussian(bounded=True),
     "tanh_gaussian": TanhGaussian,
+    "tanh": Tanh,
 }

@@ -103,7 +103,7 @@ class Policy(nn.Module):
             the outputs values of actions.
         layer_norm: see `MLP`.
         last_action: append the agent's last action to the observation.
-        bounds: of continuous actions, float32 (N, A) each, for tanh_gaussian; None: -1 and 1.
+        bounds: of continuous actions, float32 (N, A) each, for tanh_gaussian and tanh; None: -1 and 1.
 
     Attributes:
         networks: of the groups. members: agents of every group. dims, outputs: their observed numbers, and their
@@ -166,7 +166,7 @@ class Policy(nn.Module):
         for network, members, n in zip(self.networks, self.members, self.outputs, strict=True):
             if self.distribution_name == "sigmoid_gaussian":
                 nn.init.constant_(network.log_std, chosen.initial)
-            if self.distribution_name == "tanh_gaussian":
+            if self.distribution_name in ("tanh_gaussian", "tanh"):
                 low, high = (-torch.ones(n), torch.ones(n)) if bounds is None else (
                     torch.as_tensor(x[members[0], :n]).clone() for x in bounds
                 )  # fmt: skip

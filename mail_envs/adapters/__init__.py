@@ -3,6 +3,7 @@
 A simulator is imported only when a game is made.
 """
 
+from mail_envs.adapters.football.scenarios import SCENARIOS
 from mail_envs.registry import register
 
 _CHEETAH = "a two-legged cheetah runs"
@@ -47,3 +48,16 @@ register(
     family="mamujoco",
     summary="two cheetahs tied together run, an agent for each; needs MuJoCo 3.5.0 or older",
 )
+
+for _id, _scenario in SCENARIOS.items():
+    register(
+        _id,
+        "mail_envs.adapters.football.game:Football",
+        arguments={"scenario": _id},
+        family="football",
+        summary=_scenario.summary,
+        backends={
+            "envpool": "mail_envs.adapters.football.game:FootballInEnvPool",
+            "gfootball": "mail_envs.adapters.football.game:FootballInGfootball",
+        },
+    )

@@ -17,8 +17,8 @@ import tyro
 from mail_envs.commands import CommandError
 from mail_envs.commands.learner_bench import learner_jobs, peer_interpreter, print_learners
 from mail_envs.commands.peers import (
-    MAMUJOCO_PEERS,
     PEERS,
+    SIMULATOR_PEERS,
     SOURCES,
     installed,
     mpe2_aec,
@@ -217,13 +217,15 @@ def sizes_of(id: str) -> tuple[int, ...]:
     import mail_envs
     from mail_envs.markov_game import KernelGame
 
+    if mail_envs.spec(id).family == "football":
+        return SIMULATOR_SIZES[:1]  # more copies run in processes, whose CPU time is not measured
     return SIZES if issubclass(mail_envs.spec(id).load(), KernelGame) else SIMULATOR_SIZES
 
 
 def rival_jobs(rival: Rival, seconds: float) -> Iterator[Job]:
     """All measurements of a peer's scenario."""
     rate = PEERS[rival.peer]
-    for size in SIMULATOR_SIZES if rival.peer in MAMUJOCO_PEERS else SIZES:
+    for size in SIMULATOR_SIZES if rival.peer in SIMULATOR_PEERS else SIZES:
         what = f"vector {size}"
         yield rival.name, what, lambda size=size: _rate(rate(rival.scenario, size, seconds))
     if rival.peer == "mpe2":

@@ -2,7 +2,8 @@
 
 Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 is measured on all
 scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative navigation, N = 3). Multi-Agent MuJoCo is in
-`mail_envs.commands.mamujoco_peers`, StarCraft, including JaxMARL's SMAX, in `mail_envs.commands.starcraft_peers`.
+`mail_envs.commands.mamujoco_peers`, StarCraft, including JaxMARL's SMAX, in `mail_envs.commands.starcraft_peers`, and
+football in `mail_envs.commands.football_peers`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 
-from mail_envs.commands import mamujoco_peers, starcraft_peers
+from mail_envs.commands import football_peers, mamujoco_peers, starcraft_peers
 from mail_envs.commands.rates import DRAWN, Rate, aec_turns, drawn_actions, measure
 
 AGENTS = 3
@@ -113,8 +114,14 @@ PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
     "smaclite": starcraft_peers.smaclite,
     "gymnasium_robotics": mamujoco_peers.mamujoco_v1,
     "envpool": mamujoco_peers.envpool,
+    "gfootball": football_peers.gfootball,
+    "engine": football_peers.bare_engine,
 }
+# Modules that a peer needs, where it is not the one of its name.
+MODULES = {"gfootball": ("gfootball", "gym"), "engine": ("envpool",)}
 MAMUJOCO_PEERS = ("gymnasium_robotics", "envpool")
+FOOTBALL_PEERS = ("gfootball", "engine")
+SIMULATOR_PEERS = (*MAMUJOCO_PEERS, *FOOTBALL_PEERS)
 SOURCES = {
     "smaclite": "git+https://github.com/uoe-agents/smaclite"
 }  # of libraries that are not on PyPI
@@ -123,6 +130,8 @@ STARCRAFT = ("smac", "smacv2")  # families
 
 def scenario_of(peer: str, id: str, family: str) -> str | None:
     """The peer's scenario with which a game is compared; None if there is none."""
+    if family == "football" or peer in FOOTBALL_PEERS:
+        return id if family == "football" and peer in FOOTBALL_PEERS else None
     if family == "mamujoco" or peer in MAMUJOCO_PEERS:
         return id if family == "mamujoco" and peer in MAMUJOCO_PEERS else None
     if family in STARCRAFT or peer == "smaclite":
@@ -135,4 +144,6 @@ def scenario_of(peer: str, id: str, family: str) -> str | None:
 
 def installed() -> list[str]:
     """Names of the installed peers."""
-    return [name for name in PEERS if importlib.util.find_spec(name) is not None]
+    return [
+        name for name in PEERS if all(map(importlib.util.find_spec, MODULES.get(name, (name,))))
+    ]
