@@ -32,8 +32,8 @@ the other. With fixed bases (`over`, `re_orientation`) only the targets. A hand 
 and its joints hold their targets.
 
 **Observation**, clipped at ±5: 24 joint angles, scaled to [-1, 1], velocities times 0.2, motor torques times 10; pose,
-velocity (5 × 13), contact force and torque (5 × 6, times 10) of the fingertips; position and Euler angles of the base;
-the last action; then the objects: poses, velocities, goals, rotations relative to them (catching, turning), the poses
+velocity (5 × 13), contact force and torque (5 × 6, times 10) of the fingertips; position and Euler angles (in
+[0, 2π), so clipped at 5) of the base; the last action; then the objects: poses, velocities, goals, rotations relative to them (catching, turning), the poses
 (pushing: and goals), or the frame's pose and the handles (doors). A hand does not observe the other. In
 tasks with doors and tables the base's position is that of the palm. **State**: both hands' parts, then the objects.
 
