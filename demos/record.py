@@ -30,6 +30,7 @@ from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
+from demos.mixture import Mixture
 from demos.policies import NetworkPolicy, OnePerAgent, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
 from mail_envs.bars import bar
@@ -239,7 +240,7 @@ def with_bar(
 
 def record(
     id: str,
-    policy: str | Path | Policy,
+    policy: str | Path | Policy | Sequence[str],
     episodes: int,
     seed: int,
     out: str | Path,
@@ -259,7 +260,7 @@ def record(
 
     Args:
         id: the game's id.
-        policy: a name for `load_policy`, or a policy.
+        policy: a name for `load_policy`, a policy, or the parts of a `Mixture`, SHARE:POLICY.
         episodes: number of episodes.
         seed: seed of the first episode.
         out: folder of the set.
@@ -285,19 +286,39 @@ def record(
     out = Path(out)
     count = min(num_envs, episodes)
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
-        player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
-        players = player.policies if isinstance(player, OnePerAgent) else [player]
+        player = _player(policy, env, greedy, seed)
+        players = player.policies if isinstance(player, OnePerAgent | Mixture) else [player]
         if greedy and not all(isinstance(p, NetworkPolicy) for p in players):
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         described = describe(env, name, random_return, expert_return)
+        if isinstance(player, Mixture):
+            described["mixture"] = _contents(player, seeds, greedy)
         writer, recorded = _writer(out, described, env, progress)
         left = np.setdiff1d(seeds, recorded)
         played, label = rollouts(env, player, left), f"{env.id} by {name}"
         _write(writer, with_bar(played, label, episodes, progress, episodes - len(left)))
     if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
         writer.annotate(expert_return=writer.manifest["statistics"]["return_mean"])
+    if isinstance(player, Mixture):
+        writer.annotate(mixture=_contents(player, seeds, greedy))
     return Demonstrations.open(out, verify=False)
+
+
+def _player(policy: Any, env: Any, greedy: bool, first: int) -> Policy:
+    """The policy that plays the episodes from seed `first` on."""
+    if isinstance(policy, (list, tuple)):
+        return Mixture(policy, env, first, greedy)
+    return load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
+
+
+def _contents(mixture: Mixture, seeds: np.ndarray, greedy: bool) -> list[dict[str, Any]]:
+    """What a mixture's set is made of, for the manifest: who plays how many of the episodes of `seeds`."""
+    counts = np.bincount(mixture.player_of(seeds), minlength=len(mixture.shares)).tolist()
+    pairs = zip(mixture.specs, mixture.policies, strict=True)
+    names = [_name(spec, policy, greedy) for spec, policy in pairs]
+    keys = ("demonstrator", "share", "episodes")
+    return [dict(zip(keys, row)) for row in zip(names, mixture.shares, counts, strict=True)]
 
 
 def _writer(
@@ -348,6 +369,9 @@ def _name(policy: Any, player: Policy, greedy: bool) -> str:
     if isinstance(player, OnePerAgent):
         pairs = zip(player.specs, player.policies, strict=True)
         return ", ".join(_name(spec, one, greedy) for spec, one in pairs)
+    if isinstance(player, Mixture):
+        parts = zip(player.shares, player.specs, player.policies, strict=True)
+        return " + ".join(f"{share:g} {_name(spec, one, greedy)}" for share, spec, one in parts)
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
     if isinstance(player, NetworkPolicy):
@@ -371,6 +395,9 @@ class Args:
     policy: str = "scripted"
     """Demonstrator: expert, scripted, random, a run folder, a policy file, or a function of yours that makes a
     policy, `my_policy.py:make` (see demos/policies.py). One for each agent: RUN_A,RUN_B,..."""
+    mixture: tuple[str, ...] = ()
+    """Several demonstrators instead of --policy, with their shares of the episodes, e.g. `--mixture 0.3:RUN@STEP
+    0.7:expert`. The checkpoints of one run in equal shares make what offline learning calls medium-replay."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0
@@ -395,7 +422,7 @@ def command(args: Args) -> None:
     first = stream_seed(args.seed, "demonstrations")
     try:
         demonstrations = record(
-            game_id(args.env), args.policy, args.episodes, first, args.out,
+            game_id(args.env), args.mixture or args.policy, args.episodes, first, args.out,
             num_envs=args.num_envs, greedy=args.greedy, progress=True,
             **game_keywords(args.set, args.player_function),
         )  # fmt: skip

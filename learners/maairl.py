@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from demos.dataset import Demonstrations
@@ -174,14 +175,13 @@ class Rewarder:
         return rounds.take(torch.randint(size, (count,), generator=rng, device=rng.device))
 
     @torch.no_grad()
-    def rewards(self, rounds: Rounds, paid: Paid) -> Tensor:
-        """What the agents are paid, (B, N); 0 in rounds in which they do not act."""
-        result = torch.zeros_like(rounds.observations[..., 0])
-        which = ("g", "f", "logit").index(paid)
+    def rewards(self, rounds: Rounds) -> dict[Paid, Tensor]:
+        """g, f and the logit of the agents, (B, N) each; 0 in rounds in which they do not act."""
+        found = torch.zeros(3, *rounds.counts.shape, device=rounds.counts.device)
         for k, members in enumerate(self.seats.members):
-            found = self.scores(k, rounds)[which]
-            result[:, members] = found.view(-1, len(members))
-        return result.clamp(-REWARD_LIMIT, REWARD_LIMIT) * rounds.counts
+            found[:, :, members] = torch.stack(self.scores(k, rounds)).view(3, -1, len(members))
+        limited = found.clamp(-REWARD_LIMIT, REWARD_LIMIT) * rounds.counts
+        return {"g": limited[0], "f": limited[1], "logit": limited[2]}
 
     def state_dict(self) -> dict:
         return {
@@ -202,7 +202,7 @@ class Rewarder:
         tree = load_checkpoint(found[-1])
         try:
             self.networks.load_state_dict(tree["parts"]["rewarder"]["networks"])
-        except Exception as error:  # the file is untrusted
+        except (KeyError, TypeError, RuntimeError) as error:  # the file is untrusted
             raise ValueError(
                 f"fixed={folder}: it has no g and h for this game and --disc-hidden"
             ) from error
@@ -222,8 +222,7 @@ def agreement(found: Tensor, true: Tensor, counts: Tensor) -> dict[str, float]:
 
 def ranks(x: Tensor) -> Tensor:
     """Ranks of the entries of x (R,); equal ones share the mean of theirs."""
-    _, place, count = torch.unique(x, return_inverse=True, return_counts=True)
-    return (count.cumsum(0) - (count - 1) / 2)[place].double()
+    return torch.as_tensor(rankdata(x.cpu().numpy()))
 
 
 def train(args: Args) -> dict:
@@ -257,13 +256,14 @@ def train(args: Args) -> dict:
             # g and h against the current policy; their reward; IPPO's update.
             rounds = played(rollout)
             metrics = {} if args.fixed is not None else rewarder.update(rounds, rng)
-            rewards = rewarder.rewards(rounds, paid).view_as(rollout.rewards)
+            recovered = rewarder.rewards(rounds)
+            rewards = recovered[paid].view_as(rollout.rewards)
             learned = estimate_advantages(agent, rollout, rewards, args.gamma, args.lam)
             actors = run.updates >= max(first, args.critic_first)
             metrics |= ippo.update(agent, rollout, *learned, args, rng, actors)
 
             true = rewards_of(rollout, args.reward).flatten(0, 1)
-            agreed = agreement(rewarder.rewards(rounds, "g"), true, rounds.counts)
+            agreed = agreement(recovered["g"], true, rounds.counts)
             run.results |= agreed
             run.advance(rollout.steps, rollout.episodes() | metrics | agreed)
         return run.finish()

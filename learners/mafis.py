@@ -26,48 +26,40 @@ from torch import Tensor, nn
 
 from learners.lib.batch import Batch, mean
 from learners.lib.distributions import masked
-from learners.lib.expert_data import DemoSettings
-from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
+from learners.lib.fields import Positive
 from learners.lib.game import make_game
-from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
+from learners.lib.imitation import (
+    EXPERT,
+    OWN,
+    Imitation,
+    Terms,
+    following,
+    imitate,
+    rounds_needed,
+    sample,
+    valued,
+)
 from learners.lib.mixers import SigmoidWeights
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Source
-from learners.lib.returns import carried
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftQ
-from learners.lib.time_limit import continues
-from learners.mifq import EXPERT, OWN, Terms, imitate, rounds_needed, sample
 
 Divergence = Literal["total_variation", "hellinger", "kl", "js"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
+class Args(Imitation):
     """Imitate by factorized inverse soft Q-learning (MAFIS)."""
 
     divergence: Divergence = "total_variation"
     """Weight of a demonstrated round with reward r. total_variation: 1; hellinger: 1 / (1 + r)^2; kl: exp(-r);
     js: exp(-r) / (2 - exp(-r))."""
-    gamma: Fraction = 0.99
-    """Discount factor."""
     temperature: Positive = 0.2
     """Temperature of the soft values and of the policies in training."""
     offline: bool = False
     """Learn from the demonstrations alone; --steps then counts gradient steps."""
-    control: Literal["none", "random"] = "none"
-    """random: learn from random play instead, a control."""
-    steps: Steps = 1_000_000
-    num_envs: Count = 32
-    rounds: Count = 10
-    lr: Positive = 5e-4
-    hidden: Sizes = (128, 128)
-    agent_id: bool = True
-    recurrent: bool = False
-    """Give agents a memory (GRU); whole episodes are then sampled."""
-    hyper_hidden: Count = 64
-    """Width of the layers that compute the weights."""
 
     @property
     def mixer(self) -> str:
@@ -79,6 +71,10 @@ PRESETS = {
     "paper": {"hidden": (64,), "agent_id": False, "recurrent": True, "num_demos": 100},
     "quick": {"steps": 200_000, "eval_episodes": 200},
 }
+ADVICE = (
+    "try a smaller --lr or --divergence hellinger",
+    "try a larger --temperature, or another --seed",
+)
 LOWEST = -0.5  # rewards below count like this one: 1 / (1 + r)^2 and the weight of js have poles
 
 
@@ -130,16 +126,8 @@ class Values(nn.Module):
         weights = self.weights(rows.states).unsqueeze(-1)
         q = masked(self.agents.of_actions(batch) * weights, rows.action_mask)
         chosen = q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)
-        ended = torch.cat([~batch.filled, torch.ones_like(batch.filled[:1])]).unsqueeze(-1)
-        counts = rows.alive & (
-            rows.participation | ended
-        )  # the last row stands for all that follows
-        values = torch.where(counts, scale * torch.logsumexp(q / scale, -1), 0.0)
-        decides, ends = (
-            rows.participation & rows.alive,
-            continues(self.vec, batch.terminated, batch.truncated),
-        )
-        ahead = self.gamma * carried(values, decides, ends, batch.filled, self.gamma)
+        values = torch.where(valued(batch), scale * torch.logsumexp(q / scale, -1), 0.0)
+        ahead = self.gamma * following(self.vec, batch, values, self.gamma)
         parts = (chosen - ahead, values[:-1] - ahead, values[:-1])
         rewards, gaps, now = (torch.where(acts, x, 0.0).sum(-1, keepdim=True) for x in parts)
         return Terms(rewards, -rewards, now, gaps, acts.any(-1, keepdim=True))
@@ -183,23 +171,8 @@ class Learner:
     @torch.no_grad()
     def figures(self, terms: Terms, batch: Batch, origin: Tensor, loss: Tensor) -> dict[str, float]:
         """Values, rewards and weights on demonstrations and own rounds."""
-        acts, weights = batch.learned_from(), self.values.weights(batch.seen.states)
-        largest = torch.where(terms.counts, terms.values, 0.0).abs().max()
-        found = {
-            "loss": float(loss),
-            "largest_value": float(largest),
-            "weight": float(mean(weights, acts)),
-        }
-        for name, k in (("expert", EXPERT), ("own", OWN)):
-            where = terms.counts & (origin == k).view(1, -1, 1)
-            if bool(where.any()):
-                rewards = terms.rewards[where]
-                found |= {
-                    f"value_{name}": float(terms.values[where].mean()),
-                    f"reward_{name}": float(rewards.mean()),
-                    f"reward_{name}_sd": float(rewards.std(correction=0)),
-                }
-        return found
+        weight = mean(self.values.weights(batch.seen.states), batch.learned_from())
+        return {"loss": float(loss), "weight": float(weight)} | terms.figures(origin)
 
     def state_dict(self) -> dict:
         return {
@@ -221,7 +194,8 @@ def train(args: Args) -> dict:
                 f"mafis needs discrete actions; those of {args.env} are continuous: use mifq"
             )
         learner = Learner(vec, run.args, run.device)
-        return imitate(run, vec, learner, learner.values.agents.policy, learner.values)
+        values = learner.values
+        return imitate(run, vec, learner, values.agents.policy, advice=ADVICE, actor=values)
 
 
 if __name__ == "__main__":

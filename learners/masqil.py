@@ -17,17 +17,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from learners.lib.batch import Batch, mean
 from learners.lib.distributions import masked
-from learners.lib.expert_data import DemoSettings
-from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
+from learners.lib.fields import Count, Fraction, Positive
 from learners.lib.game import make_game
-from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
+from learners.lib.imitation import EXPERT, Imitation, imitate, rounds_needed, sample
 from learners.lib.mixers import Kind, make_mixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
@@ -36,33 +35,20 @@ from learners.lib.returns import lambda_returns
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftQ
 from learners.lib.time_limit import continues, fraction_left, time_inputs
-from learners.mifq import EXPERT, imitate, rounds_needed, sample
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
+class Args(Imitation):
     """Imitate by Q-learning with a reward of 1 on demonstrations and 0 on own rounds (MASQIL)."""
 
     mixer: Kind = "qmix"
     """How the agents' values make up the team's: qmix, vdn (their sum), or none (every agent alone)."""
     soft: bool = False
     """Soft values and sampled policies instead of the best actions."""
-    gamma: Fraction = 0.99
-    """Discount factor."""
     temperature: Positive = 0.1
     """With --soft, temperature of the values: policies are softmax(Q / temperature)."""
     absorbing: bool = True
     """Count the rounds from an early end to the time limit as if they were played."""
-    control: Literal["none", "random"] = "none"
-    """random: learn from random play instead, a control."""
-    steps: Steps = 1_000_000
-    num_envs: Count = 32
-    rounds: Count = 10
-    lr: Positive = 5e-4
-    hidden: Sizes = (128, 128)
-    agent_id: bool = True
-    recurrent: bool = False
-    """Give agents a memory (GRU); whole episodes are then sampled."""
     target_every: Count = 200
     """Gradient steps between copies of the networks into the target networks."""
     epsilon: Fraction = 0.05
@@ -71,8 +57,6 @@ class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
     """Environment steps until the probability of random actions has fallen to --epsilon."""
     embed: Count = 32
     """Width of the mixer's hidden layer."""
-    hyper_hidden: Count = 64
-    """Width of the layers that compute the mixer's weights."""
 
     @property
     def offline(self) -> bool:
@@ -84,6 +68,8 @@ PRESETS = {
     "paper": {"absorbing": False},
     "quick": {"steps": 200_000, "eval_episodes": 200},
 }
+# What to change when values diverge; there is no learned reward that could collapse.
+ADVICE = ("try a smaller --lr or a larger --target-every", "")
 
 
 class Values(nn.Module):
@@ -212,7 +198,7 @@ def train(args: Args) -> dict:
         if not vec.discrete:
             raise ValueError(f"masqil needs discrete actions; those of {args.env} are continuous")
         learner = Learner(vec, run.args, run.device)
-        return imitate(run, vec, learner, learner.values.agents.policy)
+        return imitate(run, vec, learner, learner.values.agents.policy, advice=ADVICE)
 
 
 if __name__ == "__main__":

@@ -37,31 +37,34 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from learners.lib.alarms import Alarms
-from learners.lib.batch import Batch, Seen, joined, mean
-from learners.lib.demonstrated import demonstrated, in_memory
-from learners.lib.expert_data import DemoSettings
-from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
-from learners.lib.game import describe, make_game
-from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
+from learners.lib.batch import Batch, Seen, mean
+from learners.lib.fields import Count, Positive
+from learners.lib.game import make_game
+from learners.lib.imitation import (
+    EXPERT,
+    FIRST,
+    OWN,
+    Imitation,
+    Terms,
+    following,
+    imitate,
+    rounds_needed,
+    sample,
+    valued,
+)
 from learners.lib.mixers import NormalizedWeights, QMixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.replay import Replay, Source, sample_chunks, sample_episodes, sample_starts
-from learners.lib.returns import carried
-from learners.lib.rollout import Rollout
+from learners.lib.replay import Source
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftActorCritic, SoftQ
-from learners.lib.time_limit import continues, fraction_left, time_inputs
-from mail_envs.player_functions import Synchronous
-from mail_envs.streams import stream_seed
+from learners.lib.time_limit import fraction_left, time_inputs
 
 Mixer = Literal["linear_norm", "sum", "none", "elu_total", "frozen", "paper"]
-EXPERT, OWN, FIRST = range(3)  # where a sequence of a batch is from
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
+class Args(Imitation):
     """Imitate by inverse soft Q-learning, with or without value decomposition (MIFQ, IQVDN, IIQ)."""
 
     mixer: Mixer = "linear_norm"
@@ -72,8 +75,6 @@ class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
     vterm: Literal["both", "replay", "expert", "first"] = "both"
     """Rounds whose values are kept small: demonstrations and own ones, own, demonstrated, or the first ones of
     demonstrated episodes."""
-    gamma: Fraction = 0.99
-    """Discount factor."""
     temperature: Positive = 0.1
     """Temperature of the soft values: policies are softmax(Q / temperature). Rewards are at most about 1, so a
     larger one cannot imitate experts that choose clearly."""
@@ -82,23 +83,11 @@ class Args(DemoSettings, Rollouts, DemonstratedReplay, AdamSteps, Networks):
     4 gradient steps; soft: a moving average; auto: soft with continuous actions, otherwise none."""
     offline: bool = False
     """Learn from the demonstrations alone; --steps then counts gradient steps."""
-    control: Literal["none", "random"] = "none"
-    """random: learn from random play instead, a control."""
     preset: Literal["default", "iiq", "iqvdn", "mpe", "paper", "quick"] = "default"  # pyright: ignore
-    steps: Steps = 1_000_000
-    num_envs: Count = 32
-    rounds: Count = 10
-    lr: Positive = 5e-4
-    hidden: Sizes = (128, 128)
-    agent_id: bool = True
-    recurrent: bool = False
-    """Give agents a memory (GRU); whole episodes are then sampled."""
     last_action: bool = False
     """With --recurrent, append the agent's last action to its observation."""
     critics: Literal[1, 2] = 2
     """With continuous actions, number of critics; policies are trained with the smaller of two values."""
-    hyper_hidden: Count = 64
-    """Width of the layers that compute the mixer's weights."""
     embed: Count = 32
     """Width of the hidden layer of elu_total, frozen and paper."""
 
@@ -116,21 +105,6 @@ ADVICE = (
     "try --mixer linear_norm or sum, --chi both, --target soft or a smaller --lr",
     "try --mixer linear_norm or sum, or another --seed",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """What a batch contributes to the loss; M is 1, or the number of agents where everybody learns alone.
-
-    rewards, costs: r and its negative, mixed, (L, B, M). values: V of the rounds, (L, B, M). gaps: V_t - gamma V_{t+1}.
-    counts: rounds in which somebody acts whose term it is, bool (L, B, M).
-    """
-
-    rewards: Tensor
-    costs: Tensor
-    values: Tensor
-    gaps: Tensor
-    counts: Tensor
 
 
 class Values(nn.Module):
@@ -185,22 +159,20 @@ class Values(nn.Module):
 
     def _mixed(self, batch: Batch, q: Tensor, v: Tensor, other: Values, after: Tensor) -> Terms:
         """Mix Q (L, B, N) and V (L + 1, B, N); `other` and `after`: the mixer and V of the next rounds."""
-        rows, seen, acts = batch.rows, batch.seen, batch.learned_from()
-        ended = torch.cat([~batch.filled, torch.ones_like(batch.filled[:1])]).unsqueeze(-1)
-        counts = rows.alive & (
-            rows.participation | ended
-        )  # the last row stands for all that follows
+        rows, seen, acts, counts = batch.rows, batch.seen, batch.learned_from(), valued(batch)
         if self.mixer is None:
             mine, theirs = self.weighted, other.weighted
         else:
             mine, theirs = self._team, other._team
         values = mine(v, counts, rows)
         later = values if after is v else theirs(after, counts, rows).detach()
-        ahead = self.gamma * self.carry(batch, later)
+        ahead = self.gamma * self.following(batch, later)
         gaps = values[:-1] - ahead
         if self.cost_mixer is not None:  # the agents' own rewards are mixed
             alone = torch.where(counts, after, 0.0)
-            rewards = q - self.gamma * self.carry(batch, alone if after is v else alone.detach())
+            rewards = q - self.gamma * self.following(
+                batch, alone if after is v else alone.detach()
+            )
             costs = self.cost_mixer(-rewards, acts, self.inputs(seen, acts))
             rewards = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
         else:
@@ -217,12 +189,8 @@ class Values(nn.Module):
         assert self.mixer is not None
         return self.mixer(x, counts, self.inputs(rows, counts))
 
-    def carry(self, batch: Batch, values: Tensor) -> Tensor:
-        """What follows each round, (L, B, M), from the values (L + 1, B, M) of agents or of the team."""
-        acts = batch.rows.participation & batch.rows.alive
-        decides = acts if values.shape[-1] == acts.shape[-1] else acts.any(-1, keepdim=True)
-        ends = continues(self.vec, batch.terminated, batch.truncated)
-        return carried(values, decides, ends, batch.filled, self.gamma)
+    def following(self, batch: Batch, values: Tensor) -> Tensor:
+        return following(self.vec, batch, values, self.gamma)
 
 
 def loss_of(terms: Terms, origin: Tensor, args: Args) -> Tensor:
@@ -238,37 +206,6 @@ def loss_of(terms: Terms, origin: Tensor, args: Args) -> Tensor:
     if args.vterm == "first":
         return loss + (1 - args.gamma) * mean(terms.values, first)
     return loss + over(terms.gaps, args.vterm)
-
-
-def sample(
-    experts: Source,
-    replay: Source | None,
-    args: Any,
-    length: int,
-    rng: torch.Generator,
-    first=False,
-) -> tuple[Batch, Tensor]:
-    """Sequences of `length` rounds from the demonstrations and from replay, as one batch, and where each is from.
-
-    With `args.recurrent`, whole episodes. `first`: also the first rounds of demonstrated episodes.
-    """
-    sources = [experts] if replay is None else [experts, replay]
-    if args.recurrent:
-        parts = [sample_episodes(s, args.episodes, rng) for s in sources]
-    else:
-        parts = [sample_chunks(s, math.ceil(args.batch / length), length, rng) for s in sources]
-    origins = [EXPERT, OWN][: len(parts)]
-    if first:
-        parts.append(sample_starts(experts, args.episodes if args.recurrent else args.batch, rng))
-        origins.append(FIRST)
-    sizes = torch.tensor([p.filled.shape[1] for p in parts])
-    origin = torch.tensor(origins).repeat_interleave(sizes)
-    return joined(*parts), origin.to(parts[0].filled.device)
-
-
-def rounds_needed(vec: Any, args: Any) -> int:
-    """Rounds per sequence: one where all agents act in every round."""
-    return 1 if isinstance(vec.player_function, Synchronous) else args.chunk
 
 
 class Learner:
@@ -332,17 +269,7 @@ class Learner:
         """Values, rewards and entropy on demonstrations and own rounds."""
         if entropy is None:
             entropy = self.values.agents.entropy(batch, batch.learned_from())
-        largest = torch.where(terms.counts, terms.values, 0.0).abs().max()
-        found = {"loss": float(loss), "entropy": entropy, "largest_value": float(largest)}
-        for name, k in (("expert", EXPERT), ("own", OWN)):
-            where = terms.counts & (origin == k).view(1, -1, 1)
-            if bool(where.any()):
-                rewards = terms.rewards[where]
-                found |= {
-                    f"value_{name}": float(terms.values[where].mean()),
-                    f"reward_{name}": float(rewards.mean()),
-                    f"reward_{name}_sd": float(rewards.std(correction=0)),
-                }
+        found = {"loss": float(loss), "entropy": entropy} | terms.figures(origin)
         if self.values.weights is not None:
             acts = batch.learned_from()
             weights = self.values.weights(acts, self.values.inputs(batch.seen))[acts]
@@ -391,58 +318,13 @@ def check(args: Args, vec: Any) -> None:
         )
 
 
-def imitate(run: Run, vec: Any, learner: Any, policy: Any, actor: Any = None) -> dict:
-    """Train `learner`; returns the evaluation of its `policy`. `actor` plays instead, if there is one."""
-    args, rng = run.args, run.rng
-    alarms = Alarms(run.say, args.gamma, ADVICE)
-    experts = in_memory(demonstrated(run, vec))
-    parts: dict[str, Any] = {"learner": learner, "alarms": alarms}
-    rollout = replay = None
-    if not args.offline:
-        rollout = Rollout(vec, args.rounds, run.device, policy.memory_size, state=True)
-        rollout.reset(stream_seed(args.seed, "games"))
-        replay = Replay(vec, args.capacity, run.device)
-        parts |= {"rollout": rollout, "replay": replay}
-    run.begin(policy, describe(vec), parts)
-    unit = "gradient steps" if args.offline else "steps"
-    run.say(
-        f"{run.learner} on {args.env}: {args.mixer}, {args.steps:,} {unit}, "
-        f"{replay or 'offline'}, {run.folder}"
-    )
-    while not run.done:
-        metrics, updates = {}, args.updates
-        if rollout is not None and replay is not None:
-            # Play T rounds of E copies with the current policy.
-            learner.explore(run.steps)
-            rollout.collect(actor or policy, rng)
-            replay.add(rollout)
-            metrics = rollout.episodes()
-            if args.recurrent and not len(replay.episodes()[0]):
-                updates = 0
-        else:
-            updates = min(updates, args.steps - run.steps)
-
-        # Gradient steps on rounds of the demonstrations and own ones.
-        for optimizer in learner.optimizers if args.anneal else ():
-            optimizer.lr = args.lr * (1 - run.progress)
-        for k in range(updates):
-            metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
-        if updates:
-            spread = metrics.get("reward_expert_sd", math.inf)
-            alarms.observe(run.steps, metrics["largest_value"], spread)
-            run.results |= alarms.results
-        run.advance(updates if rollout is None else rollout.steps, metrics)
-    learner.explore(None)
-    return run.finish()
-
-
 def train(args: Args) -> dict:
     """Run MIFQ; returns the evaluation of the trained policy, with sampled actions."""
     with Run("mifq", args) as run:
         vec = make_game(run.args, 1 if args.offline else args.num_envs, run.device)
         check(run.args, vec)
         learner = Learner(vec, run.args, run.device)
-        return imitate(run, vec, learner, learner.values.policy)
+        return imitate(run, vec, learner, learner.values.policy, advice=ADVICE)
 
 
 if __name__ == "__main__":

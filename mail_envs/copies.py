@@ -85,7 +85,8 @@ def open_copies(
     `allocate` makes the buffers on a device.
     """
     if num_workers is None:
-        batch = game.batch(num_envs) if num_envs > 1 and not replayable else None
+        may = num_envs > 1 and (game.batch_replays or not replayable)
+        batch = game.batch(num_envs) if may else None
         if batch is not None:
             return batch(allocate(Cpu(num_envs)))
         num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0

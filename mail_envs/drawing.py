@@ -110,6 +110,12 @@ class Drawing:
         corner = (room - size) // 2 + (0, self._top * SUPERSAMPLING)
         self._surface.blit(self._pygame.transform.smoothscale(image, size), corner)
 
+    def pixels(self) -> np.ndarray:
+        """The frame as uint8 (H, W, 3)."""
+        picture = self._pygame.transform.smoothscale(self._surface, self.size)
+        array = self._pygame.surfarray.array3d(picture)  # (W, H, 3)
+        return np.ascontiguousarray(array.transpose(1, 0, 2))
+
     # -- shapes -----------------------------------------------------------------------------
 
     def circle(

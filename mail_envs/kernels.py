@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from mail_envs import compile_notice
 from mail_envs.code_keys import python, refreshed_key
 from mail_envs.launch_cache import cache_directory, import_generated
 
@@ -245,6 +246,7 @@ def launch(one, arguments: str, device: str, source: str = "", functions: dict |
 
 def compile_module(source: str, functions: dict, *, name: str, **fields) -> ModuleType:
     """Make a module from `source`, in which the `functions` are named by their keys."""
+    compile_notice.listen()
     importable = all(_is_importable(f) for f in functions.values())
     fields["name"] = name
     fields["imports"] = "\n".join(

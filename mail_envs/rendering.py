@@ -157,10 +157,9 @@ class Canvas(Drawing):
         self._draw_hud()
         if self.message:
             self._draw_message()
-        picture = self._pygame.transform.smoothscale(self._surface, self.size)
         if mode == "rgb_array":
-            pixels = self._pygame.surfarray.array3d(picture)  # (W, H, 3)
-            return np.ascontiguousarray(pixels.transpose(1, 0, 2))
+            return self.pixels()
+        picture = self._pygame.transform.smoothscale(self._surface, self.size)
         window = self._open_window()
         window.get_surface().blit(picture, (0, 0))
         self.poll()

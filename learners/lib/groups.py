@@ -153,17 +153,23 @@ class Memory:
 
 
 @dataclasses.dataclass(frozen=True)
-class ProximalUpdates:
+class Passes:
     heading: ClassVar[str] = "update"
 
     epochs: Count = 5
     """Passes over each batch."""
     minibatches: Count = 4
     """Minibatches per pass; each is one gradient step."""
-    clip: Positive = 0.2
-    """Clip range of the likelihood ratio around 1."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProximalUpdates(Passes):
+    heading: ClassVar[str] = "update"
+
+    clip: Positive = 0.2
+    """Clip range of the likelihood ratio around 1."""
     value_clip: Positive | None = None
     """Clip range of the critics' predictions around the old ones, in standard deviations of the returns."""
     huber: Positive | None = None
@@ -171,19 +177,13 @@ class ProximalUpdates:
 
 
 @dataclasses.dataclass(frozen=True)
-class TeamUpdates:
+class TeamUpdates(Passes):
     heading: ClassVar[str] = "update"
 
-    epochs: Count = 5
-    """Passes over each batch."""
-    minibatches: Count = 4
-    """Minibatches per pass; each is one gradient step."""
     clip: Positive = 0.1
     """Clip range of the likelihood ratio around 1, and of changes of standardized values around 0."""
     huber: Positive = 10.0
     """Errors of standardized values beyond this count linearly."""
-    entropy: float = 0.01
-    """Weight of the entropy bonus."""
     value_weight: Positive = 1.0
     """Weight of the value loss."""
     ratio: Literal["component", "action"] = "component"
@@ -240,11 +240,9 @@ class Replays:
 
 
 @dataclasses.dataclass(frozen=True)
-class DemonstratedReplay:
+class DemonstratedReplay(Replays):
     heading: ClassVar[str] = "replay"
 
-    capacity: Count = 100_000
-    """Rounds kept for replay."""
     batch: Count = 128
     """Rounds per gradient step, from demonstrations and from replay each."""
     episodes: Count = 16
@@ -252,7 +250,6 @@ class DemonstratedReplay:
     chunk: Count = 10
     """Rounds per sequence where agents can be absent."""
     updates: Count = 16
-    """Gradient steps after every T rounds of E copies."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from learners.lib.mlp import MLP
+from learners.lib.mlp import MLP, standardizer
 from learners.lib.networks import groups_of
 from learners.lib.transformer import attended, linear
 
@@ -52,10 +52,7 @@ class PairInputs(nn.Module):
             members = [i for i, k in enumerate(self.groups) if k == g]
             rows = observations[:, members][counts[:, members]]
             if len(rows) > 1:
-                std, mean = torch.std_mean(rows, 0)
-                constant = std < 1e-3
-                self.mean[members] = mean.masked_fill(constant, 0.0)
-                self.std[members] = std.masked_fill(constant, 1.0)
+                self.mean[members], self.std[members] = standardizer(rows)
 
     def forward(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """What networks see: (B, N, D) and (B, N, A); 0 in columns that an agent does not have."""

@@ -15,6 +15,13 @@ Activation = Literal["relu", "tanh"]
 Norm = Literal["none", "before", "after"]
 
 
+def standardizer(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations of the columns of rows (B, D); 0 and 1 where a column is constant."""
+    std, mean = torch.std_mean(rows.float(), 0)
+    constant = std < 1e-3
+    return mean.masked_fill(constant, 0.0), std.masked_fill(constant, 1.0)
+
+
 class MLP(nn.Module):
     """Linear layers with ReLU or tanh between them, and an optional fixed normalization of the input.
 
@@ -60,9 +67,7 @@ class MLP(nn.Module):
         With `limit`, standardized inputs are clipped to +-limit, which prevents extrapolation far from the data.
         """
         self.limit = limit
-        std, mean = torch.std_mean(rows.float(), 0)
-        constant = std < 1e-3
-        mean, std = torch.where(constant, 0.0, mean), torch.where(constant, 1.0, std)
+        mean, std = standardizer(rows)
         device = self.layers[0].weight.device
         self.mean = torch.cat([mean, mean.new_zeros(tail)]).to(device)
         self.std = torch.cat([std, std.new_ones(tail)]).to(device)

@@ -227,13 +227,13 @@ class Critic(nn.Module):
         return out if self.discrete else out.squeeze(-1)
 
 
-def make_critics(vec: Any, args: OfflineSettings, source: Source) -> nn.ModuleList:
-    """Two critics."""
-    return nn.ModuleList(Critic(vec, args, source) for _ in range(2))
+def make_critics(vec: Any, args: OfflineSettings, source: Source, count: int = 2) -> nn.ModuleList:
+    """Critics with different initial weights."""
+    return nn.ModuleList(Critic(vec, args, source) for _ in range(count))
 
 
 def values_of(critics: Any, rows: Seen, actions: Tensor | None = None) -> Tensor:
-    """The values of each critic, (2, L, B, N, ...)."""
+    """The values of each critic, (critics, L, B, N, ...)."""
     return torch.stack([critic(rows, actions) for critic in critics])
 
 

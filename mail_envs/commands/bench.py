@@ -6,7 +6,6 @@ import functools
 import itertools
 import json
 import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from mail_envs.commands.peers import (
     mpe2_aec,
     scenario_of,
 )
-from mail_envs.commands.rates import aec_turns, measure
+from mail_envs.commands.rates import aec_turns, last_line_of, measure
 
 SIZES = (1, 64, 1024, 8192)
 SIMULATOR_SIZES = (1, 64)
@@ -343,11 +342,7 @@ def drawn_steps(vector: Any) -> Callable[[int], Any]:
 
 def run_python(code: str, *arguments: str) -> float:
     """Run `code` in a separate Python process; returns the number that it prints."""
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    return float(last_line_of([sys.executable, "-c", code, *arguments]))
 
 
 def best_of(trials: int, code: str, *arguments: str) -> float:

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from mail_envs import compile_notice
+
 MISTAKE, INTERRUPTED = 2, 130
 MISTAKES = (ValueError, TypeError, OSError, ImportError, NotImplementedError, MemoryError)
 
@@ -19,6 +21,7 @@ class CommandError(ValueError):
 
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
+    compile_notice.in_command = True
     try:
         return int(command() or 0)
     except KeyboardInterrupt as stop:

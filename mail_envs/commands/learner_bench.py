@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mail_envs.commands import CommandError
+from mail_envs.commands.rates import last_line_of
 
 NEEDED = ["jaxmarl", "optax"]
 PEER = Path(__file__).with_name("jaxmarl_ppo.py")
@@ -108,7 +108,7 @@ def learner_rate(pair: Pair, seconds: float) -> dict[str, Any]:
 def record(env: str, path: str) -> None:
     """Record the expert's demonstrations."""
     words = ["--env", env, "--policy", "expert", "--episodes", str(DEMONSTRATIONS), "--out", path]
-    run([sys.executable, "-m", "demos.record", *words])
+    last_line_of([sys.executable, "-m", "demos.record", *words], ONE_THREAD)
 
 
 def peer_rate(python: str, scenario: str, seconds: float) -> dict[str, Any]:
@@ -118,17 +118,7 @@ def peer_rate(python: str, scenario: str, seconds: float) -> dict[str, Any]:
 
 def child(command: list[str], given: dict[str, Any]) -> dict[str, Any]:
     """The JSON that a process prints last."""
-    return json.loads(run([*command, json.dumps(given)]).strip().splitlines()[-1])
-
-
-def run(command: list[str]) -> str:
-    """Output of a process with one thread. CommandError: it failed."""
-    environment = os.environ | ONE_THREAD
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        raise CommandError(f"a measurement failed: {last[0]}")
-    return done.stdout
+    return json.loads(last_line_of([*command, json.dumps(given)], ONE_THREAD))
 
 
 def print_learners(results: dict[str, dict[str, Any]], compared: bool) -> None:

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 
-from mail_envs.commands import football_peers, mamujoco_peers, starcraft_peers
+from mail_envs.commands import football_peers, hands_peers, mamujoco_peers, starcraft_peers
 from mail_envs.commands.rates import DRAWN, Rate, aec_turns, drawn_actions, measure
 
 AGENTS = 3
@@ -116,12 +116,20 @@ PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
     "envpool": mamujoco_peers.envpool,
     "gfootball": football_peers.gfootball,
     "engine": football_peers.bare_engine,
+    "mj_step": hands_peers.mj_step,
 }
 # Modules that a peer needs, where it is not the one of its name.
-MODULES = {"gfootball": ("gfootball", "gym"), "engine": ("envpool",)}
+MODULES = {
+    "gfootball": ("gfootball", "gym"),
+    "engine": ("envpool",),
+    "mj_step": ("mujoco", "gymnasium_robotics"),
+}
 MAMUJOCO_PEERS = ("gymnasium_robotics", "envpool")
 FOOTBALL_PEERS = ("gfootball", "engine")
-SIMULATOR_PEERS = (*MAMUJOCO_PEERS, *FOOTBALL_PEERS)
+HANDS_PEERS = ("mj_step",)
+SIMULATOR_PEERS = (*MAMUJOCO_PEERS, *FOOTBALL_PEERS, *HANDS_PEERS)
+# Families that are compared only with their own peers, in all scenarios.
+OWN_PEERS = {"football": FOOTBALL_PEERS, "mamujoco": MAMUJOCO_PEERS, "bidexhands": HANDS_PEERS}
 SOURCES = {
     "smaclite": "git+https://github.com/uoe-agents/smaclite"
 }  # of libraries that are not on PyPI
@@ -130,10 +138,8 @@ STARCRAFT = ("smac", "smacv2")  # families
 
 def scenario_of(peer: str, id: str, family: str) -> str | None:
     """The peer's scenario with which a game is compared; None if there is none."""
-    if family == "football" or peer in FOOTBALL_PEERS:
-        return id if family == "football" and peer in FOOTBALL_PEERS else None
-    if family == "mamujoco" or peer in MAMUJOCO_PEERS:
-        return id if family == "mamujoco" and peer in MAMUJOCO_PEERS else None
+    if family in OWN_PEERS or peer in SIMULATOR_PEERS:
+        return id if peer in OWN_PEERS.get(family, ()) else None
     if family in STARCRAFT or peer == "smaclite":
         return starcraft_peers.scenario_of(peer, id) if family in STARCRAFT else None
     if family == "mpe":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from mail_envs.commands.errors import CommandError
 
 DRAWN = 1024  # actions drawn beforehand
 
@@ -84,3 +88,13 @@ def aec_turns(env, seconds: float, choose: Callable | None = None) -> Rate:
         return turns
 
     return measure(run, seconds)
+
+
+def last_line_of(command: list[str], variables: Mapping[str, str] | None = None) -> str:
+    """The last line that a process prints, with these further environment variables. CommandError: it failed."""
+    environment = {**os.environ, **(variables or {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise CommandError(f"a measurement failed: {last[0]}")
+    return "".join(done.stdout.strip().splitlines()[-1:])

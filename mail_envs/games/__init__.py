@@ -1,5 +1,6 @@
 """The native games, one file each (or a folder), and the registration of their ids."""
 
+from mail_envs.games.hands.tasks import TASKS
 from mail_envs.games.starcraft.maps import SCENARIOS
 from mail_envs.registry import register
 
@@ -88,4 +89,13 @@ for _id, _scenario in SCENARIOS.items():
         family=_id.partition("_")[0],
         summary=_scenario.summary,
         backends={"starcraft2": "mail_envs.adapters.starcraft2:StarCraft2"},
+    )
+
+for _name, _task in TASKS.items():
+    register(
+        f"bidexhands_{_name}",
+        "mail_envs.games.hands.game:Hands",
+        arguments={"task": _name},
+        family="bidexhands",
+        summary=_task.summary,
     )

@@ -68,7 +68,7 @@ def test_agents_that_do_not_act_are_neither_paid_nor_learned_from():
     for garbage in (0.0, 7.0):
         _, rewarder, _, rounds = made()
         out = ~rounds.counts
-        assert out.any() and not rewarder.rewards(rounds, "logit")[out].any()
+        assert out.any() and not rewarder.rewards(rounds)["logit"][out].any()
         rounds.observations[out] = rounds.following[out] = garbage
         rewarder.update(rounds, torch.Generator().manual_seed(0))
         after.append([p.detach().clone() for p in rewarder.networks.parameters()])

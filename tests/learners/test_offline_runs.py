@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from demos.policies import NetworkPolicy
-from learners import cql, td3bc
+from learners import cql, icq, omar, td3bc
 
 TINY: dict[str, Any] = {
     "hidden": (16,), "steps": 24, "batch": 20, "episodes": 3, "chunk": 4, "eval_episodes": 10, "log_every": 1,
@@ -29,6 +29,7 @@ def figures_of(folder: Path) -> list[dict]:
     (td3bc, ABSENT), (td3bc, CONTINUOUS), (td3bc, {**ABSENT, "recurrent": True, "critic": "state"}),
     (td3bc, {**CONTINUOUS, "recurrent": True}), (cql, ABSENT), (cql, CONTINUOUS),
     (cql, {**ABSENT, "variant": "qmix", "recurrent": True}), (cql, {**ABSENT, "variant": "counterfactual", "lam": 0.6}),
+    (icq, ABSENT), (icq, {**CONTINUOUS, "recurrent": True}), (omar, {**ABSENT, "recurrent": True}), (omar, CONTINUOUS),
 ])  # fmt: skip
 def test_runs(module, changes, tmp_path):
     result = module.train(module.Args(**{**TINY, **changes, "run_dir": str(tmp_path)}))
@@ -39,7 +40,9 @@ def test_runs(module, changes, tmp_path):
     assert file.policy.networks[0].std.min() > 0  # the observations' statistics come with the file
 
 
-@pytest.mark.parametrize(("module", "changes"), [(td3bc, ABSENT), (cql, CONTINUOUS)])
+@pytest.mark.parametrize(
+    ("module", "changes"), [(td3bc, ABSENT), (cql, CONTINUOUS), (icq, ABSENT), (omar, ABSENT)]
+)
 def test_a_resumed_run_ends_like_an_uninterrupted_one(module, changes, tmp_path):
     settings = {**TINY, **changes, "eval_episodes": 0}
     module.train(module.Args(**settings, run_dir=str(tmp_path / "whole")))

@@ -1,0 +1,1 @@
+"""The tasks of Bi-DexHands: two Shadow Hands, simulated by MuJoCo."""
