@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-COMMANDS = ("record", "inspect", "replay", "export")
+COMMANDS = ("record", "convert", "inspect", "replay", "export")
 
 
 def first_line(name: str) -> str:

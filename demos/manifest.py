@@ -200,6 +200,7 @@ OPTIONAL: Checks = {
     "return_agents": NAMES,
     "convention": STRING,
     "demonstrator": STRING,
+    "mixture": (_is_list(_is_dict), "a list of dictionaries"),
     "versions": (_are_versions, "a dictionary of strings"),
     "random_return": NUMBER,
     "expert_return": NUMBER,

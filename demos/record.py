@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -29,11 +30,13 @@ from demos.episode import Episode
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
+from demos.mixture import Mixture
 from demos.policies import NetworkPolicy, OnePerAgent, Policy, is_own_policy, load_policy
 from demos.writer import DemonstrationWriter
 from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
 from mail_envs.counts import at_least
+from mail_envs.markov_game import KernelGame
 from mail_envs.random import check_seed
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
@@ -237,7 +240,7 @@ def with_bar(
 
 def record(
     id: str,
-    policy: str | Path | Policy,
+    policy: str | Path | Policy | Sequence[str],
     episodes: int,
     seed: int,
     out: str | Path,
@@ -257,11 +260,12 @@ def record(
 
     Args:
         id: the game's id.
-        policy: a name for `load_policy`, or a policy.
+        policy: a name for `load_policy`, a policy, or the parts of a `Mixture`, SHARE:POLICY.
         episodes: number of episodes.
         seed: seed of the first episode.
         out: folder of the set.
-        num_envs: environments played at the same time; the result does not depend on it.
+        num_envs: environments played at the same time; the result does not depend on it. None: 256, of simulators
+            one per core.
         random_return: return of random play, for normalized returns; by default measured over 500 episodes.
         expert_return: return of the expert, for normalized returns; by default the mean of this set if
             the demonstrator is the shipped expert or a scripted one.
@@ -273,26 +277,48 @@ def record(
     Raises:
         DemonstrationError: `out` holds something else, or a set with other settings.
     """
-    num_envs = NUM_ENVS if num_envs is None else num_envs
+    if num_envs is None:  # a simulator takes memory, and more copies than processes gain nothing
+        kernel = issubclass(mail_envs.spec(id).load(arguments.get("backend")), KernelGame)
+        num_envs = NUM_ENVS if kernel else os.cpu_count() or 1
     at_least(1, episodes=episodes, num_envs=num_envs)
     check_seed(check_seed(seed) + episodes - 1)
     seeds = np.arange(seed, seed + episodes, dtype=np.int64)
     out = Path(out)
     count = min(num_envs, episodes)
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
-        player = load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
-        players = player.policies if isinstance(player, OnePerAgent) else [player]
+        player = _player(policy, env, greedy, seed)
+        players = player.policies if isinstance(player, OnePerAgent | Mixture) else [player]
         if greedy and not all(isinstance(p, NetworkPolicy) for p in players):
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         described = describe(env, name, random_return, expert_return)
+        if isinstance(player, Mixture):
+            described["mixture"] = _contents(player, seeds, greedy)
         writer, recorded = _writer(out, described, env, progress)
         left = np.setdiff1d(seeds, recorded)
         played, label = rollouts(env, player, left), f"{env.id} by {name}"
         _write(writer, with_bar(played, label, episodes, progress, episodes - len(left)))
     if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
         writer.annotate(expert_return=writer.manifest["statistics"]["return_mean"])
+    if isinstance(player, Mixture):
+        writer.annotate(mixture=_contents(player, seeds, greedy))
     return Demonstrations.open(out, verify=False)
+
+
+def _player(policy: Any, env: Any, greedy: bool, first: int) -> Policy:
+    """The policy that plays the episodes from seed `first` on."""
+    if isinstance(policy, (list, tuple)):
+        return Mixture(policy, env, first, greedy)
+    return load_policy(policy, env, greedy) if isinstance(policy, (str, Path)) else policy
+
+
+def _contents(mixture: Mixture, seeds: np.ndarray, greedy: bool) -> list[dict[str, Any]]:
+    """What a mixture's set is made of, for the manifest: who plays how many of the episodes of `seeds`."""
+    counts = np.bincount(mixture.player_of(seeds), minlength=len(mixture.shares)).tolist()
+    pairs = zip(mixture.specs, mixture.policies, strict=True)
+    names = [_name(spec, policy, greedy) for spec, policy in pairs]
+    keys = ("demonstrator", "share", "episodes")
+    return [dict(zip(keys, row)) for row in zip(names, mixture.shares, counts, strict=True)]
 
 
 def _writer(
@@ -343,6 +369,9 @@ def _name(policy: Any, player: Policy, greedy: bool) -> str:
     if isinstance(player, OnePerAgent):
         pairs = zip(player.specs, player.policies, strict=True)
         return ", ".join(_name(spec, one, greedy) for spec, one in pairs)
+    if isinstance(player, Mixture):
+        parts = zip(player.shares, player.specs, player.policies, strict=True)
+        return " + ".join(f"{share:g} {_name(spec, one, greedy)}" for share, spec, one in parts)
     if isinstance(policy, (str, Path)) and is_own_policy(policy):
         return Path(policy).name
     if isinstance(player, NetworkPolicy):
@@ -366,12 +395,15 @@ class Args:
     policy: str = "scripted"
     """Demonstrator: expert, scripted, random, a run folder, a policy file, or a function of yours that makes a
     policy, `my_policy.py:make` (see demos/policies.py). One for each agent: RUN_A,RUN_B,..."""
+    mixture: tuple[str, ...] = ()
+    """Several demonstrators instead of --policy, with their shares of the episodes, e.g. `--mixture 0.3:RUN@STEP
+    0.7:expert`. The checkpoints of one run in equal shares make what offline learning calls medium-replay."""
     episodes: int = 1000
     """Number of episodes."""
     seed: int = 0
     """Seed of the set: sets with different seeds share no episode."""
-    num_envs: int = NUM_ENVS
-    """Number of environments played at the same time; affects only the speed."""
+    num_envs: int | None = None
+    """Number of environments played at the same time; affects only the speed. None: 256, of simulators one per core."""
     greedy: bool = False
     """Learned policies take their most likely action."""
     player_function: str | None = None
@@ -390,7 +422,7 @@ def command(args: Args) -> None:
     first = stream_seed(args.seed, "demonstrations")
     try:
         demonstrations = record(
-            game_id(args.env), args.policy, args.episodes, first, args.out,
+            game_id(args.env), args.mixture or args.policy, args.episodes, first, args.out,
             num_envs=args.num_envs, greedy=args.greedy, progress=True,
             **game_keywords(args.set, args.player_function),
         )  # fmt: skip
