@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -35,6 +36,7 @@ from demos.writer import DemonstrationWriter
 from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
 from mail_envs.counts import at_least
+from mail_envs.markov_game import KernelGame
 from mail_envs.random import check_seed
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
@@ -262,7 +264,8 @@ def record(
         episodes: number of episodes.
         seed: seed of the first episode.
         out: folder of the set.
-        num_envs: environments played at the same time; the result does not depend on it.
+        num_envs: environments played at the same time; the result does not depend on it. None: 256, of simulators
+            one per core.
         random_return: return of random play, for normalized returns; by default measured over 500 episodes.
         expert_return: return of the expert, for normalized returns; by default the mean of this set if
             the demonstrator is the shipped expert or a scripted one.
@@ -274,7 +277,9 @@ def record(
     Raises:
         DemonstrationError: `out` holds something else, or a set with other settings.
     """
-    num_envs = NUM_ENVS if num_envs is None else num_envs
+    if num_envs is None:  # a simulator takes memory, and more copies than processes gain nothing
+        kernel = issubclass(mail_envs.spec(id).load(arguments.get("backend")), KernelGame)
+        num_envs = NUM_ENVS if kernel else os.cpu_count() or 1
     at_least(1, episodes=episodes, num_envs=num_envs)
     check_seed(check_seed(seed) + episodes - 1)
     seeds = np.arange(seed, seed + episodes, dtype=np.int64)
@@ -397,8 +402,8 @@ class Args:
     """Number of episodes."""
     seed: int = 0
     """Seed of the set: sets with different seeds share no episode."""
-    num_envs: int = NUM_ENVS
-    """Number of environments played at the same time; affects only the speed."""
+    num_envs: int | None = None
+    """Number of environments played at the same time; affects only the speed. None: 256, of simulators one per core."""
     greedy: bool = False
     """Learned policies take their most likely action."""
     player_function: str | None = None

@@ -84,6 +84,12 @@ def open_copies(
 
     `allocate` makes the buffers on a device.
     """
+    if game.always_batched:
+        if num_workers:
+            raise ValueError(
+                f"num_workers={num_workers!r}: {type(game).__name__} plays all copies in one process"
+            )
+        return game.batch(num_envs)(allocate(Cpu(num_envs)))
     if num_workers is None:
         may = num_envs > 1 and (game.batch_replays or not replayable)
         batch = game.batch(num_envs) if may else None

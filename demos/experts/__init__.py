@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+import mail_envs
 from mail_envs.games.starcraft.maps import SCENARIOS
-from mail_envs.markov_game import KernelGame
 
 PUSHES = 5  # none, left, right, down, up
 
@@ -31,6 +31,7 @@ SCRIPTED = {
     "gold_miner_easy_2_vs_2": "gold_miner:gold_miner",
     "gold_miner_medium_2_vs_2": "gold_miner:gold_miner",
     "gold_miner_hard_2_vs_2": "gold_miner:gold_miner",
+    "football_3_vs_1_with_keeper": "football:football",
     **dict.fromkeys(SCENARIOS, "starcraft:starcraft"),
 }
 
@@ -45,7 +46,7 @@ def scripted_expert(env: Any, style: str = ""):
             f"there is no scripted demonstrator for {env.id!r}; there is one for "
             f"{', '.join(id for id in SCRIPTED if id not in SCENARIOS)}, and all smac_ and smacv2_ ids"
         )
-    if not isinstance(env.game, KernelGame):
+    if not isinstance(env.game, mail_envs.spec(env.id).load()):
         raise ValueError(
             f"the scripted demonstrator of {env.id!r} needs the state of the native game, but this is "
             f"{type(env.game).__name__}: use the native backend, or the policy 'random'"

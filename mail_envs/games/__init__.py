@@ -98,4 +98,5 @@ for _name, _task in TASKS.items():
         arguments={"task": _name},
         family="bidexhands",
         summary=_task.summary,
+        backends={"isaacgym": "mail_envs.adapters.isaacgym:IsaacGym"},
     )
