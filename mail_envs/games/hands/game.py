@@ -55,6 +55,9 @@ it is observed, and the metric `simulation_errors` is 1.
 - `catch_abreast` of the original measures from a place 0.3 m beside the start, so that every round would end the episode: here
   it is the start. `push_block` of the original compares both blocks with the left goal: here each has its own.
 
+`backend="mujoco_warp"` simulates thousands of worlds on an NVIDIA GPU (`device="cuda"`, `pip install
+'mail-envs[hands,warp]'`), with the same starts and rewards; it has been run on the CPU only, never on a GPU.
+
 `backend="isaacgym"` runs the original in Isaac Gym, all copies in one simulation on a GPU, in a process of its own Python:
 `mail_envs/adapters/isaacgym.py` says how to install it. It was tested with a stand-in, never with Isaac Gym.
 `python -m mail_envs.adapters.isaacgym_probe` measures there whether the door's spring acts, and the share of the wrench.
