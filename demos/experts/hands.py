@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+VECTORS = True  # policies return vectors, see `demos.experts`
 NOISE = 0.05
 GAIN = 12.0  # force per meter
 PHASES = 4
 BLOCK = 199  # what is observed of a hand
 SIDES = np.array([[1, 1, 1], [1, -1, 1]], np.float32)  # the second hand mirrors y
-FLEX = np.array([3, 6, 9, 13])  # motors of the fingers' second joints (J2), the third ones (J1) follow
+FLEX = np.array(
+    [3, 6, 9, 13]
+)  # motors of the fingers' second joints (J2), the third ones (J1) follow
 
 
 def doors(env: Any):
