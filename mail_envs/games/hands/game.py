@@ -76,6 +76,7 @@ import numpy as np
 
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
+from mail_envs.games.hands.model import assets
 from mail_envs.games.hands.tasks import TASKS, Task
 from mail_envs.games.hands.worlds import Physics, Worlds, cores
 from mail_envs.mujoco_support import log_warnings
@@ -110,6 +111,7 @@ class Hands(SimulatorGame):
         sizes = describe(self, task)
         self.physics = make_physics(self.task, substeps, link_damping, wrench_scale, door_spring)
         self.out = own_arrays(sizes, self.task.actions)
+        assets()  # ImportError if a package is missing
         log_warnings()
         self.worlds = Worlds(self.task, self.physics, 1, self.out)
         self.metadata = {
