@@ -77,10 +77,11 @@ class WarpCopies:
 
     def __init__(self, game: WarpHands, buffers: Buffers):
         import mujoco
-        import mujoco_warp
         import warp
 
-        warp.config.quiet = True
+        warp.config.quiet = True  # before the import of `mujoco_warp`, which prints
+        import mujoco_warp
+
         name = "cpu" if isinstance(buffers.which, np.ndarray) else "cuda"
         device = self.device = make_device(name, len(buffers.which), 1)
         self.task, self.physics, self.buffers = game.task, game.physics, buffers
