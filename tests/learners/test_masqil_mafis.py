@@ -100,7 +100,7 @@ def test_mafis_values_are_the_soft_values_of_its_training_policy():
     values, checked = learner.values, 0
     assert batch.rows.action_mask is not None
     with torch.no_grad():
-        found, q = values.terms(batch), values.agents.of_actions(batch)
+        found, q = values.terms(batch, torch.Generator()), values.agents.of_actions(batch)
         weights = values.weights(batch.rows.states)
     for t, b in batch.filled.nonzero().tolist():
         total = 0.0
@@ -164,7 +164,7 @@ def test_padding_dead_and_absent_agents_have_no_influence(module, changes):
     def loss(given: Batch) -> torch.Tensor:
         if module is masqil:
             return learner.loss_of(given, origin)[0]
-        return mafis.loss_of(learner.values.terms(given), origin, learner.args.divergence)
+        return mafis.loss_of(learner.values.terms(given, torch.Generator()), origin, learner.args.divergence)
 
     assert torch.allclose(loss(batch), loss(other), rtol=1e-5)
     assert (loss(batch) - loss(changed)).abs() > 1e-5
