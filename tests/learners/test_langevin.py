@@ -61,6 +61,15 @@ def test_steps_leave_the_density_as_it_is():
     assert not logs.any() and (shares - 0.1).abs().max() < 0.01
 
 
+def test_chains_follow_the_gradient():
+    """In eight components, few chains would find the density by chance."""
+    actions, _ = annealed(
+        lambda a: -0.5 * ((a - 0.6) / 0.3).square().sum(-1), torch.ones(8, dtype=torch.bool), (2000,), 30,
+        torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert actions.mean() > 0.5  # 0.4 without
+
+
 # ------------------------------------------------------------------------------------- soft values
 def agent(samples: int = 20_000) -> tuple[SoftEnergy, Tensor, Tensor]:
     """One agent whose critic is a random network, two observations (2, 1, 3), and weights (2, 1)."""
