@@ -34,6 +34,8 @@ class EnergyPolicy(nn.Module):
     """
 
     joint, discrete, memory_size = False, False, 0
+    low: Tensor
+    high: Tensor
 
     def __init__(
         self,

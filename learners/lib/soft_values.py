@@ -64,9 +64,12 @@ class SoftQ(nn.Module):
 
 
 class Critics(nn.Module):
-    """Values of continuous actions: a network per group of agents, from an agent's observation and action."""
+    """Values of continuous actions: a network per group of agents, from an agent's observation and action.
 
-    def __init__(self, policy: Policy, hidden: tuple[int, ...]):
+    `policy`: any with `seats` and `outputs`; its own networks are not used.
+    """
+
+    def __init__(self, policy: Any, hidden: tuple[int, ...]):
         super().__init__()
         self.seats, self.outputs = policy.seats, policy.outputs
         widths = zip(policy.seats.widths, policy.outputs, strict=True)
