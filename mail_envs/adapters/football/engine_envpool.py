@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from mail_envs.adapters.football.engines import NO_SECOND_HALF, STICKY, TICKS, Engine, Setup
 from mail_envs.adapters.football.scenarios import SCENARIOS
 
-MODULE = "gfootball_envpool"
+MODULE = "envpool.gfootball.gfootball_envpool"
 PROBE, PROBE_SEED = "football_counterattack_easy", 123457
 Y_SCALE = np.float32(-2.36)  # of positions in the configuration
 
@@ -101,11 +102,14 @@ class Library:
         if pool is None or assets is None:
             raise ImportError("EnvPool is not installed")
         self.assets = assets.submodule_search_locations[0]  # pyright: ignore
-        path = os.path.join(pool.submodule_search_locations[0], "gfootball", f"{MODULE}.so")  # pyright: ignore
+        path = os.path.join(pool.submodule_search_locations[0], "gfootball", "gfootball_envpool.so")  # pyright: ignore
         try:
-            spec: Any = importlib.util.spec_from_file_location(MODULE, path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            # Its types can be registered only once, here or by `import envpool`.
+            module = sys.modules.get(MODULE)
+            if module is None:
+                spec: Any = importlib.util.spec_from_file_location(MODULE, path)
+                module = sys.modules[MODULE] = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
             self.make = module._GfootballOracleEngine
             exported = ctypes.CDLL(path)
             pointer, flag = ctypes.c_void_p, ctypes.c_bool

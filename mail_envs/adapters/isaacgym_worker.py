@@ -1,0 +1,122 @@
+"""The process that runs Isaac Gym: `python3.8 isaacgym_worker.py COMMANDS ANSWERS MEMORY` (file descriptors).
+
+It runs under the interpreter in which Isaac Gym is installed, Python 3.7 or 3.8, so it imports nothing of this suite.
+Commands and answers are lines of JSON; arrays are in shared memory, whose layout the first command describes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import mmap
+import os
+import sys
+import traceback
+
+DT = 1 / 60  # seconds
+OPENED = 0.8  # rad, to which the probe opens a leaf
+
+
+class Worker:
+    """An environment of Bi-DexHands, and the arrays that it shares with the other process."""
+
+    def __init__(self, setup, memory):
+        self.places, self.num_envs, self.width = setup["places"], setup["num_envs"], setup["width"]
+        sys.argv = ["isaacgym_worker", *setup["flags"]]  # Bi-DexHands reads it
+        self.gymtorch = importlib.import_module("isaacgym.gymtorch")  # before torch
+        self.torch = importlib.import_module("torch")
+        package = importlib.import_module("bidexhands")
+        os.chdir(
+            os.path.dirname(os.path.abspath(package.__file__))
+        )  # its settings are found from there
+        self.env = package.make(setup["task"], "happo")
+        self.task = self.env.task
+        self.shared = mmap.mmap(memory, setup["bytes"])
+
+    def step(self, reset):
+        """Play a round in all environments; those in `reset` begin an episode first, as the original does it."""
+        for e in reset:
+            self.task.reset_buf[e] = 1
+        observations, state, rewards, done, _, _ = self.env.step(self.actions())
+        self.write("observations", observations)
+        self.write("state", state[:, 0])
+        self.write("rewards", rewards)
+        self.write("done", done[:, 0])
+        self.write("success", self.task.successes)
+
+    def reset(self):
+        """Begin an episode in all environments. The original then plays a round of very small actions."""
+        for e in range(self.num_envs):
+            self.task.reset_buf[e] = 1
+        observations, state, _ = self.env.reset()
+        self.write("observations", observations)
+        self.write("state", state[:, 0])
+
+    def actions(self):
+        """One tensor (E, A) for each hand."""
+        at, length = self.places["actions"]
+        data = bytes(self.shared[at : at + length])
+        storage = self.torch.FloatStorage.from_buffer(data, "native")
+        both = self.torch.FloatTensor(storage).view(self.num_envs, 2, self.width)
+        both = both.to(self.env.rl_device)
+        return [both[:, 0], both[:, 1]]
+
+    def write(self, name, tensor):
+        at, length = self.places[name]
+        numbers = tensor.detach().float().cpu().contiguous().numpy()
+        self.shared[at : at + length] = memoryview(numbers).cast("B")
+
+    def probe(self):
+        """What is not known of Isaac Gym, in environment 0: see `isaacgym_probe`."""
+        return {"spring": self.probe_spring(6), "speed": self.probe_speed(40)}
+
+    def probe_spring(self, rounds):
+        """The acceleration of a leaf at OPENED rad, at rest, in rad/s^2; the target of its drive is 0."""
+        self.reset()
+        task = self.task
+        for leaf in range(2):
+            task.object_dof_pos[0][leaf] = OPENED
+            task.object_dof_vel[0][leaf] = 0.0
+        task.gym.set_dof_state_tensor(task.sim, self.gymtorch.unwrap_tensor(task.dof_state))
+        for _ in range(rounds):
+            self.step([])
+        return 2 * (float(task.object_dof_pos[0][0]) - OPENED) / (rounds * DT) ** 2
+
+    def probe_speed(self, rounds):
+        """The speed in x of the first hand's base after `rounds` rounds of full force, in m/s."""
+        self.reset()
+        at, _ = self.places["actions"]
+        view = memoryview(self.shared)[at : at + 4].cast("f")
+        view[0] = 1.0
+        for _ in range(rounds):
+            self.step([])
+        view[0] = 0.0
+        view.release()
+        return float(self.task.hand_linvels[int(self.task.hand_indices[0])][0])
+
+
+def work(commands, answers, memory):
+    """Answer commands until there are no more."""
+    worker = None
+    for line in commands:
+        command = json.loads(line)
+        try:
+            if worker is None:
+                worker = Worker(command, memory)
+                value = None
+            elif command["name"] == "step":
+                value = worker.step(command["reset"])
+            else:
+                value = {"reset": worker.reset, "probe": worker.probe}[command["name"]]()
+            answer = {"value": value}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    os._exit(0)  # Isaac Gym may hang when it is closed
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # this folder, whose modules are named after the packages that they adapt
+    given = [int(argument) for argument in sys.argv[1:4]]
+    work(os.fdopen(given[0], "r"), os.fdopen(given[1], "w"), given[2])

@@ -1,0 +1,210 @@
+"""Bi-DexHands in Isaac Gym, with a stand-in for it under a second interpreter (3.8 where there is one)."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mail_envs
+from mail_envs.adapters import isaacgym, isaacgym_probe
+from mail_envs.games.hands.rules import HIGH, LOW, MOTORIZED
+
+FAKES = Path(__file__).parent / "fake_isaacgym"
+OLD = sorted(Path("~/.pyenv/versions").expanduser().glob("3.[78].*/bin/python"))
+
+
+@pytest.fixture
+def python(tmp_path, monkeypatch):
+    """An interpreter that finds the stand-in; it is no child of ours that could import from here."""
+    script = tmp_path / "python"
+    own = OLD[-1] if OLD else sys.executable
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={FAKES} exec {own} -B "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv(isaacgym.INTERPRETER, str(script))
+    return script
+
+
+def make(num_envs=1, task="door_open_inward", **arguments):
+    return mail_envs.make_vec(f"bidexhands_{task}", num_envs, backend="isaacgym", **arguments)
+
+
+def actions_of(vec, value=0.25):
+    return np.full_like(vec.buffers.actions, value)
+
+
+@pytest.mark.parametrize("task", ["door_open_inward", "over"])
+def test_spaces_are_those_of_the_native_game(task, python):
+    ours, theirs = mail_envs.make_vec(f"bidexhands_{task}"), make(task=task)
+    for name in ("agents", "observation_spaces", "action_spaces", "state_space", "max_rounds"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.game.metric_names == theirs.game.metric_names
+    theirs.close()
+
+
+def test_rounds_of_all_copies_come_from_one_process(python):
+    vec = make(3)
+    observations, info = vec.reset(seed=0)
+    # All begin with the round of small actions of the original.
+    np.testing.assert_array_equal(observations[:, 0, :3], [[1, 1, 0]] * 3)
+    np.testing.assert_array_equal(observations[:, 1, :3], [[1, 1, 1]] * 3)
+    np.testing.assert_array_equal(info["state"][:, 0], [0, 1, 2])
+    actions = actions_of(vec)
+    actions[1, 1] = -0.5
+    observations, rewards, terminated, truncated, _ = vec.step(actions)
+    np.testing.assert_allclose(rewards[0], 2 + 52 * 0.25)
+    np.testing.assert_allclose(rewards[1], 2 + 26 * (0.25 - 0.5))
+    np.testing.assert_array_equal(observations[..., -26:], actions)
+    assert not terminated.any() and not truncated.any()
+    vec.close()
+
+
+def test_an_episode_that_ended_begins_anew_with_the_next_round(python):
+    vec = make(2)
+    vec.reset(seed=0)
+    for _ in range(3):
+        *_, terminated, _, info = vec.step(actions_of(vec))
+    observations, _, terminated, truncated, info = vec.step(actions_of(vec))
+    # Environment 0 ended in its fifth round; its first one was the reset's.
+    assert terminated.tolist() == [True, False] and not truncated.any()
+    assert info["metrics"]["success"].tolist() == [1, 0]
+    assert info["final_observation"][0, 0, :2].tolist() == [1, 5]
+    assert observations[0, 0, :2].tolist() == [1, 5]  # the original has no other first observation
+    observations, *_ = vec.step(actions_of(vec))
+    assert observations[:, 0, :2].tolist() == [[2, 1], [1, 6]]
+    vec.close()
+
+
+def test_the_time_limit_of_the_view_resets_the_simulation_too(python):
+    vec = make(2, max_rounds=2)
+    vec.reset(seed=0)
+    vec.step(actions_of(vec))
+    *_, terminated, truncated, _ = vec.step(actions_of(vec))
+    assert truncated.all() and not terminated.any()
+    observations, *_ = vec.step(actions_of(vec))
+    assert (observations[:, 0, 0] >= 2).all() and (observations[:, 0, 1] <= 2).all()
+    vec.close()
+
+
+def test_the_originals_own_limit_truncates(python):
+    vec = make(1, max_rounds=1000)
+    copies = vec.launches.copies
+    vec.reset(seed=0)
+    copies.rounds[:] = 246  # of 250
+    for _ in range(4):
+        *_, terminated, truncated, _ = vec.step(actions_of(vec))
+    assert truncated[0] and not terminated[0]
+    vec.close()
+
+
+def test_absent_hands_are_not_pushed_and_hold_their_targets(python):
+    vec = make(1, player_function=mail_envs.TurnOrder([[1], [0, 1], [1]]))
+    vec.reset(seed=0)
+    rest = -(HIGH + LOW)[MOTORIZED] / (HIGH - LOW)[MOTORIZED]
+    observations, rewards, *_ = vec.step(actions_of(vec))
+    np.testing.assert_allclose(observations[0, 0, -26:], [0] * 6 + rest.tolist(), atol=1e-6)
+    assert rewards[0, 0] == 0 and rewards[0, 1] != 0
+    vec.step(actions_of(vec, 0.75))
+    observations, *_ = vec.step(actions_of(vec, -1))
+    np.testing.assert_allclose(observations[0, 0, -26:], [0] * 6 + [0.75] * 20)
+    np.testing.assert_allclose(observations[0, 1, -26:], [-1] * 26)
+    vec.close()
+
+
+def test_settings_are_flags_of_the_original(python):
+    vec = make(1, settings={"offset": 100})
+    vec.reset(seed=0)
+    _, rewards, *_ = vec.step(actions_of(vec, 0))
+    assert rewards[0, 0] == 102
+    vec.close()
+
+
+def test_nan_truncates_and_is_not_observed(python, monkeypatch):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "nan:3")
+    vec = make(2)
+    vec.reset(seed=0)
+    before = vec.step(actions_of(vec))[0].copy()
+    observations, rewards, terminated, truncated, info = vec.step(actions_of(vec))
+    assert truncated.tolist() == [True, False] and not terminated.any()
+    assert info["metrics"]["simulation_errors"].tolist() == [1, 0] and rewards[0].tolist() == [0, 0]
+    np.testing.assert_array_equal(info["final_observation"][0], before[0])
+    observations, *_ = vec.step(actions_of(vec))
+    assert observations[:, 0, :2].tolist() == [[2, 1], [1, 4]]
+    vec.close()
+
+
+@pytest.mark.parametrize("fault", ["die", "hang"])
+def test_a_process_that_dies_or_is_silent_is_restarted(fault, python, monkeypatch, caplog):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", f"{fault}:4")
+    vec = make(2, timeout=1.0)
+    vec.reset(seed=0)
+    first = vec.launches.copies.process._process
+    for _ in range(2):
+        vec.step(actions_of(vec))
+    _, rewards, terminated, truncated, info = vec.step(actions_of(vec))
+    assert info["worker_restarted"].all() and truncated.all() and not terminated.any()
+    assert not rewards.any() and first.poll() is not None
+    assert ("SIGKILL" if fault == "die" else "no answer within 1 s") in caplog.text
+    observations, *_, info = vec.step(actions_of(vec))
+    assert not info["worker_restarted"].any()
+    np.testing.assert_array_equal(observations[:, 0, :2], [[1, 2]] * 2)
+    vec.close()
+
+
+def test_a_process_that_always_dies_is_an_error(python, monkeypatch):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "die:2")
+    vec = make(1)
+    vec.reset(seed=0)
+    with pytest.raises(RuntimeError, match=r"failed 3 times .* killed by SIGKILL"):
+        for _ in range(9):
+            vec.step(actions_of(vec))
+
+
+def test_a_failure_at_the_start_shows_its_traceback(python):
+    with pytest.raises(
+        RuntimeError, match=r"could not make its environments: Traceback[\s\S]*KeyError"
+    ):
+        make(task="push_block")  # the stand-in does not know it
+
+
+def test_the_process_ends_with_the_environment(python):
+    vec = make(1, seed=0)
+    process = vec.launches.copies.process._process
+    assert process.poll() is None
+    vec.close()
+    assert process.poll() is not None
+    with pytest.raises(RuntimeError, match="before reset"):
+        vec.step(actions_of(vec))
+
+
+def test_without_an_interpreter_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delenv(isaacgym.INTERPRETER, raising=False)
+    with pytest.raises(ImportError, match=r"PYTHON is not set\. They cannot be installed here"):
+        make()
+    monkeypatch.setenv(isaacgym.INTERPRETER, "/nowhere/python")
+    with pytest.raises(ImportError, match="'/nowhere/python' is no file"):
+        make()
+
+
+def test_workers_and_bad_arguments_are_refused(python):
+    with pytest.raises(ValueError, match="num_workers=2: IsaacGym plays all copies in one process"):
+        make(2, num_workers=2)
+    with pytest.raises(ValueError, match="timeout=0 must be more than 0"):
+        make(1, timeout=0)
+
+
+def test_the_probe_finds_the_spring_and_the_share_of_the_force(python, capsys):
+    isaacgym_probe.main()
+    shown = capsys.readouterr().out
+    assert (
+        "door_spring: 5.0" in shown
+        and "wrench_scale: 0.250 (the native game assumes 0.167)" in shown
+    )
+
+
+def test_the_worker_imports_nothing_of_this_suite():
+    source = Path(isaacgym.__file__).with_name("isaacgym_worker.py").read_text()
+    assert "mail_envs" not in source and "numpy" not in source.replace(".numpy()", "")
