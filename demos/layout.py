@@ -10,7 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+
+try:
+    import pyarrow as pa
+except ImportError as error:
+    raise ImportError("demonstrations need pyarrow: pip install 'mail-envs[demos]'") from error
 
 
 class DemonstrationError(ValueError):

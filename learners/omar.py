@@ -8,8 +8,8 @@ where a* is found by the cross-entropy method: candidates are drawn from a Gauss
 and so on; the best of all candidates and of pi(o) is a*.
 
 Discrete actions, as in the comparison of CFCQL (Shao et al., 2023): a* is the allowed action with the largest value,
-(pi - a*)^2 is between probabilities, and the other term is the policy gradient of what was done,
-A log pi(a | o) with A = Q(o, a) - sum_a' pi(a' | o) Q(o, a').
+(pi - a*)^2 is between probabilities, and Q_1(o, pi(o)) is the mean of Q_1(o, a) under the policy. (There it is the policy
+gradient of recorded actions alone, which pushes the likelihood of the worse ones down without end.)
 
     python -m learners.omar --env mamujoco_halfcheetah_2x3 --demos my_demos --omega 0.7
     python -m learners.omar --env smac_3m --demos expert --num-demos 1000 --lam 0.6
@@ -170,17 +170,14 @@ class DiscreteLearner:
         return found
 
     def policy_loss(self, q: Tensor, batch: Batch) -> Tensor:
-        """The distance from the best action, and the policy gradient of what was done; `q` (L, B, N, A)."""
+        """The distance from the best action, and the policy's mean value; `q`: values of all actions, (L, B, N, A)."""
         mask, where = batch.seen.action_mask, offline.counts(batch, team=False)
         out = masked(offline.outputs_of(self.policy, batch.rows)[:-1], mask)
-        logs = torch.log_softmax(out, -1)
-        chances = logs.exp()
+        chances = torch.softmax(out, -1)
         best = masked(q, mask).argmax(-1)
         apart = (chances - nn.functional.one_hot(best, q.shape[-1])).square().sum(-1)
-        advantages = offline.of_taken(q, batch.actions) - (chances.detach() * q).sum(-1)
-        gradient = -advantages * offline.of_taken(logs, batch.actions)
         omega = self.args.omega
-        return mean(omega * apart + (1 - omega) * gradient, where)
+        return mean(omega * apart - (1 - omega) * (chances * q).sum(-1), where)
 
 
 def make(vec: Any, args: Args, source: Source, device: torch.device) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
-from mail_envs.devices import Cpu
+from mail_envs.devices import Cpu, make_device
 from mail_envs.kernels import INVALID_ACTION, device_function, launch
 from mail_envs.processes import SharedMemory, Workers
 from mail_envs.random import next_seed
@@ -79,6 +79,7 @@ def open_copies(
     num_workers: int | None,
     worker_timeout: float,
     replayable: bool,
+    device: str = "cpu",
 ) -> Any:
     """Make E copies: in this process, batched by the simulator, or divided among worker processes.
 
@@ -89,7 +90,8 @@ def open_copies(
             raise ValueError(
                 f"num_workers={num_workers!r}: {type(game).__name__} plays all copies in one process"
             )
-        return game.batch(num_envs)(allocate(Cpu(num_envs)))
+        place = make_device(device, num_envs, 1)
+        return game.batch(num_envs)(allocate(place))
     if num_workers is None:
         may = num_envs > 1 and (game.batch_replays or not replayable)
         batch = game.batch(num_envs) if may else None
@@ -114,13 +116,14 @@ def open_copies(
 class SimulatorLaunches:
     """`step` and `reset` of a view whose game is a simulator, like `kernels.KernelLaunches`."""
 
-    def __init__(self, copies: Copies, buffers: Buffers, settings: np.ndarray, has_turns: bool):
-        self.copies, self.buffers, self._has_turns = copies, buffers, has_turns
-        device, b = Cpu(len(buffers.which)), buffers
-        flags = np.array([has_turns], np.int32)
+    def __init__(
+        self, copies: Copies, buffers: Buffers, device: Any, settings: np.ndarray, has_turns: bool
+    ):
+        self.copies, self.buffers, self.device, b = copies, buffers, device, buffers
+        settings, flags = device.put(settings), device.put(np.array([has_turns], np.int32))
 
         def bind(one, **arrays):
-            return device.bind(launch(one, ", ".join(arrays), "cpu"), *arrays.values())
+            return device.bind(launch(one, ", ".join(arrays), device.name), *arrays.values())
 
         self._prepare_round = bind(
             prepare_round,
@@ -158,35 +161,40 @@ class SimulatorLaunches:
             seeds=b.seeds,
             which=b.which,
         )
-        self._start_clocks = bind(
-            start_clocks, clock=b.clock, seeds=b.seeds, which=b.which, participation=b.participation
+        clocks = {"clock": b.clock, "seeds": b.seeds, "which": b.which}
+        self._start_clocks = bind(start_clocks, **clocks, participation=b.participation)
+        self._forget = bind(forget, clock=b.clock, which=b.which, participation=b.participation)
+        self._keep_finals = bind(
+            keep_finals,
+            flags=flags,
+            clock=b.clock,
+            which=b.which,
+            participation=b.participation,
+            turns=b.turns,
+            alive=b.alive,
+            observations=b.observations,
+            final_observations=b.final_observations,
+            action_mask=b.action_mask,
+            final_action_mask=b.final_action_mask,
+            state=b.state,
+            final_state=b.final_state,
         )
 
     def step(self) -> None:
-        b = self.buffers
-        b.errors[INVALID_ACTION] = 0
+        b, on_cpu = self.buffers, self.device.name == "cpu"
+        if on_cpu:
+            b.errors[INVALID_ACTION] = 0
         self._prepare_round()
-        if b.errors[INVALID_ACTION]:
+        if (
+            on_cpu and b.errors[INVALID_ACTION]
+        ):  # on CUDA, the action is null, and the view looks later
             return
         self.copies.step(b.which)
         self._finish_round()
-        if np.count_nonzero(b.which):  # episodes that ended: reset
-            self._keep_finals(b.which)
+        if np.count_nonzero(self.device.get(b.which)):  # episodes that ended: reset
+            self._keep_finals()
             self._start_clocks()
             self.copies.reset(b.which)
-
-    def _keep_finals(self, ended: np.ndarray) -> None:
-        """Keep what ended copies show, before they begin anew. Who would act next: see `Participation`."""
-        b = self.buffers
-        for final, seen in (
-            (b.final_observations, b.observations),
-            (b.final_action_mask, b.action_mask),
-            (b.final_state, b.state),
-            (b.clock["last_alive"], b.alive),
-        ):
-            final[ended] = seen[ended]
-        if self._has_turns:
-            b.clock["last_participation"][ended] = (b.turns[ended] != 0) & b.alive[ended]
 
     def replay(self) -> list[int]:
         """After `set_state`: replay the saved episodes in the simulators.
@@ -214,8 +222,7 @@ class SimulatorLaunches:
     def reset(self) -> None:
         b = self.buffers
         self._start_clocks()
-        b.clock["illegal_actions"][b.which] = 0
-        b.clock["begun"][b.which] = 0
+        self._forget()
         b.restarted[...] = False
         self.copies.reset(b.which)
 
@@ -225,6 +232,34 @@ def start_clocks(e, clock, seeds, which, participation):
     """Set the clocks of the copies that begin an episode."""
     if which[e]:
         begin_clock(seeds[e], clock[e])
+
+
+@device_function
+def forget(e, clock, which, participation):
+    """Forget the earlier episodes of the copies that the user resets."""
+    if which[e]:
+        clock[e].illegal_actions = 0
+        clock[e].begun = 0
+
+
+@device_function
+def keep_finals(
+    e, flags, clock, which, participation, turns, alive, observations, final_observations,
+    action_mask, final_action_mask, state, final_state,
+):  # fmt: skip
+    """Keep what ended copies show, before they begin anew. Who would act next: see `Participation`."""
+    if not which[e]:
+        return
+    for k in range(state.shape[1]):
+        final_state[e, k] = state[e, k]
+    for i in range(participation.shape[1]):
+        for k in range(observations.shape[2]):
+            final_observations[e, i, k] = observations[e, i, k]
+        for k in range(action_mask.shape[2]):
+            final_action_mask[e, i, k] = action_mask[e, i, k]
+        clock[e].last_alive[i] = alive[e, i]
+        if flags[0] != 0:
+            clock[e].last_participation[i] = turns[e, i] != 0 and alive[e, i]
 
 
 @device_function

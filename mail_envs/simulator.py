@@ -26,11 +26,13 @@ class SimulatorGame(MarkovGame):
         reset_options: the `options` of the view's `reset`, if `takes_options`.
         batch_replays: whether the copies of `batch`, too, can replay an episode from its seed.
         always_batched: whether `batch` makes all copies, also a single one. Such a game needs none of the methods above.
+        on_cuda: whether `batch` also takes buffers on a CUDA device.
     """
 
     reset_options: dict[str, Any] | None = None
     batch_replays: bool = False
     always_batched: bool = False
+    on_cuda: bool = False
 
     def __new__(cls, *arguments: Any, **named: Any):
         game = super().__new__(cls)

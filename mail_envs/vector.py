@@ -129,7 +129,7 @@ class VectorGame:
             settings = self._settings(autoreset)
             self.launches: Any = KernelLaunches(game, self.buffers, settings, self._device, name)
         else:
-            if device != "cpu" or num_threads != 1:
+            if num_threads != 1 or (device != "cpu" and not game.on_cuda):
                 raise ValueError(
                     f"{type(game).__name__} is a simulator: it runs on the CPU, in worker processes "
                     f"(num_workers); got device={device!r}, num_threads={num_threads!r}"
@@ -137,7 +137,7 @@ class VectorGame:
             nobody_absent = isinstance(self.player_function, (Synchronous, OwnOrder))
             if game.null_problem and not (nobody_absent and self.null_action == "null"):
                 raise ValueError(game.null_problem)
-            self._open_simulators(autoreset, num_workers, worker_timeout, replayable)
+            self._open_simulators(autoreset, num_workers, worker_timeout, replayable, device)
             if game.takes_options:
                 self.launches.take_options(self._options)
         self._make_participation()
@@ -211,7 +211,7 @@ class VectorGame:
 
         copies = open_copies(game, self.num_envs, allocate, *workers)
         self.launches = SimulatorLaunches(
-            copies, self.buffers, self._settings(autoreset), game.has_turns
+            copies, self.buffers, self._device, self._settings(autoreset), game.has_turns
         )
 
     def _make_participation(self) -> None:

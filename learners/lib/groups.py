@@ -276,5 +276,5 @@ class ActorCriticSteps(Optimizer):
     """Weight of the entropy bonus."""
     fisher_rows: Count = 1024
     """Largest number of rows used for the Fisher factors."""
-    eigen_every: Count = 2
+    eigen_every: Count = 10
     """Updates between eigendecompositions of the Fisher factors."""

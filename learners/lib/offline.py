@@ -80,6 +80,11 @@ class OfflineSettings(DemoSettings, AdamSteps, Networks):
         """Whether values are those of the team, not of single agents."""
         return False
 
+    @property
+    def sequences(self) -> bool:
+        """Whether sequences of rounds are needed also where all agents act in every round."""
+        return self.lam > 0
+
 
 # --------------------------------------------------------------------------------------- the data
 class Rewarded:
@@ -112,19 +117,25 @@ def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Ten
 
     With `team`, M is 1. Otherwise nothing is paid to the dead: what follows their death belongs to their last round.
     """
-    found, acting = [], []
-    for which in torch.arange(len(source.episodes()[0])).split(EPISODES_AT_ONCE):
-        batch = read_episodes(source, which.to(source.acted.device))
+    firsts, lengths = source.episodes()
+    table: Tensor | None = None
+    acting = []
+    for which in torch.arange(len(firsts), device=firsts.device).split(EPISODES_AT_ONCE):
+        batch = read_episodes(source, which)
         rewards, acts = batch.rewards, batch.learned_from()
         if kind == "team":
             sums = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
             rewards = (sums / acts.sum(-1, keepdim=True).clamp(min=1)).expand_as(rewards)
         acting.append(rewards[acts])
         rewards = rewards[..., :1] if team else credited(rewards, batch.rows.alive[:-1], gamma)
-        rewards = torch.cat([rewards, torch.zeros_like(rewards[:1])])
-        real = torch.cat([batch.filled[:1], batch.filled])  # an episode of T rounds has T + 1 rows
-        found.append(rewards.transpose(0, 1)[real.t()])
-    return torch.cat(found), float(torch.cat(acting).std(correction=0))
+        if table is None:
+            table = rewards.new_zeros(len(source.acted), rewards.shape[-1])
+        steps = torch.arange(len(rewards), device=firsts.device).unsqueeze(1)
+        rows = source.after(firsts[which], torch.minimum(steps, lengths[which]))
+        table[rows[batch.filled]] = rewards[batch.filled]
+    if table is None:
+        raise ValueError("there is no episode to learn from")
+    return table, float(torch.cat(acting).std(correction=0))
 
 
 def credited(rewards: Tensor, alive: Tensor, gamma: float) -> Tensor:
@@ -139,7 +150,7 @@ def sample(source: Source, vec: Any, args: OfflineSettings, rng: torch.Generator
     """The rounds of one gradient step."""
     if args.recurrent:
         return sample_episodes(source, args.episodes, rng)
-    alone = args.lam == 0 and isinstance(vec.player_function, Synchronous)
+    alone = not args.sequences and isinstance(vec.player_function, Synchronous)
     length = 1 if alone else args.chunk
     return sample_chunks(source, math.ceil(args.batch / length), length, rng)
 

@@ -98,5 +98,8 @@ for _name, _task in TASKS.items():
         arguments={"task": _name},
         family="bidexhands",
         summary=_task.summary,
-        backends={"isaacgym": "mail_envs.adapters.isaacgym:IsaacGym"},
+        backends={
+            "isaacgym": "mail_envs.adapters.isaacgym:IsaacGym",
+            "mujoco_warp": "mail_envs.adapters.mujoco_warp:WarpHands",
+        },
     )

@@ -55,6 +55,9 @@ it is observed, and the metric `simulation_errors` is 1.
 - `catch_abreast` of the original measures from a place 0.3 m beside the start, so that every round would end the episode: here
   it is the start. `push_block` of the original compares both blocks with the left goal: here each has its own.
 
+`backend="mujoco_warp"` simulates thousands of worlds on an NVIDIA GPU (`device="cuda"`, `pip install
+'mail-envs[hands,warp]'`), with the same starts and rewards; it has been run on the CPU only, never on a GPU.
+
 `backend="isaacgym"` runs the original in Isaac Gym, all copies in one simulation on a GPU, in a process of its own Python:
 `mail_envs/adapters/isaacgym.py` says how to install it. It was tested with a stand-in, never with Isaac Gym.
 `python -m mail_envs.adapters.isaacgym_probe` measures there whether the door's spring acts, and the share of the wrench.
@@ -73,7 +76,8 @@ import numpy as np
 
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
-from mail_envs.games.hands.tasks import TASKS
+from mail_envs.games.hands.model import assets
+from mail_envs.games.hands.tasks import TASKS, Task
 from mail_envs.games.hands.worlds import Physics, Worlds, cores
 from mail_envs.mujoco_support import log_warnings
 from mail_envs.rounds import TERMINATED, TRUNCATED
@@ -105,16 +109,9 @@ class Hands(SimulatorGame):
         door_spring: float = 0.0,
     ):
         sizes = describe(self, task)
-        at_least(1, substeps=substeps)
-        if link_damping is None:
-            link_damping = 100.0 if self.task.free else 0.01
-        for name, value in {
-            "link_damping": link_damping, "wrench_scale": wrench_scale, "door_spring": door_spring,
-        }.items():  # fmt: skip
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{name}={value!r} is not a number of at least 0")
-        self.physics = Physics(int(substeps), float(link_damping), wrench_scale, float(door_spring))
+        self.physics = make_physics(self.task, substeps, link_damping, wrench_scale, door_spring)
         self.out = own_arrays(sizes, self.task.actions)
+        assets()  # ImportError if a package is missing
         log_warnings()
         self.worlds = Worlds(self.task, self.physics, 1, self.out)
         self.metadata = {
@@ -143,6 +140,20 @@ class Hands(SimulatorGame):
 
     def close(self):
         self.worlds.close()
+
+
+def make_physics(
+    task: Task, substeps: int, link_damping: float | None, wrench_scale: float, door_spring: float
+) -> Physics:
+    """The arguments of a game, checked. TypeError or ValueError: one of them is no such number."""
+    at_least(1, substeps=substeps)
+    if link_damping is None:
+        link_damping = 100.0 if task.free else 0.01
+    given = {"link_damping": link_damping, "wrench_scale": wrench_scale, "door_spring": door_spring}
+    for name, value in given.items():
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name}={value!r} is not a number of at least 0")
+    return Physics(int(substeps), *map(float, given.values()))
 
 
 def describe(game: Any, task: str) -> tuple[int, int]:

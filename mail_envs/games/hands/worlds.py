@@ -48,6 +48,22 @@ class Physics:
     wrench_scale: float
     door_spring: float
 
+    @property
+    def kept(self) -> float:
+        """What the damping leaves of a hand's velocity in a substep."""
+        return 1 / (1 + self.link_damping / 60 / self.substeps)
+
+
+def hand_velocities(task: Task) -> slice:
+    """The hands' part of qvel."""
+    return slice(0, 2 * (6 if task.free else 0) + 2 * JOINTS)
+
+
+def forearms(params: np.ndarray) -> slice:
+    """The bodies on which the bases' wrenches act."""
+    first, second = (int(mount) + FOREARM for mount in params["mounts"][0])
+    return slice(first, second + 1, second - first)
+
 
 @dataclass
 class Start:
@@ -56,6 +72,7 @@ class Start:
     qpos: np.ndarray
     qvel: np.ndarray
     targets: np.ndarray  # (2, 20), as actions in [-1, 1]
+    control: np.ndarray  # (40,): the same, as angles
     goals: np.ndarray  # (2, 7): positions and quaternions (x, y, z, w)
 
 
@@ -84,7 +101,8 @@ def start_of(task: Task, model: Any, seed: int) -> tuple[Start, np.random.Genera
             qpos[at + 3 : at + 7] = quaternion(turn)
     span = HIGH[MOTORIZED] - LOW[MOTORIZED]
     targets = (2 * joints[MOTORIZED] - HIGH[MOTORIZED] - LOW[MOTORIZED]) / span
-    return Start(qpos, qvel, np.stack([targets] * 2), draw_goals(task, noise[-2:])), rng
+    control, goals = np.tile(joints[MOTORIZED], 2), draw_goals(task, noise[-2:])
+    return Start(qpos, qvel, np.stack([targets] * 2), control, goals), rng
 
 
 def random_turn(about_x: float, about_y: float) -> np.ndarray:
@@ -120,6 +138,37 @@ class Arrays:
         self.control, self.wrench = np.zeros((e, 2 * MOTORS)), np.zeros((e, 2, 6))
 
 
+class Rules:
+    """The compiled rules, bound to the arrays of E worlds and of their view.
+
+    `command` before the physics, then `judge` and `look`; see `mail_envs.games.hands.rules`. `arrays`: an `Arrays`, or
+    an object with the same attributes. `device`: where they are.
+    """
+
+    def __init__(self, params: np.ndarray, arrays: Any, out: Any, device: Any):
+        a, params = arrays, device.put(params)
+
+        def bind(one, **given):
+            return device.bind(launch(one, ", ".join(given), device.name), *given.values())
+
+        self.command = bind(
+            command, params=params, actions=out.actions, acts=out.acts,
+            participation=out.participation, last=a.last, control=a.control, wrench=a.wrench,
+        )  # fmt: skip
+        self.judge = bind(
+            judge, params=params, which=out.which, qpos=a.qpos, qvel=a.qvel, xpos=a.xpos,
+            xquat=a.xquat, last=a.last, goals=a.goals, success=a.success, broken=a.broken,
+            renew=a.renew, participation=out.participation, rewards=out.rewards,
+            outcome=out.outcome, metrics=out.metrics,
+        )  # fmt: skip
+        self.look = bind(
+            look, params=params, which=out.which, qpos=a.qpos, qvel=a.qvel, xpos=a.xpos,
+            xquat=a.xquat, cvel=a.cvel, com=a.subtree_com, cfrc=a.cfrc_ext, force=a.qfrc_actuator,
+            last=a.last, goals=a.goals, broken=a.broken, participation=out.participation,
+            observations=out.observations, state=out.state,
+        )  # fmt: skip
+
+
 class Worlds:
     """E worlds, which read and write the arrays `out` of a view: those of `Buffers`, or rows of their own.
 
@@ -136,10 +185,8 @@ class Worlds:
         self.arrays = Arrays(self.model, num_envs)
         self.generators: list[Any] = [None] * num_envs
         self.params = parameters(task, self.model, physics.wrench_scale)
-        self.kept = 1 / (1 + physics.link_damping / 60 / physics.substeps)  # of a hand's velocity
-        self.hands = slice(0, 2 * (6 if task.free else 0) + 2 * JOINTS)  # their velocities
-        first = [int(mount) + FOREARM for mount in self.params["mounts"][0]]
-        self.forearms = slice(first[0], first[1] + 1, first[1] - first[0])
+        self.kept, self.hands = physics.kept, hand_velocities(task)
+        self.forearms = forearms(self.params)
         self._views = [
             [(getattr(self.arrays, name)[e], getattr(data, name)) for name in SEEN]
             for e, data in enumerate(self.datas)
@@ -148,52 +195,27 @@ class Worlds:
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._shares = [range(k, num_envs, threads) for k in range(threads)]
         self._picture = Picture(task, self.model)
-        self._bind()
-
-    def _bind(self) -> None:
-        a, out = self.arrays, self.out
-        device = Cpu(len(self.datas))
-        params = device.put(self.params)
-
-        def bind(one, **arrays):
-            return device.bind(launch(one, ", ".join(arrays), "cpu"), *arrays.values())
-
-        self._command = bind(
-            command, params=params, actions=out.actions, acts=out.acts,
-            participation=out.participation, last=a.last, control=a.control, wrench=a.wrench,
-        )  # fmt: skip
-        self._judge = bind(
-            judge, params=params, which=out.which, qpos=a.qpos, qvel=a.qvel, xpos=a.xpos,
-            xquat=a.xquat, last=a.last, goals=a.goals, success=a.success, broken=a.broken,
-            renew=a.renew, participation=out.participation, rewards=out.rewards,
-            outcome=out.outcome, metrics=out.metrics,
-        )  # fmt: skip
-        self._look = bind(
-            look, params=params, which=out.which, qpos=a.qpos, qvel=a.qvel, xpos=a.xpos,
-            xquat=a.xquat, cvel=a.cvel, com=a.subtree_com, cfrc=a.cfrc_ext, force=a.qfrc_actuator,
-            last=a.last, goals=a.goals, broken=a.broken, participation=out.participation,
-            observations=out.observations, state=out.state,
-        )  # fmt: skip
+        self._rules = Rules(self.params, self.arrays, out, Cpu(num_envs))
 
     def step(self) -> None:
         """Play a round in the worlds `out.which`."""
-        self._command()
+        self._rules.command()
         chosen = self.out.which
         if self._pool is None:
             self._advance_some([e for e in range(len(self.datas)) if chosen[e]])
         else:
             shares = [[e for e in share if chosen[e]] for share in self._shares]
             list(self._pool.map(self._advance_some, shares))
-        self._judge()
+        self._rules.judge()
         for e in np.flatnonzero(self.arrays.renew & chosen):
             self.arrays.goals[e] = draw_goals(self.task, self.generators[e].uniform(-1, 1, 2))
-        self._look()
+        self._rules.look()
 
     def reset(self, seeds: np.ndarray) -> None:
         """Begin the episodes with `seeds` in the worlds `out.which`."""
         for e in np.flatnonzero(self.out.which).tolist():
             self._begin(e, int(seeds[e]))
-        self._look()
+        self._rules.look()
 
     def _begin(self, e: int, seed: int) -> None:
         import mujoco
@@ -205,7 +227,7 @@ class Worlds:
         first = 6 if self.task.free else 0
         a.last[e] = 0
         a.last[e, :, first : first + MOTORS] = start.targets
-        a.control[e] = np.tile(start.qpos[first + bool(first) :][MOTORIZED], 2)
+        a.control[e] = start.control
         a.goals[e], a.success[e], a.broken[e] = start.goals, 0, False
         mujoco.mj_step1(self.model, data)
         self._gather(e)
