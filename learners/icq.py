@@ -60,6 +60,11 @@ class Args(OfflineSettings):
         """The critics' values are those of the team."""
         return True
 
+    @property
+    def sequences(self) -> bool:
+        """The next recorded action is valued, too."""
+        return True
+
 
 PRESETS = {
     "paper": {"steps": 40_000, "lr": 5e-4, "max_grad_norm": 20.0},

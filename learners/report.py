@@ -7,7 +7,8 @@ Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation
 - `report.md`: everything below on one page; cells without runs are marked "not run";
 - `curves_TASK.png`, `returns_TASK.png`: training curves and evaluated returns; `wins_TASK.png`: win rates
   during training, in games that report who won;
-- `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell;
+- `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell, and what the sweep file says
+  that a paper reports;
 - `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
   stratified bootstrap intervals, for each number of demonstrations and for all together (`all`);
 - `differences.csv`: with `--compare ALGORITHM`, its return minus that of every other algorithm, over runs with
@@ -87,7 +88,9 @@ class Args:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Content of a report: the runs, references per task, figures per cell, comparisons, and remarks."""
+    """Content of a report: the runs, references per task, figures per cell, comparisons, remarks, and a paper's returns
+    by task and algorithm.
+    """
 
     records: list[RunRecord]
     references: dict[str, dict[str, float]]
@@ -96,6 +99,7 @@ class Report:
     differences: list[dict[str, Any]]
     cross_play: list[dict[str, Any]]
     remarks: list[str]
+    paper: dict[tuple[str, str], float]
 
     @property
     def tasks(self) -> list[str]:
@@ -125,14 +129,15 @@ def build(args: Args) -> Report:
             except ValueError as error:
                 text = f"{error} (of learners.evaluate {record.folder} --references)"
                 remarks.append(f"the references of {task} were not measured: {text}")
-    table = figures(records, references, None if args.spec is None else planned(args.spec))
+    plan, paper = ({}, {}) if args.spec is None else planned(args.spec)
+    table = figures(records, references, plan or None)
     for task in sorted({r.task for r in records}):
         if not {"random", "expert"} <= references.get(task, {}).keys():
             remarks.append(f"{task} has no references: --references measures random and expert")
     aggregate = aggregated(normalized_scores(records, references), args.resamples)
     compared = [] if args.compare is None else differences(records, args.compare)
     played = cross_play(records)
-    return Report(records, references, table, aggregate, compared, played, remarks)
+    return Report(records, references, table, aggregate, compared, played, remarks, paper)
 
 
 def measured(record: RunRecord) -> dict[str, float]:
@@ -146,14 +151,18 @@ def measured(record: RunRecord) -> dict[str, float]:
         vec.close()
 
 
-def planned(spec: Path) -> dict[Key, int]:
-    """How many seeds a sweep plans for each cell."""
-    none = np.zeros(0)
+def planned(path: Path) -> tuple[dict[Key, int], dict[tuple[str, str], float]]:
+    """How many seeds a sweep plans for each cell, and the paper's returns by task and algorithm."""
+    none, spec = np.zeros(0), read_spec(path)
     counts: Counter[Key] = Counter()
-    for c in cells(read_spec(spec)):
+    paper = {}
+    for c in cells(spec):
         task = RunRecord(Path(), {"env": c.env, **c.settings}, None, none, none).task
         counts[task, c.algorithm, c.num_demos] += 1
-    return counts
+        found = spec["paper"].get(c.game, {})
+        if c.algorithm in found:
+            paper[task, c.algorithm] = found[c.algorithm]
+    return counts, paper
 
 
 def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, Any]]:
@@ -261,7 +270,8 @@ def result_rows(report: Report) -> list[dict[str, Any]]:
     for (task, algorithm, number), cell in sorted(report.table.items(), key=order):
         key = {"environment": task, "algorithm": algorithm, "num_demos": number}
         values = dataclasses.asdict(cell)
-        rows.append({**key, **values, "state": cell.state or "complete"})
+        state = {"state": cell.state or "complete", "paper": report.paper.get((task, algorithm))}
+        rows.append({**key, **values, **state})
     return rows
 
 
@@ -313,9 +323,12 @@ def markdown(report: Report, files: set[str]) -> str:
         lines += [f"## {task}", "", f"References: {known}." if known else "No references.", ""]
         ran = {n for t, _, n in report.table if t == task}
         numbers = [n for n in report.numbers if n in ran]
-        lines += _header(["algorithm", *map(plots.demos_text, numbers)])
+        stated = any(key[0] == task for key in report.paper)
+        lines += _header(["algorithm", *map(plots.demos_text, numbers), *["paper"] * stated])
         for name in report.algorithms:
             texts = [cell_text(report.table.get((task, name, n))) for n in numbers]
+            value = report.paper.get((task, name))
+            texts += ["–" if value is None else f"{value:g}"] * stated
             lines.append(f"| {name} | {' | '.join(texts)} |")
         names = [f"{kind}_{slug(task)}.png" for kind in ("returns", "curves", "wins")]
         lines += ["", *(f"![{n.split('_')[0]}]({n})" for n in names if n in files), ""]

@@ -32,14 +32,20 @@ SCRIPTED = {
     "gold_miner_medium_2_vs_2": "gold_miner:gold_miner",
     "gold_miner_hard_2_vs_2": "gold_miner:gold_miner",
     "football_3_vs_1_with_keeper": "football:football",
+    "football_pass_and_shoot_with_keeper": "football:football",
     **dict.fromkeys(SCENARIOS, "starcraft:starcraft"),
+    "bidexhands_door_open_inward": "hands:doors",
+    "bidexhands_door_open_outward": "hands:doors",
+    "bidexhands_door_close_inward": "hands:doors",
+    "bidexhands_door_close_outward": "hands:doors",
 }
 
 
 def scripted_expert(env: Any, style: str = ""):
     """The scripted demonstrator for `env`; ValueError if there is none.
 
-    `style` is one of the module's `STYLES`, where there are several.
+    `style` is one of the module's `STYLES`, where there are several. In continuous games, a module whose policies return
+    vectors, not the numbers of moves, says so: `VECTORS = True`.
     """
     if env.id not in SCRIPTED:
         raise ValueError(
@@ -60,7 +66,8 @@ def scripted_expert(env: Any, style: str = ""):
             f"policy 'scripted:{style}' of {env.id!r} is unknown; choose from: {known}"
         )
     policy = getattr(module, name)(env, *([style] if style else []))
-    return policy if env.discrete else continuous(policy, env)
+    own_vectors = getattr(module, "VECTORS", False)
+    return policy if env.discrete or own_vectors else continuous(policy, env)
 
 
 def continuous(policy, env: Any):

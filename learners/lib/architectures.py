@@ -2,6 +2,7 @@
 
     mlp     decentralized: hidden layers, shared by the agents of a group (`learners.lib.networks.Policy`)
     gru     the same with a memory
+    energy  decentralized: critics, whose best actions are taken (`learners.lib.energy.EnergyPolicy`)
     mat     joint: the Multi-Agent Transformer (`learners.lib.transformer.TransformerPolicy`)
 
 Training, evaluation, recording, cross-play and `play` all use these. A joint policy acts for the whole team from all
@@ -29,6 +30,7 @@ from torch import nn
 
 from demos.policy_file import read_policy_file, write_policy_file
 from learners.lib.distributions import DISTRIBUTIONS, Name
+from learners.lib.energy import EnergyPolicy
 from learners.lib.fields import Count, Whole, field_types, fit
 from learners.lib.mlp import Activation, Norm
 from learners.lib.networks import Policy
@@ -37,20 +39,14 @@ from learners.lib.transformer import TransformerPolicy
 
 
 @dataclasses.dataclass(frozen=True)
-class Layers:
-    """Form of `mlp` and `gru` policies; the fields are arguments of `Policy`, and lists have an entry per agent."""
+class Critics:
+    """Form of `energy` policies; the fields are arguments of `EnergyPolicy`, and lists have an entry per agent."""
 
     groups: tuple[Whole, ...]
     observation_dims: tuple[Count, ...]
     action_dims: tuple[Count, ...]
     hidden: tuple[Count, ...]
-    activation: Activation
-    layer_norm: Norm
-    distribution: Name
     agent_id: bool
-    last_action: bool
-    normalized: bool
-    """Whether the networks standardize their inputs with the mean and standard deviation in the file."""
 
     def __post_init__(self):
         fit(self)
@@ -68,7 +64,22 @@ class Layers:
         """The largest number that must be a side of some tensor."""
         return max(*self.hidden, *self.observation_dims, *self.action_dims)
 
-    def build(self, recurrent: bool) -> Policy:
+    def build(self) -> nn.Module:
+        return EnergyPolicy(**{name: getattr(self, name) for name in field_types(Critics)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers(Critics):
+    """Form of `mlp` and `gru` policies; the fields are arguments of `Policy`."""
+
+    activation: Activation
+    layer_norm: Norm
+    distribution: Name
+    last_action: bool
+    normalized: bool
+    """Whether the networks standardize their inputs with the mean and standard deviation in the file."""
+
+    def build(self, recurrent: bool = False) -> Policy:
         policy = Policy(
             list(self.groups), list(self.observation_dims), list(self.action_dims),
             DISTRIBUTIONS[self.distribution]().discrete, self.hidden, self.activation, self.agent_id,
@@ -126,8 +137,9 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "mlp": Architecture(Layers, lambda form: form.build(recurrent=False), joint=False),
+    "mlp": Architecture(Layers, Layers.build, joint=False),
     "gru": Architecture(Layers, lambda form: form.build(recurrent=True), joint=False),
+    "energy": Architecture(Critics, Critics.build, joint=False),
     "mat": Architecture(Transformer, Transformer.build, joint=True),
 }
 

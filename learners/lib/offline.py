@@ -80,6 +80,11 @@ class OfflineSettings(DemoSettings, AdamSteps, Networks):
         """Whether values are those of the team, not of single agents."""
         return False
 
+    @property
+    def sequences(self) -> bool:
+        """Whether sequences of rounds are needed also where all agents act in every round."""
+        return self.lam > 0
+
 
 # --------------------------------------------------------------------------------------- the data
 class Rewarded:
@@ -145,7 +150,7 @@ def sample(source: Source, vec: Any, args: OfflineSettings, rng: torch.Generator
     """The rounds of one gradient step."""
     if args.recurrent:
         return sample_episodes(source, args.episodes, rng)
-    alone = args.lam == 0 and isinstance(vec.player_function, Synchronous)
+    alone = not args.sequences and isinstance(vec.player_function, Synchronous)
     length = 1 if alone else args.chunk
     return sample_chunks(source, math.ceil(args.batch / length), length, rng)
 
@@ -313,6 +318,14 @@ class Trained:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.taken = state["taken"]
+
+
+def actor_and_critics(
+    vec: Any, args: OfflineSettings, source: Source, device: torch.device, distribution: Any
+) -> Trained:
+    """A policy and two critics, by these names."""
+    policy = make_policy(vec, args, source, distribution)
+    return Trained(args, device, policy=policy, critics=make_critics(vec, args, source))
 
 
 # ----------------------------------------------------------------------------------------- the run

@@ -2,14 +2,19 @@
 
     V(o) = temperature * log sum_a exp(Q(o, a) / temperature)             discrete actions, allowed ones only
     V(o) = E[Q(o, a) - temperature * log pi(a | o)],  a ~ pi(. | o)       continuous actions, one sample
+    V(o) = temperature * log integral exp(Q(o, a) / temperature) da       continuous actions, Langevin samples
 
 `SoftQ`: the outputs of the policy's networks are Q / temperature, so the policy is their softmax: the same network is
 values and policy. `SoftActorCritic`: critics, and a policy that is trained to be the softmax of the first critic's
-values (the smaller ones of two critics).
+values (the smaller ones of two critics). `SoftEnergy`: critics alone, whose softmax is sampled.
+
+`SoftQ` and `SoftEnergy` also take weights of the agents' values, between 0 and 1, which stand inside the soft maximum:
+Q and V are then those of weight * Q.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,12 +22,15 @@ from torch import Tensor, nn
 
 from learners.lib.batch import Batch, Seen, mean
 from learners.lib.distributions import masked
+from learners.lib.langevin import annealed, with_slope
 from learners.lib.mlp import MLP
 from learners.lib.networks import Policy
 
 Values = tuple[
     Tensor, Tensor
 ]  # Q of the actions that were taken, (L, B, N), and V of all rows, (L + 1, B, N)
+
+ROWS = 4096  # whose actions are sampled at once
 
 
 class SoftQ(nn.Module):
@@ -40,9 +48,11 @@ class SoftQ(nn.Module):
         out, _ = self.policy.unroll(rows.observations, memory, rows.participation, actions=actions)
         return masked(out, rows.action_mask) * self.temperature
 
-    def values(self, batch: Batch, rng: torch.Generator | None = None) -> list[Values]:
-        """One pair of Q and V. `rng` is not used."""
-        q = self.of_actions(batch)
+    def values(
+        self, batch: Batch, rng: torch.Generator | None = None, weights: Tensor | float = 1.0
+    ) -> list[Values]:
+        """One pair of Q and V, with weights (L + 1, B, N, 1). `rng` is not used."""
+        q = masked(self.of_actions(batch) * weights, batch.rows.action_mask)
         v = self.temperature * torch.logsumexp(q / self.temperature, -1)
         return [(q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1), v)]
 
@@ -54,9 +64,12 @@ class SoftQ(nn.Module):
 
 
 class Critics(nn.Module):
-    """Values of continuous actions: a network per group of agents, from an agent's observation and action."""
+    """Values of continuous actions: a network per group of agents, from an agent's observation and action.
 
-    def __init__(self, policy: Policy, hidden: tuple[int, ...]):
+    `policy`: any with `seats` and `outputs`; its own networks are not used.
+    """
+
+    def __init__(self, policy: Any, hidden: tuple[int, ...]):
         super().__init__()
         self.seats, self.outputs = policy.seats, policy.outputs
         widths = zip(policy.seats.widths, policy.outputs, strict=True)
@@ -127,3 +140,82 @@ class SoftActorCritic(nn.Module):
         q = torch.stack([critic(observations, actions) for critic in self.critics]).amin(0)
         where = counts.flatten(0, 1)
         return mean(self.temperature * logs - q, where), -float(mean(logs.detach(), where))
+
+
+class SoftEnergy(nn.Module):
+    """Soft values of continuous actions, in units of half their range, and `policy`, which takes the best ones.
+
+    V and its gradient are estimated from the same chains, which sample exp(weight * Q / temperature), see
+    `learners.lib.langevin`: V is temperature * log of the integral that they estimate, and its gradient is that of Q at
+    their ends, averaged with the chains' weights.
+
+    Args:
+        policy: an `EnergyPolicy`.
+        temperature: of the soft values.
+        samples, steps: number of chains for a value, and of their steps.
+    """
+
+    def __init__(self, policy: Any, temperature: float, samples: int, steps: int):
+        super().__init__()
+        self.policy, self.temperature = policy, temperature
+        self.samples, self.steps = samples, steps
+        self.log_volume = math.log(2) * torch.tensor(policy.action_dims)
+
+    def chains(
+        self, observations: Tensor, weights: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (K, B, N, A), and logarithms of the chains' weights (K, B, N), without gradient.
+
+        Args:
+            observations: (B, N, D).
+            weights: of the agents' values, (B, N).
+            rng: on their device.
+        """
+        scale = (weights / self.temperature).detach()
+
+        def f(units: Tensor) -> Tensor:
+            return scale * self.policy.values(observations, units)
+
+        shape = (self.samples, *weights.shape)
+        return annealed(f, self.policy.own, shape, self.steps, rng)
+
+    @torch.inference_mode(False)  # chains need gradients
+    @torch.no_grad()
+    def draw(self, observations: Tensor, weights: Tensor, rng: torch.Generator) -> Tensor:
+        """One action of the game for every agent, (B, N, A): the end of one of its chains, chosen by their weights."""
+        units, logs = self.chains(observations, weights, rng)
+        noise = torch.empty_like(logs).exponential_(generator=rng).log_()
+        chosen = (logs - noise).argmax(0)[None, ..., None].expand(1, -1, -1, units.shape[-1])
+        return self.policy.in_game(units.gather(0, chosen)[0])
+
+    def soft_values(self, observations: Tensor, weights: Tensor, rng: torch.Generator) -> Tensor:
+        """V (B, N); the arguments are those of `chains`."""
+        units, logs = self.chains(observations, weights, rng)
+        q = weights * self.policy.values(observations, units)
+        integral = torch.logsumexp(logs, 0) - math.log(len(logs)) + self.log_volume.to(logs)
+        average = (torch.softmax(logs, 0) * (q - q.detach())).sum(0)  # 0, with V's gradient
+        return self.temperature * integral + average
+
+    def values(
+        self, batch: Batch, rng: torch.Generator, weights: Tensor | float = 1.0
+    ) -> list[Values]:
+        """One pair of Q and V, with weights (L + 1, B, N, 1)."""
+        observations, (L, B) = batch.rows.observations, batch.filled.shape
+        factors = observations.new_ones((L + 1, B, *observations.shape[2:-1], 1)) * weights
+        parts = zip(
+            observations.flatten(0, 1).split(ROWS), factors.flatten(0, 1).squeeze(-1).split(ROWS),
+            strict=True,
+        )  # fmt: skip
+        v = torch.cat([self.soft_values(o, w, rng) for o, w in parts]).view(L + 1, B, -1)
+        taken = self.policy.units(batch.actions)
+        q = self.policy.critics(observations[:-1].flatten(0, 1), taken.flatten(0, 1))
+        return [(factors[:-1].squeeze(-1) * q.view(L, B, -1), v)]
+
+    def slopes(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Lengths of Q's gradients in the actions that were taken, and in random ones: (2, L, B, N), differentiable."""
+        taken = self.policy.units(batch.actions)
+        anywhere = 2 * torch.rand(taken.shape, generator=rng, device=taken.device) - 1
+        units = torch.stack([taken, anywhere * self.policy.own]).flatten(1, 2)
+        observations = batch.seen.observations.flatten(0, 1)
+        _, found = with_slope(lambda u: self.policy.values(observations, u), units, graph=True)
+        return (found.square().sum(-1) + 1e-12).sqrt().view(2, *batch.actions.shape[:-1])

@@ -14,6 +14,8 @@
           stochastic_coop_nav: {steps: 3000000}
           deterministic_coop_nav: {}
     out: runs/tables                # --out replaces it
+    paper:                          # returns that a paper reports, which reports show beside ours
+      stochastic_coop_nav: {amagail: -16.0, bc: -26.1}
 
 A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. The name of an algorithm is
 that of its learner, unless its entry has the key `learner`. All other keys of an entry are settings of the
@@ -32,6 +34,7 @@ import dataclasses
 import difflib
 import importlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +46,7 @@ from learners.lib.settings import learner_names
 from mail_envs.settings_text import game_id
 
 NO_DEMOS = "no_demos"  # folder of learners that do not use demonstrations
-KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out")
+KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out", "paper")
 COUNTS = ("num_demos", "seeds")
 RESERVED = ("env", "seed", "num_demos", "run_dir", "resume", "progress")
 
@@ -104,10 +107,17 @@ def read_spec(path: Path) -> dict[str, Any]:
     for key in spec:
         if key not in KEYS:
             raise SpecError(f"{path}: unknown key {key!r}; a sweep has {', '.join(KEYS)}")
-    spec = {"num_demos": [200], "seeds": [0], "settings": {}, "out": "runs/sweep", **spec}
+    spec = {
+        "num_demos": [200], "seeds": [0], "settings": {}, "out": "runs/sweep", "paper": {}, **spec,
+    }  # fmt: skip
     spec["algorithms"] = _mapping(spec["algorithms"], "algorithms")
     spec["environments"] = _mapping(spec["environments"], "environments")
     spec["settings"] = _settings(spec["settings"], "settings")
+    spec["paper"] = _mapping(spec["paper"], "paper") if spec["paper"] else {}
+    for env, figures in spec["paper"].items():
+        for name, value in figures.items():
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise SpecError(f"{path}: paper: {env}: {name}={value!r} must be a number")
     if not isinstance(spec["out"], str):
         raise SpecError(f"{path}: out={spec['out']!r} must be the path of a folder")
     for name in spec["algorithms"]:

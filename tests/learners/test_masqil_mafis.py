@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from sample_games import LastStanding
-from small_worlds import Tabular, policies_of
+from small_worlds import Episodes, PointMass, Tabular, policies_of, world
 
 import mail_envs
 from learners import mafis, masqil
 from learners.lib.batch import Batch
 from learners.lib.mixers import SigmoidWeights
-from learners.lib.replay import Replay, sample_episodes
+from learners.lib.replay import Replay, sample_chunks, sample_episodes
 from learners.lib.rollout import Rollout
 from mail_envs.vector import VectorGame
 
@@ -100,7 +100,7 @@ def test_mafis_values_are_the_soft_values_of_its_training_policy():
     values, checked = learner.values, 0
     assert batch.rows.action_mask is not None
     with torch.no_grad():
-        found, q = values.terms(batch), values.agents.of_actions(batch)
+        found, q = values.terms(batch, torch.Generator()), values.agents.of_actions(batch)
         weights = values.weights(batch.rows.states)
     for t, b in batch.filled.nonzero().tolist():
         total = 0.0
@@ -164,10 +164,140 @@ def test_padding_dead_and_absent_agents_have_no_influence(module, changes):
     def loss(given: Batch) -> torch.Tensor:
         if module is masqil:
             return learner.loss_of(given, origin)[0]
-        return mafis.loss_of(learner.values.terms(given), origin, learner.args.divergence)
+        return mafis.loss_of(
+            learner.values.terms(given, torch.Generator()), origin, learner.args.divergence
+        )
 
     assert torch.allclose(loss(batch), loss(other), rtol=1e-5)
     assert (loss(batch) - loss(changed)).abs() > 1e-5
+
+
+# --------------------------------------------------------------- MAFIS with continuous actions
+CONTINUOUS: dict[str, Any] = {
+    "set": ("continuous_actions=true",),
+    "samples": 3,
+    "langevin_steps": 3,
+}
+
+
+def skirmishes() -> tuple[Any, Batch, torch.Tensor]:
+    """A learner of a game of three agents with two continuous actions that die or are absent; sequences of it."""
+    torch.manual_seed(0)
+    rng, K, T = torch.Generator().manual_seed(0), 30, 5
+    alive = torch.rand(K, 1, 3, generator=rng) * 8 > torch.arange(T + 1).view(1, -1, 1)
+    alive[:, 0] = True
+    source = Episodes(
+        observations=torch.randn(K, T + 1, 3, 4, generator=rng), alive=alive,
+        actions=torch.rand(K, T, 3, 2, generator=rng) * 2 - 1, states=torch.randn(K, T + 1, 5, generator=rng),
+        participation=alive & (torch.rand(K, T + 1, 3, generator=rng) < 0.6),
+        terminated=(torch.arange(T) == T - 1).expand(K, -1) & (torch.arange(K) < 9).unsqueeze(1),
+    )  # fmt: skip
+    args = mafis.Args(gamma=0.9, hidden=(16,), hyper_hidden=8, samples=4, langevin_steps=4)
+    learner = mafis.Learner(world(3, 4, 2, 5, discrete=False, synchronous=False), args, CPU)
+    return learner, sample_chunks(source, 40, 4, rng), torch.arange(40) % 2
+
+
+def test_rewards_and_values_are_sums_over_the_agents_that_act():
+    learner, batch, _ = skirmishes()
+    values = learner.values
+    with torch.no_grad():
+        weights = values.weights(batch.rows.states).unsqueeze(-1)
+        ((q, v),) = values.agents.values(batch, torch.Generator().manual_seed(1), weights)
+        found = values.terms(batch, torch.Generator().manual_seed(1))
+        flat = (
+            batch.seen.observations.flatten(0, 1),
+            values.policy.units(batch.actions).flatten(0, 1),
+        )
+        own = values.policy.critics(*flat).view_as(q)
+    assert torch.allclose(q, own * weights[:-1, ..., 0])
+    acts, checked = batch.rows.participation & batch.rows.alive, 0
+    for t, b in batch.filled.nonzero().tolist():
+        reward = now = 0.0
+        for i in acts[t, b].nonzero().flatten().tolist():
+            ahead, k = 0.0, t + 1  # the agent's value where it acts next, or lives last
+            while not batch.terminated[k - 1, b]:
+                last = k == 4 or not batch.filled[k, b]
+                if acts[k, b, i] or last:
+                    ahead = float(v[k, b, i]) * 0.9 ** (k - t) * bool(batch.rows.alive[k, b, i])
+                    break
+                k += 1
+            reward, now = reward + float(q[t, b, i]) - ahead, now + float(v[t, b, i])
+        assert bool(found.counts[t, b]) == bool(acts[t, b].any())
+        assert float(found.rewards[t, b]) == pytest.approx(reward, abs=1e-4)
+        assert float(found.values[t, b]) == pytest.approx(now, abs=1e-4)
+        checked += 1
+    assert checked > 80 and not batch.rows.alive[:-1][batch.filled].all()
+
+
+def test_the_penalties_are_on_large_values_and_steep_slopes():
+    learner, batch, _ = skirmishes()
+    values, network = learner.values, learner.values.policy.critics.networks[0]
+    with torch.no_grad():
+        for p in values.policy.parameters():
+            p.zero_()
+        layer = network.layers[0].weight  # Q = 3 * relu(first component + 9), of slope 3
+        layer[0, 7], network.layers[0].bias[0], network.layers[1].weight[0, 0] = 1.0, 9.0, 3.0
+    slopes = values.agents.slopes(batch, torch.Generator().manual_seed(0))
+    assert torch.allclose(slopes, torch.tensor(3.0), atol=1e-4)
+    terms = values.terms(batch, torch.Generator())
+    q = terms.rewards + terms.values - terms.gaps
+    large = float((q.square() + terms.values.square()).detach()[terms.counts].mean())
+    found = values.penalty(terms, batch, torch.Generator())
+    assert float(found.detach()) == pytest.approx(0.25 * (3 - 1) ** 2 + 0.01 * large, rel=1e-3)
+    (gradient,) = torch.autograd.grad(slopes.mean(), network.layers[1].weight)
+    assert float(gradient[0, 0]) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_dead_and_absent_agents_have_no_influence_on_continuous_values():
+    learner, batch, origin = skirmishes()
+    rows, acts = batch.rows, batch.learned_from()
+    ended = torch.cat([~batch.filled, torch.ones_like(batch.filled[:1])]).unsqueeze(-1)
+    absent = ~(rows.alive & (rows.participation | ended))
+    garbage = torch.where(absent.unsqueeze(-1), 50.0, rows.observations)
+    actions = torch.where(acts.unsqueeze(-1), batch.actions, 0.9)
+    other = dataclasses.replace(
+        batch, rows=dataclasses.replace(rows, observations=garbage), actions=actions
+    )
+    changed = dataclasses.replace(batch, actions=-batch.actions)
+
+    def loss(given: Batch) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(0)
+        terms = learner.values.terms(given, rng)
+        penalty = learner.values.penalty(terms, given, rng)
+        return mafis.loss_of(terms, origin, "total_variation") + penalty
+
+    assert absent[:-1][batch.filled].any() and torch.allclose(loss(batch), loss(other), rtol=1e-5)
+    assert (loss(batch) - loss(changed)).abs() > 1e-5
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_the_continuous_form_learns_to_stop_a_mass(offline):
+    """The cost of the best actions beyond the expert's is at most a seventh of that of doing nothing."""
+    torch.manual_seed(0)
+    game = PointMass()
+    args = mafis.Args(
+        lr=3e-3, hidden=(32,), hyper_hidden=8, batch=64, gamma=0.95, temperature=0.05, agent_id=False,
+        samples=4, langevin_steps=5, offline=offline,
+    )  # fmt: skip
+    learner, rng = mafis.Learner(game.world(), args, CPU), torch.Generator().manual_seed(0)
+    values = learner.values
+
+    def sampled(seen: torch.Tensor) -> torch.Tensor:
+        return values.agents.draw(seen.unsqueeze(1), values.weights(seen), rng)[:, 0, 0]
+
+    def best(seen: torch.Tensor) -> torch.Tensor:
+        return values.policy.act(seen.unsqueeze(1), None, None)[:, 0, 0]
+
+    demonstrations, own = game.play(game.expert, 16, 1)[0], None
+    for k in range(160):
+        if k % 20 == 0 and not offline:
+            own = game.play(sampled, 16, 100 + k)[0]
+        learner.update(demonstrations, own, rng, show=False)
+    found, soft, expert, nothing = (
+        game.play(p, 100, 7)[1] for p in (best, sampled, game.expert, lambda seen: 0 * seen[:, 0])
+    )
+    assert nothing > 8 * expert
+    assert found - expert < (nothing - expert) / 7 and soft - expert < (nothing - expert) / 4
 
 
 # --------------------------------------------------------------------------------------- imitation
@@ -201,7 +331,7 @@ def figures_of(folder: Path) -> list[dict]:
 
 @pytest.mark.parametrize(("module", "changes"), [
     (masqil, {}), (masqil, {"recurrent": True, "mixer": "none", "soft": True}), (mafis, {"recurrent": True}),
-    (mafis, {"offline": True, "steps": 20}),
+    (mafis, {"offline": True, "steps": 20}), (mafis, CONTINUOUS), (mafis, {**CONTINUOUS, "offline": True, "steps": 20}),
 ])  # fmt: skip
 def test_runs_in_which_agents_are_absent(module, changes, tmp_path):
     settings = {**TINY, **changes, "env": "stochastic_coop_nav"}
@@ -214,9 +344,9 @@ def test_runs_in_which_agents_are_absent(module, changes, tmp_path):
     )
 
 
-@pytest.mark.parametrize("module", [masqil, mafis])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(module, tmp_path):
-    settings = {**TINY, "env": "coop_nav", "eval_episodes": 0, "checkpoint_every": 4}
+@pytest.mark.parametrize(("module", "changes"), [(masqil, {}), (mafis, {}), (mafis, CONTINUOUS)])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(module, changes, tmp_path):
+    settings = {**TINY, **changes, "env": "coop_nav", "eval_episodes": 0, "checkpoint_every": 4}
     module.train(module.Args(**settings, run_dir=str(tmp_path / "whole")))
     module.train(module.Args(**{**settings, "steps": 320}, run_dir=str(tmp_path / "cut")))
     folder = str(tmp_path / "cut")
@@ -224,10 +354,11 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(module, tmp_path):
     assert figures_of(tmp_path / "whole") == figures_of(tmp_path / "cut")
 
 
-@pytest.mark.parametrize("module", [masqil, mafis])
-def test_continuous_actions_are_refused(module):
-    settings = {**TINY, "env": "coop_nav", "set": ("continuous_actions=true",)}
-    with pytest.raises(
-        ValueError, match="needs discrete actions; those of coop_nav are continuous"
-    ):
-        module.train(module.Args(**settings))
+@pytest.mark.parametrize(("module", "changes", "message"), [
+    (masqil, {}, "masqil needs discrete actions; those of coop_nav are continuous"),
+    (mafis, {"recurrent": True}, "--recurrent needs discrete actions; those of coop_nav are continuous"),
+])  # fmt: skip
+def test_continuous_actions_are_refused(module, changes, message, tmp_path):
+    settings = {**TINY, **changes, "env": "coop_nav", "set": ("continuous_actions=true",)}
+    with pytest.raises(ValueError, match=message):
+        module.train(module.Args(**settings, run_dir=str(tmp_path)))

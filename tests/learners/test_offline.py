@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from typing import Any
 
 import pytest
@@ -323,7 +322,7 @@ def test_the_search_finds_the_maximum():
 
 
 def test_omars_best_discrete_action_is_an_allowed_one():
-    learner, batch = made(omar.make, omar.Args(**SMALL, omega=1.0))
+    learner, batch = made(omar.make, omar.Args(**SMALL))
     mask = batch.seen.action_mask
     assert mask is not None and bool((mask == 0)[batch.learned_from()].any())
     q = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0))

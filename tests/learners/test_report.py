@@ -21,7 +21,7 @@ from learners.lib.statistics import (
     stratified_bootstrap,
     wilson_interval,
 )
-from learners.report import Args, build, main, write
+from learners.report import Args, build, main, markdown, result_rows, write
 
 GAME = "stochastic_coop_nav"
 REFERENCES = {"random": -60.0, "expert": -10.0}
@@ -221,6 +221,22 @@ def test_cells_of_the_spec_without_runs_are_reported(runs, tmp_path):
     report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))
     assert report.table[GAME, "amagail", 200].state == "3 of 5 seeds"
     assert report.table[GAME, "mack", None].state == "not run"
+
+
+def test_a_papers_figures_stand_beside_ours(runs, tmp_path):
+    spec = {"environments": [GAME], "algorithms": {"amagail": None, "mack": None}, "paper": {GAME: {"amagail": -16}}}  # fmt: skip
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
+    report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))
+    page = markdown(report, set()).partition("## Over all tasks")[0]
+    rows = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in page.splitlines()
+            if line.startswith("| ")}  # fmt: skip
+    assert rows["algorithm"] == "paper" and rows["amagail"] == "-16" and rows["mack"] == "–"
+    assert {r["algorithm"]: r["paper"] for r in result_rows(report)}["amagail"] == -16
+    (tmp_path / "sweep.yaml").write_text(
+        yaml.safe_dump({**spec, "paper": {GAME: {"amagail": "high"}}})
+    )
+    with pytest.raises(ValueError, match="amagail='high' must be a number"):
+        build(Args((runs,), spec=tmp_path / "sweep.yaml"))
 
 
 def test_names_tell_runs_apart(tmp_path):
