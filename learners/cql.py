@@ -19,16 +19,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from learners.lib import offline
 from learners.lib.batch import Batch, Seen, mean
-from learners.lib.conservative import conservative_step, excess, joint_excess
+from learners.lib.conservative import Conservative, conservative_step, excess, joint_excess
 from learners.lib.distributions import masked
-from learners.lib.fields import Between, Count, Positive
+from learners.lib.fields import Count
 from learners.lib.mixers import make_mixer
 from learners.lib.offline import OfflineSettings
 from learners.lib.replay import Source
@@ -37,19 +37,11 @@ from learners.lib.time_limit import fraction_left, time_inputs
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(OfflineSettings):
+class Args(OfflineSettings, Conservative):
     """Learn offline with conservative Q-learning."""
 
     variant: Literal["iql", "qmix", "counterfactual"] = "iql"
     """Whose values are learned, and which actions are held to be worse, see above; only for discrete actions."""
-    alpha: Annotated[float, Between(0.0)] = 3.0
-    """Weight of the excess."""
-    samples: Count = 10
-    """Sampled actions: uniform ones, and in continuous games also around the policy's action, now and next."""
-    noise: Positive = 0.2
-    """Deviation of the samples around the policy's actions, in units of half the range of actions."""
-    regularize: Annotated[float, Between(0.0)] = 1e-3
-    """Weight of the squared size of continuous actions in the policy's loss."""
     embed: Count = 32
     """Width of the mixer's hidden layer."""
     hyper_hidden: Count = 64
@@ -151,9 +143,7 @@ class ContinuousLearner:
 
     def __init__(self, vec: Any, args: Args, source: Source, device: torch.device):
         self.vec, self.args = vec, args
-        policy = offline.make_policy(vec, args, source, "tanh")
-        critics = offline.make_critics(vec, args, source)
-        self.nets = offline.Trained(args, device, policy=policy, critics=critics)
+        self.nets = offline.actor_and_critics(vec, args, source, device, "tanh")
         self.policy: Any = self.nets.online["policy"]
 
     def update(self, batch: Batch, rng: torch.Generator) -> dict[str, float]:

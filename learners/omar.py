@@ -8,8 +8,9 @@ where a* is found by the cross-entropy method: candidates are drawn from a Gauss
 and so on; the best of all candidates and of pi(o) is a*.
 
 Discrete actions, as in the comparison of CFCQL (Shao et al., 2023): a* is the allowed action with the largest value,
-(pi - a*)^2 is between probabilities, and Q_1(o, pi(o)) is the mean of Q_1(o, a) under the policy. (There it is the policy
-gradient of recorded actions alone, which pushes the likelihood of the worse ones down without end.)
+(pi - a*)^2 becomes - log pi(a* | o), and Q_1(o, pi(o)) is the mean of Q_1(o, a) under the policy. (There it is the squared
+distance of probabilities, whose gradient vanishes once the policy is sure of a wrong action, and the policy gradient of
+recorded actions alone, which pushes the likelihood of the worse ones down without end.)
 
     python -m learners.omar --env mamujoco_halfcheetah_2x3 --demos my_demos --omega 0.7
     python -m learners.omar --env smac_3m --demos expert --num-demos 1000 --lam 0.6
@@ -22,33 +23,26 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from demos.actions import action_bounds
 from learners.lib import offline
 from learners.lib.batch import Batch, mean
-from learners.lib.conservative import conservative_step, excess
+from learners.lib.conservative import Conservative, conservative_step, excess
 from learners.lib.distributions import masked
-from learners.lib.fields import Between, Count, Fraction, Positive
+from learners.lib.fields import Between, Count, Fraction
 from learners.lib.offline import OfflineSettings
 from learners.lib.replay import Source
 from learners.lib.run import main
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(OfflineSettings):
+class Args(OfflineSettings, Conservative):
     """Learn offline with OMAR."""
 
     omega: Fraction = 0.7
     """Weight of the distance from the best action found; the rest is that of the policy gradient."""
     alpha: Annotated[float, Between(0.0)] = 5.0
-    """Weight of the critics' excess (CQL)."""
-    samples: Count = 10
-    """Sampled actions for the excess: uniform ones, and around the policy's action, now and next."""
-    noise: Positive = 0.2
-    """Deviation of the latter, in units of half the range of actions."""
-    regularize: Annotated[float, Between(0.0)] = 1e-3
-    """Weight of the squared size of continuous actions in the policy's loss."""
     candidates: Count = 20
     """Candidates per iteration of the search."""
     iterations: Count = 2
@@ -68,9 +62,7 @@ class ContinuousLearner:
 
     def __init__(self, vec: Any, args: Args, source: Source, device: torch.device):
         self.vec, self.args = vec, args
-        policy = offline.make_policy(vec, args, source, "tanh")
-        critics = offline.make_critics(vec, args, source)
-        self.nets = offline.Trained(args, device, policy=policy, critics=critics)
+        self.nets = offline.actor_and_critics(vec, args, source, device, "tanh")
         self.policy: Any = self.nets.online["policy"]
         low, high = (torch.as_tensor(x, device=device) for x in action_bounds(vec))
         self.middle, self.half = (low + high) / 2, (high - low) / 2
@@ -143,9 +135,7 @@ class DiscreteLearner:
 
     def __init__(self, vec: Any, args: Args, source: Source, device: torch.device):
         self.vec, self.args = vec, args
-        policy = offline.make_policy(vec, args, source, "greedy")
-        critics = offline.make_critics(vec, args, source)
-        self.nets = offline.Trained(args, device, policy=policy, critics=critics)
+        self.nets = offline.actor_and_critics(vec, args, source, device, "greedy")
         self.policy: Any = self.nets.online["policy"]
 
     def update(self, batch: Batch, rng: torch.Generator) -> dict[str, float]:
@@ -173,11 +163,10 @@ class DiscreteLearner:
         """The distance from the best action, and the policy's mean value; `q`: values of all actions, (L, B, N, A)."""
         mask, where = batch.seen.action_mask, offline.counts(batch, team=False)
         out = masked(offline.outputs_of(self.policy, batch.rows)[:-1], mask)
-        chances = torch.softmax(out, -1)
-        best = masked(q, mask).argmax(-1)
-        apart = (chances - nn.functional.one_hot(best, q.shape[-1])).square().sum(-1)
+        logs = torch.log_softmax(out, -1)
+        apart = -offline.of_taken(logs, masked(q, mask).argmax(-1))
         omega = self.args.omega
-        return mean(omega * apart - (1 - omega) * (chances * q).sum(-1), where)
+        return mean(omega * apart - (1 - omega) * (logs.exp() * q).sum(-1), where)
 
 
 def make(vec: Any, args: Args, source: Source, device: torch.device) -> Any:

@@ -57,9 +57,8 @@ class Learner:
 
     def __init__(self, vec: Any, args: Args, source: Source, device: torch.device):
         self.vec, self.args = vec, args
-        policy = offline.make_policy(vec, args, source, "greedy" if vec.discrete else "tanh")
-        critics = offline.make_critics(vec, args, source)
-        self.nets = offline.Trained(args, device, policy=policy, critics=critics)
+        kind = "greedy" if vec.discrete else "tanh"
+        self.nets = offline.actor_and_critics(vec, args, source, device, kind)
         self.policy: Any = self.nets.online["policy"]
         self.critics: Any = self.nets.online["critics"]
         if not vec.discrete:

@@ -9,9 +9,10 @@ the policy's actions, each weighted by 1 / its density (`continuous_excess`).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,21 @@ from demos.actions import action_bounds, own_actions
 from learners.lib import offline
 from learners.lib.batch import Batch, mean
 from learners.lib.distributions import gaussian_log_prob, masked
+from learners.lib.fields import Between, Count, Positive
+
+
+@dataclasses.dataclass(frozen=True)
+class Conservative:
+    heading: ClassVar[str] = "conservatism"
+
+    alpha: Annotated[float, Between(0.0)] = 3.0
+    """Weight of the excess of actions that were not taken."""
+    samples: Count = 10
+    """Sampled actions for it: uniform ones, and in continuous games also around the policy's action, now and next."""
+    noise: Positive = 0.2
+    """Deviation of the samples around the policy's actions, in units of half the range of actions."""
+    regularize: Annotated[float, Between(0.0)] = 1e-3
+    """Weight of the squared size of continuous actions in the policy's loss."""
 
 
 def excess(values: Tensor, mask: Tensor | None, actions: Tensor) -> Tensor:

@@ -320,6 +320,14 @@ class Trained:
         self.taken = state["taken"]
 
 
+def actor_and_critics(
+    vec: Any, args: OfflineSettings, source: Source, device: torch.device, distribution: Any
+) -> Trained:
+    """A policy and two critics, by these names."""
+    policy = make_policy(vec, args, source, distribution)
+    return Trained(args, device, policy=policy, critics=make_critics(vec, args, source))
+
+
 # ----------------------------------------------------------------------------------------- the run
 def learn(name: str, args: Any, make: Callable[..., Any]) -> dict:
     """Train the learner that `make(vec, args, source, device)` returns; returns the evaluation of its policy."""

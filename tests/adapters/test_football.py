@@ -299,6 +299,29 @@ def test_a_slot_always_is_the_same_player(id, arguments):
                 break
 
 
+def test_a_player_who_is_sent_off_leaves():
+    env = mail_envs.make(THREE, api="parallel")
+    env.reset(seed=0)
+    game = env.vector.launches.copies.games[0]
+    engine, sent_off = game.engine, game.engine.info()
+    sent_off["left_team"][2] = {**sent_off["left_team"][2], "is_active": False}
+
+    class Ruled(type(engine)):
+        """The same engine, whose player 2 is sent off."""
+
+        def __init__(self):
+            vars(self).update(vars(engine))
+
+        def info(self):
+            return sent_off
+
+    game.engine = Ruled()
+    terminated = env.step(dict.fromkeys(env.agents, 0))[2]
+    assert terminated == {"player_0": False, "player_1": True, "player_2": False}
+    assert env.agents == ["player_0", "player_2"]
+    game.engine = engine
+
+
 def test_slots_that_the_engine_moves_are_an_error(monkeypatch):
     real = engines.Setup.players
 
