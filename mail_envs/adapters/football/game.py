@@ -57,8 +57,9 @@ teams, as in gfootball; the next bit decides who has the kick-off in `5_vs_5` an
 equal episodes, in any order, process and Python version; demonstrations can be replayed. With `torch.set_flush_denormal(True)`
 episodes differ.
 
-The engine cannot be freed, 50 MB each: closed games leave theirs to the next ones of the process. A fatal error of the
-engine ends its process; worker processes (`num_workers`) contain it.
+The engine cannot be freed, 50 MB each: closed games leave theirs to the next ones of the process, and learners should be
+given few copies (`--num-envs 8`). A fatal error of the engine ends its process; worker processes (`num_workers`)
+contain it.
 """
 
 from __future__ import annotations
