@@ -55,10 +55,11 @@ class Args(ippo.Args):
     shuffle_agents: bool = False
     """Draw each agent's episodes at random from all of its set, so that agents learn from different episodes."""
     share: Share = "none"
-    gail_weight: Annotated[float, Between(0.0)] = 0.3
+    gail_weight: Annotated[float, Between(0.0)] = 0.1
     """Weight c of the discriminators' reward; 0: learn from the game's reward alone."""
-    gail_reward: RewardForm = "logit"
-    """Reward of a logit x: logit, sigmoid, tanh (2 sigmoid(x) - 1), softplus or neglog (-softplus(-x))."""
+    gail_reward: RewardForm = "tanh"
+    """Reward of a logit x: logit, sigmoid, tanh (2 sigmoid(x) - 1), softplus or neglog (-softplus(-x)). Large negative
+    ones make dying pay, positive ones living to the time limit."""
     disc_hidden: Sizes = (64, 64)
     """Widths of the discriminators' hidden layers."""
     disc_activation: Activation = "tanh"
@@ -75,6 +76,7 @@ class Args(ippo.Args):
 
 # The paper's buffer of 1024 episodes is a batch of about as many rounds, and so are 64 episodes per discriminator step.
 PAPER = {
+    "gail_reward": "logit",
     "steps": 10_000_000,
     "num_envs": 512,
     "rounds": 100,

@@ -4,7 +4,7 @@ One discriminator sees the observations and actions of all agents and gives one 
 policy sees all observations; given these, agents act independently. It is the policy of `learners.mat --decoder none`,
 trained as in `learners.mild2`, whose settings it shares.
 
-    python -m learners.gail --env coop_nav --demos expert --num-demos 200
+    python -m learners.gail --env coop_nav --demos scripted --num-demos 200
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ so that g becomes a reward that explains the demonstrations, up to a constant, a
 the demonstrated actions are judged by the current policy. The true reward is not used; how far g agrees with it is
 logged: `pearson` and `spearman`, over the pairs that the policy played.
 
-    python -m learners.maairl --env mpe_simple_spread --demos expert --run-dir runs/recovered
-    python -m learners.maairl --env mpe_simple_spread --demos expert --fixed runs/recovered
+    python -m learners.maairl --env mpe_simple_spread --demos scripted --run-dir runs/recovered
+    python -m learners.maairl --env mpe_simple_spread --demos scripted --fixed runs/recovered
 
 The second command trains new policies on the g that the first one found, and on nothing else.
 Only rounds in which an agent is alive and acts count, in the demonstrations as in its own play.

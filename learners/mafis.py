@@ -80,22 +80,15 @@ class Args(Imitation):
 
 
 PRESETS = {
-    # The paper's for continuous actions, with its many samples: for a GPU.
+    # With continuous actions; for a GPU. There are no rounds of random play before training, and no target network.
     "mamujoco": {
-        "hidden": (256, 256),
-        "agent_id": False,
-        "temperature": 0.5,
-        "samples": 20,
-        "langevin_steps": 25,
-        "batch": 1000,
-        "num_envs": 20,
-        "num_demos": 100,
-        "steps": 5_000_000,
+        "hidden": (256, 256), "agent_id": False, "temperature": 0.5, "samples": 20, "langevin_steps": 25,
+        "batch": 1000, "num_envs": 20, "num_demos": 100, "steps": 5_000_000,
     },
     # 32 episodes a step; the weights' networks have no dropout here.
     "paper": {"hidden": (64,), "agent_id": False, "recurrent": True, "num_demos": 100},
     "quick": {"steps": 200_000, "eval_episodes": 200},
-}
+}  # fmt: skip
 ADVICE = (
     "try a smaller --lr or --divergence hellinger",
     "try a larger --temperature, or another --seed",

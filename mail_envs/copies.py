@@ -91,7 +91,8 @@ def open_copies(
                 f"num_workers={num_workers!r}: {type(game).__name__} plays all copies in one process"
             )
         place = make_device(device, num_envs, 1)
-        return game.batch(num_envs)(allocate(place))
+        make_copies: Any = game.batch(num_envs)
+        return make_copies(allocate(place))
     if num_workers is None:
         may = num_envs > 1 and (game.batch_replays or not replayable)
         batch = game.batch(num_envs) if may else None
@@ -108,9 +109,9 @@ def open_copies(
     if num_workers == 0:
         buffers = allocate(Cpu(num_envs))
         return Copies([game, *(make() for _ in range(num_envs - 1) if make)], buffers)
-    device = SharedMemory(num_envs)
-    buffers = allocate(device)
-    return Workers(game, buffers, device, min(num_workers, num_envs), worker_timeout)
+    memory = SharedMemory(num_envs)
+    buffers = allocate(memory)
+    return Workers(game, buffers, memory, min(num_workers, num_envs), worker_timeout)
 
 
 class SimulatorLaunches:

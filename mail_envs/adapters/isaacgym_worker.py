@@ -26,9 +26,7 @@ class Worker:
         self.gymtorch = importlib.import_module("isaacgym.gymtorch")  # before torch
         self.torch = importlib.import_module("torch")
         package = importlib.import_module("bidexhands")
-        os.chdir(
-            os.path.dirname(os.path.abspath(package.__file__))
-        )  # its settings are found from there
+        os.chdir(package.__path__[0])  # its settings are found from there
         self.env = package.make(setup["task"], "happo")
         self.task = self.env.task
         self.shared = mmap.mmap(memory, setup["bytes"])

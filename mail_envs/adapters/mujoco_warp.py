@@ -97,7 +97,9 @@ class WarpCopies:
         with warp.ScopedDevice(device.name):
             self.warp_model = mujoco_warp.put_model(model)
             self.warp_model.opt.run_rne_postconstraint = True
-            self.data = mujoco_warp.make_data(self.model, num_envs, nconmax=CONTACTS, njmax=ROWS)
+            self.data: Any = mujoco_warp.make_data(
+                self.model, num_envs, nconmax=CONTACTS, njmax=ROWS
+            )
         self._step1, self._step2 = mujoco_warp.step1, mujoco_warp.step2
         self._reset_data = mujoco_warp.reset_data
         view = warp.to_torch if device.name == "cuda" else (lambda array: array.numpy())

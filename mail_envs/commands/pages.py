@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INDEX = "README.md"
 PIXELS, FRAMES, FRAMES_PER_SECOND = 320, 25, 6.0
-ROUNDS = 100  # limit for an animation
+ROUNDS = 250  # limit for an animation, of which at most 100 are drawn
 BYTES = 145_000  # limit for an animation
 SEED = 1
 
@@ -231,7 +231,7 @@ def draw(path: Path) -> str:
     policy = load_policy(best_policy(vector), vector)
     canvas = Canvas((PIXELS, PIXELS), title=vector.id)
     try:
-        film = Film(vector.max_rounds, every=1)
+        film = Film(limit, every=-(-min(limit, ROUNDS) // 100))
         play_episode(vector, policy, SEED, canvas, film, label=vector.id)
     except (ImportError, NotImplementedError, RenderingError, RuntimeError) as error:
         return f"no picture: {' '.join(str(error).split())}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mail_envs
+from mail_envs.commands import peers
 from mail_envs.conformance import CHECKS, Subject
 from mail_envs.games.hands.tasks import TASKS
 
@@ -462,6 +463,13 @@ def test_the_official_tests_pass(task):
 def test_a_bad_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         mail_envs.make_game("bidexhands_over", **arguments)
+
+
+def test_the_bench_compares_with_mujoco_alone():
+    assert peers.scenario_of("mj_step", "bidexhands_over", "bidexhands") == "bidexhands_over"
+    assert peers.scenario_of("mj_step", "coop_nav", "particle") is None
+    assert peers.scenario_of("vmas", "bidexhands_over", "bidexhands") is None
+    assert peers.PEERS["mj_step"]("bidexhands_over", 2, 0.02).cpu > 0
 
 
 def test_a_missing_package_is_named(monkeypatch):

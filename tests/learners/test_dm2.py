@@ -193,7 +193,7 @@ def test_demonstrators_of_each_agent_are_recorded_first(sets, tmp_path):
     dm2.train(dm2.Args(**own, run_dir=str(tmp_path)))
     assert len(Demonstrations.open(tmp_path / "demonstrations" / "0")) == 4
     config = (tmp_path / "config.yaml").read_text()
-    assert "gail_weight: 0.3" in config and sets["left"] in config
+    assert "gail_weight: 0.1" in config and sets["left"] in config
     assert known_references(tmp_path)["random"] == 0.0  # those of the recorded set
 
 

@@ -26,7 +26,10 @@ RIGHT = np.array(
 )  # the mount's axes in a hand without rotation
 EGG_SIZE, EGG_DENSITY = (0.03, 0.03, 0.04), 500
 BLOCK_SIZE, BLOCK_DENSITY = 0.025, 567
-STIFF = {"solref": "0.005 1", "solimp": "0.95 0.99 0.001"}  # of light objects
+STIFF = {
+    "solref": "0.005 1",
+    "solimp": "0.95 0.99 0.001",
+}  # light objects: as stiff as the time step allows
 
 # The double door: local coordinates of its frame, x through the door, leaves swing to -x.
 HINGES = ((-0.008, 0.4265), (-0.006, -0.4204))  # x, y of the leaves' axes
@@ -90,7 +93,7 @@ def scenery(root: Element) -> None:
     SubElement(visual, "headlight", ambient="0.35 0.35 0.35", diffuse="0.35 0.35 0.35")
     asset = SubElement(root, "asset")
     sky = {"type": "skybox", "builtin": "gradient", "width": "64", "height": "64"}
-    SubElement(asset, "texture", rgb1="0.95 0.96 0.97", rgb2="0.8 0.84 0.88", **sky)
+    SubElement(asset, "texture", sky, rgb1="0.95 0.96 0.97", rgb2="0.8 0.84 0.88")
     colors = {
         "ground": "0.86 0.87 0.89 1", "hand0": "0.25 0.47 0.82 1", "hand1": "0.84 0.42 0.36 1",
         "object": "0.95 0.72 0.2 1", "wood": "0.72 0.56 0.4 1", "metal": "0.35 0.37 0.4 1",
@@ -149,9 +152,9 @@ def dress(mount: Element, task: Task, k: int) -> None:
             geom.set("mass", "0")
         if "DC_Hand" in geom.get("class", ""):
             geom.set("friction", f"{task.hand_friction} 0.005 0.001")
-    for site in list(mount.iter("body")):
-        for one in site.findall("site"):
-            site.remove(one)
+    for body in list(mount.iter("body")):
+        for site in body.findall("site"):
+            body.remove(site)
 
 
 def add_objects(world: Element, task: Task, door_spring: float) -> None:
@@ -171,7 +174,8 @@ def add_objects(world: Element, task: Task, door_spring: float) -> None:
         )
         friction = f"{task.object_friction} 0.005 0.001"
         SubElement(
-            body, "geom", name=f"object_{k}", material="object", condim="4", friction=friction, **shape, **STIFF
+            body, "geom", {**shape, **STIFF}, name=f"object_{k}", material="object", condim="4",
+            friction=friction,
         )  # fmt: skip
 
 
@@ -195,7 +199,7 @@ def add_door(world: Element, task: Task, door_spring: float) -> None:
     for height in RAILS:
         size = numbers((0.02, RAIL_WIDTH, 0.015))
         place = numbers((0, 0, height + np.sign(height) * 0.015))
-        SubElement(frame, "geom", type="box", size=size, pos=place, material="wood", **solid)
+        SubElement(frame, "geom", solid, type="box", size=size, pos=place, material="wood")
     rest = 0.0 if task.door > 0 else 1.57
     for k, (x, y) in enumerate(HINGES):
         side = 1.0 if k == 0 else -1.0  # the leaf extends from its hinge to -side y
@@ -206,9 +210,7 @@ def add_door(world: Element, task: Task, door_spring: float) -> None:
             damping=str(DOOR_DAMPING), armature="0.01",
         )  # fmt: skip
         place = numbers((-x, -side * LEAF[1], LEAF_HEIGHT - HINGE_HEIGHT))
-        SubElement(
-            leaf, "geom", type="box", size=numbers(LEAF), pos=place, material="wood", **solid
-        )
+        SubElement(leaf, "geom", solid, type="box", size=numbers(LEAF), pos=place, material="wood")
         for face in (1.0, -1.0):
             add_handle(leaf, -x, side, face, solid)
 
@@ -223,8 +225,8 @@ def add_handle(leaf: Element, middle: float, side: float, face: float, solid: di
     pieces += [((near, y, end), (bar, y, end)) for end in ends]
     for first, last in pieces:
         SubElement(
-            leaf, "geom", type="capsule", size=str(h["radius"]), fromto=numbers((*first, *last)),
-            material="metal", **solid,
+            leaf, "geom", solid, type="capsule", size=str(h["radius"]),
+            fromto=numbers((*first, *last)), material="metal",
         )  # fmt: skip
 
 

@@ -150,7 +150,7 @@ TASKS = {
     ),
     "push_block": Task(
         "two hands push a block each over a table", PUSH, 125, ((0.55, 0.2, 0.8), (0.55, -0.2, 0.8)),
-        ((PI, 0.0, 1.57),) * 2, 0.5, 0.1,
+        ((PI, 0.0, 1.57), (PI, 0.0, 1.57)), 0.5, 0.1,
         # In the original, blocks begin 25 mm deep in the table.
         objects=((0.0, 0.2, 0.625), (0.0, -0.2, 0.625)), goals=((-0.2, 0.2, 0.625), (-0.2, -0.2, 0.625)),
         turned=(1.57, 1.57, 0.0), reach=1.2, table=(1.0, 1.0, 0.6),
