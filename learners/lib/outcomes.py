@@ -9,7 +9,11 @@ import numpy as np
 
 from learners.lib.statistics import wilson_interval
 
-WON = ("battle_won", "won", "success")  # metrics of games that are 1 when the agents won the episode, else 0
+WON = (
+    "battle_won",
+    "won",
+    "success",
+)  # metrics of games that are 1 when the agents won the episode, else 0
 
 
 def won(metrics: Mapping[str, Any]) -> Any:
