@@ -31,13 +31,13 @@ class Frame:
     other_roles: list[int]
     here: list[bool]
     other_here: list[bool]
-    cards: tuple[int, int]
+    cards: tuple[int, ...]
     ball: np.ndarray
     motion: np.ndarray
     owner: int
     holder: int
     mode: int
-    goals: tuple[int, int]
+    goals: tuple[int, ...]
     round: int
 
     @classmethod
