@@ -107,9 +107,8 @@ def command(e, params, actions, acts, participation, last, control, wrench):
 
 
 @device_function
-def turned(xquat, e, b, x, y, z):
-    """The vector (x, y, z) of body b's frame in world axes."""
-    w, i, j, k = F(xquat[e, b, 0]), F(xquat[e, b, 1]), F(xquat[e, b, 2]), F(xquat[e, b, 3])
+def rotated(w, i, j, k, x, y, z):
+    """The vector (x, y, z) rotated by the quaternion (w, i, j, k); (w, -i, -j, -k) rotates it back."""
     tx = TWO * (j * z - k * y)
     ty = TWO * (k * x - i * z)
     tz = TWO * (i * y - j * x)
@@ -118,6 +117,13 @@ def turned(xquat, e, b, x, y, z):
         y + w * ty + (k * tx - i * tz),
         z + w * tz + (i * ty - j * tx),
     )
+
+
+@device_function
+def turned(xquat, e, b, x, y, z):
+    """The vector (x, y, z) of body b's frame in world axes."""
+    w, i, j, k = F(xquat[e, b, 0]), F(xquat[e, b, 1]), F(xquat[e, b, 2]), F(xquat[e, b, 3])
+    return rotated(w, i, j, k, x, y, z)
 
 
 @device_function
@@ -423,20 +429,8 @@ def write_wrench(e, p, b, xpos, xquat, com, cfrc, out, n):
     ty = F(cfrc[e, b, 1]) + dz * fx - dx * fz
     tz = F(cfrc[e, b, 2]) + dx * fy - dy * fx
     w, i, j, k = F(xquat[e, b, 0]), F(xquat[e, b, 1]), F(xquat[e, b, 2]), F(xquat[e, b, 3])
-    n = put3(out, n, inverse_turn(w, i, j, k, FORCE * fx, FORCE * fy, FORCE * fz))
-    return put3(out, n, inverse_turn(w, i, j, k, FORCE * tx, FORCE * ty, FORCE * tz))
-
-
-@device_function
-def inverse_turn(w, i, j, k, x, y, z):
-    tx = TWO * (k * y - j * z)
-    ty = TWO * (i * z - k * x)
-    tz = TWO * (j * x - i * y)
-    return (
-        x + w * tx + (k * ty - j * tz),
-        y + w * ty + (i * tz - k * tx),
-        z + w * tz + (j * tx - i * ty),
-    )
+    n = put3(out, n, rotated(w, -i, -j, -k, FORCE * fx, FORCE * fy, FORCE * fz))
+    return put3(out, n, rotated(w, -i, -j, -k, FORCE * tx, FORCE * ty, FORCE * tz))
 
 
 @device_function
