@@ -44,8 +44,6 @@ STATISTICS_ROUNDS = 20_000  # that means and deviations are computed from, at mo
 class OfflineSettings(DemoSettings, AdamSteps, Networks):
     """Settings shared by the learners of this file."""
 
-    heading = "offline"
-
     steps: Steps = 100_000
     """Gradient steps."""
     batch: Count = 256
