@@ -26,11 +26,11 @@ from learners.lib.batch import Batch, mean
 from learners.lib.distributions import masked
 from learners.lib.fields import Count, Fraction, Positive
 from learners.lib.game import make_game
-from learners.lib.imitation import EXPERT, Imitation, imitate, rounds_needed, sample
+from learners.lib.imitation import EXPERT, Imitation, imitate, sample
 from learners.lib.mixers import Kind, make_mixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.replay import Source
+from learners.lib.replay import Source, rounds_needed
 from learners.lib.returns import lambda_returns
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftQ

@@ -48,14 +48,13 @@ from learners.lib.imitation import (
     Terms,
     following,
     imitate,
-    rounds_needed,
     sample,
     valued,
 )
 from learners.lib.mixers import NormalizedWeights, QMixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.replay import Source
+from learners.lib.replay import Source, rounds_needed
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftActorCritic, SoftQ
 from learners.lib.time_limit import fraction_left, time_inputs

@@ -186,9 +186,8 @@ class SimulatorLaunches:
         if on_cpu:
             b.errors[INVALID_ACTION] = 0
         self._prepare_round()
-        if (
-            on_cpu and b.errors[INVALID_ACTION]
-        ):  # on CUDA, the action is null, and the view looks later
+        # On CUDA, the action is null, and the view looks later.
+        if on_cpu and b.errors[INVALID_ACTION]:
             return
         self.copies.step(b.which)
         self._finish_round()

@@ -28,7 +28,6 @@ from learners.lib.returns import carried
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run
 from learners.lib.time_limit import continues
-from mail_envs.player_functions import Synchronous
 from mail_envs.streams import stream_seed
 
 EXPERT, OWN, FIRST = range(3)  # where a sequence of a batch is from
@@ -109,11 +108,6 @@ def sample(
     sizes = torch.tensor([p.filled.shape[1] for p in parts])
     origin = torch.tensor(origins).repeat_interleave(sizes)
     return joined(*parts), origin.to(parts[0].filled.device)
-
-
-def rounds_needed(vec: Any, args: Any) -> int:
-    """Rounds per sequence: one where all agents act in every round."""
-    return 1 if isinstance(vec.player_function, Synchronous) else args.chunk
 
 
 def valued(batch: Batch) -> Tensor:

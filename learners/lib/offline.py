@@ -29,12 +29,11 @@ from learners.lib.game import describe, make_game
 from learners.lib.groups import AdamSteps, Networks
 from learners.lib.networks import Policy, groups_of
 from learners.lib.optimizers import Adam
-from learners.lib.replay import Source, read_episodes, sample_chunks, sample_episodes
+from learners.lib.replay import Source, read_episodes, rounds_needed, sample_chunks, sample_episodes
 from learners.lib.returns import lambda_returns
 from learners.lib.rewards import TEAM_RETURN, RewardKind
 from learners.lib.run import Run
 from learners.lib.time_limit import continues, fraction_left, time_inputs
-from mail_envs.player_functions import Synchronous
 
 EPISODES_AT_ONCE = 64  # read together when rewards are computed
 STATISTICS_ROUNDS = 20_000  # that means and deviations are computed from, at most
@@ -148,8 +147,7 @@ def sample(source: Source, vec: Any, args: OfflineSettings, rng: torch.Generator
     """The rounds of one gradient step."""
     if args.recurrent:
         return sample_episodes(source, args.episodes, rng)
-    alone = not args.sequences and isinstance(vec.player_function, Synchronous)
-    length = 1 if alone else args.chunk
+    length = args.chunk if args.sequences else rounds_needed(vec, args)
     return sample_chunks(source, math.ceil(args.batch / length), length, rng)
 
 

@@ -24,6 +24,7 @@ from learners.lib.batch import Batch, Seen
 from learners.lib.memory import USABLE, free_bytes, size_text
 from learners.lib.rollout import Rollout
 from learners.lib.running_episodes import check_form
+from mail_envs.player_functions import Synchronous
 
 
 class Source(Protocol):
@@ -42,6 +43,11 @@ class Source(Protocol):
 def sample_transitions(source: Source, count: int, rng: torch.Generator) -> Batch:
     """`count` independent, uniformly drawn rounds, as sequences of one round."""
     return sample_chunks(source, count, 1, rng)
+
+
+def rounds_needed(vec: Any, args: Any) -> int:
+    """Rounds per sequence: one where all agents act in every round."""
+    return 1 if isinstance(vec.player_function, Synchronous) else args.chunk
 
 
 def sample_chunks(source: Source, count: int, length: int, rng: torch.Generator) -> Batch:

@@ -49,10 +49,12 @@ class SoftQ(nn.Module):
         return masked(out, rows.action_mask) * self.temperature
 
     def values(
-        self, batch: Batch, rng: torch.Generator | None = None, weights: Tensor | float = 1.0
+        self, batch: Batch, rng: torch.Generator | None = None, weights: Tensor | None = None
     ) -> list[Values]:
         """One pair of Q and V, with weights (L + 1, B, N, 1). `rng` is not used."""
-        q = masked(self.of_actions(batch) * weights, batch.rows.action_mask)
+        q = self.of_actions(batch)
+        if weights is not None:
+            q = masked(q * weights, batch.rows.action_mask)
         v = self.temperature * torch.logsumexp(q / self.temperature, -1)
         return [(q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1), v)]
 
@@ -197,11 +199,13 @@ class SoftEnergy(nn.Module):
         return self.temperature * integral + average
 
     def values(
-        self, batch: Batch, rng: torch.Generator, weights: Tensor | float = 1.0
+        self, batch: Batch, rng: torch.Generator, weights: Tensor | None = None
     ) -> list[Values]:
         """One pair of Q and V, with weights (L + 1, B, N, 1)."""
         observations, (L, B) = batch.rows.observations, batch.filled.shape
-        factors = observations.new_ones((L + 1, B, *observations.shape[2:-1], 1)) * weights
+        factors = observations.new_ones((L + 1, B, *observations.shape[2:-1], 1))
+        if weights is not None:
+            factors = factors * weights
         parts = zip(
             observations.flatten(0, 1).split(ROWS), factors.flatten(0, 1).squeeze(-1).split(ROWS),
             strict=True,

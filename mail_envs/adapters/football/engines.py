@@ -7,6 +7,7 @@ episodes are equal bit for bit.
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,34 +65,35 @@ class Setup:
         return tuple(end in self.scenario.ends for end in (GOAL, OUT, POSSESSION))  # pyright: ignore
 
 
-class Engine:
+class Engine(ABC):
     """One running engine."""
 
     name: str
 
     @classmethod
+    @abstractmethod
     def load(cls) -> None:
         """Import the package. ImportError: it is not installed, or not the known one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self, setup: Setup) -> None:
         """Begin an episode, up to the first round in which the ball is in play."""
-        raise NotImplementedError
 
+    @abstractmethod
     def act(self, left: bool, slot: int, action: int) -> None:
         """Give the player of a slot one of `ACTIONS`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self) -> None:
-        raise NotImplementedError
+        """Play a round."""
 
+    @abstractmethod
     def info(self) -> dict[str, Any]:
         """The state, by the names of gfootball's engine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sticky(self, left: bool, slot: int) -> Sequence[bool]:
         """Which of the `STICKY` actions last for the player of a slot."""
-        raise NotImplementedError
 
 
 _free: dict[str, list[Engine]] = {name: [] for name in KINDS}
