@@ -34,7 +34,7 @@ def test_doors_are_opened_and_closed(id):
 
 
 def test_the_demonstrator_is_the_default_and_needs_the_native_game():
-    assert best_policy(mail_envs.make_vec("bidexhands_door_open_inward")) == "scripted"
+    assert best_policy(mail_envs.make_vec("bidexhands_door_open_outward")) == "scripted"
     assert best_policy(mail_envs.make_vec("bidexhands_push_block")) == "random"
     vec = mail_envs.make_vec("bidexhands_door_open_inward")
     vec.game = SimpleNamespace()
