@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -211,6 +213,16 @@ def test_exit_statuses_are_the_same_everywhere(error, status, said, capsys):
 
     assert exit_status(command) == status
     assert capsys.readouterr().err == said
+
+
+def test_a_closed_pipe_ends_a_command_quietly():
+    """As in `mail_envs list | head`."""
+    arguments = [sys.executable, "-m", "mail_envs", "list"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout is not None and command.stderr is not None
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 0
 
 
 def test_tracebacks_are_shown_for_unexpected_errors_and_on_request(monkeypatch):

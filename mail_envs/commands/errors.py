@@ -23,10 +23,15 @@ def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command; returns its exit status, 2 after a user error, 130 after Ctrl-C."""
     compile_notice.in_command = True
     try:
-        return int(command() or 0)
+        status = int(command() or 0)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered
+        return 0
     except Exception as error:
         # Imported here because importing numba is slow.
         from mail_envs.compile_errors import compile_error
