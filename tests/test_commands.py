@@ -216,8 +216,9 @@ def test_exit_statuses_are_the_same_everywhere(error, status, said, capsys):
 
 
 def test_a_closed_pipe_ends_a_command_quietly():
-    """As in `mail_envs list | head`."""
-    arguments = [sys.executable, "-m", "mail_envs", "list"]
+    """As in `learners.sweep FILE --dry-run | head`."""
+    sweep = Path(__file__).parents[1] / "docs/results/navigation.yaml"
+    arguments = [sys.executable, "-m", "learners.sweep", str(sweep), "--dry-run"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
         assert command.stdout is not None and command.stderr is not None
         command.stdout.close()
