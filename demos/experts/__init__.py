@@ -32,6 +32,7 @@ SCRIPTED = {
     "gold_miner_medium_2_vs_2": "gold_miner:gold_miner",
     "gold_miner_hard_2_vs_2": "gold_miner:gold_miner",
     "football_3_vs_1_with_keeper": "football:football",
+    "football_counterattack_easy": "football:football",
     "football_pass_and_shoot_with_keeper": "football:football",
     **dict.fromkeys(SCENARIOS, "starcraft:starcraft"),
     "bidexhands_door_open_inward": "hands:doors",

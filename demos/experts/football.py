@@ -66,11 +66,13 @@ class Plan:
     aim: float | None = None
 
 
+ATTACK = Plan(
+    shoot=19.0, wide=10.6, press=4.5, pass_first=True, gap=7, passes=2, free=1.3, cut_in=0.34, lead=6.7,
+    ahead=10.0, line=42.8, lane=3.0,
+)  # fmt: skip
 PLANS = {
-    "football_3_vs_1_with_keeper": Plan(
-        shoot=19.0, wide=10.6, press=4.5, pass_first=True, gap=7, passes=2, free=1.3, cut_in=0.34, lead=6.7,
-        ahead=10.0, line=42.8, lane=3.0,
-    ),
+    "football_3_vs_1_with_keeper": ATTACK,
+    "football_counterattack_easy": ATTACK,
     "football_pass_and_shoot_with_keeper": Plan(
         shoot=22.2, wide=19.1, press=7.7, pass_first=True, gap=6, passes=1, free=1.6, cut_in=0.65, lead=9.1,
         ahead=-0.4, line=44.6, lane=8.2, kick=HIGH_PASS, aim=0.13,
