@@ -260,6 +260,7 @@ class IsaacCopies:
         except Silent as reason:
             self._restart(str(reason), ~which)
             self.process.reset()
+        self.rounds[:] = 1  # the original has played a round of small actions
         b.observations[...], b.state[...] = shared["observations"], shared["state"]
 
     def _restart(self, reason: str, playing: np.ndarray) -> None:

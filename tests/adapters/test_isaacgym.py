@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import mail_envs
-from mail_envs.adapters import isaacgym, isaacgym_probe
+from mail_envs.adapters import isaacgym, isaacgym_probe, isaacgym_worker
 from mail_envs.games.hands.rules import HIGH, LOW, MOTORIZED
+from mail_envs.games.hands.tasks import TASKS
+
+mujoco = pytest.importorskip("mujoco")
 
 FAKES = Path(__file__).parent / "fake_isaacgym"
 OLD = sorted(Path("~/.pyenv/versions").expanduser().glob("3.[78].*/bin/python"))
@@ -89,14 +94,46 @@ def test_the_time_limit_of_the_view_resets_the_simulation_too(python):
     vec.close()
 
 
-def test_the_originals_own_limit_truncates(python):
-    vec = make(1, max_rounds=1000)
-    copies = vec.launches.copies
-    vec.reset(seed=0)
-    copies.rounds[:] = 246  # of 250
-    for _ in range(4):
+@pytest.fixture
+def limit_of_5(monkeypatch):
+    """The native task with the time limit of the stand-in's environment 0."""
+    monkeypatch.setitem(
+        TASKS, "door_open_inward", dataclasses.replace(TASKS["door_open_inward"], rounds=5)
+    )
+
+
+def ends(vec, rounds):
+    """Round, and whether it terminated and truncated, of each end of the first copy."""
+    found = []
+    for t in range(1, rounds + 1):
         *_, terminated, truncated, _ = vec.step(actions_of(vec))
-    assert truncated[0] and not terminated[0]
+        if terminated[0] or truncated[0]:
+            found.append((t, bool(terminated[0]), bool(truncated[0])))
+    return found
+
+
+def test_the_originals_own_limit_truncates(python, limit_of_5):
+    """The reset plays the first of its five rounds; later episodes have all five."""
+    vec = make(1, max_rounds=1000)
+    vec.reset(seed=0)
+    assert ends(vec, 4) == [(4, False, True)]
+    vec.reset(seed=0)
+    assert ends(vec, 4) == [(4, False, True)]
+    vec.close()
+
+
+def test_an_end_before_the_originals_limit_terminates(python, monkeypatch, limit_of_5):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "end:4")
+    vec = make(1, max_rounds=1000)
+    vec.reset(seed=0)
+    assert ends(vec, 3) == [(3, True, False)]
+    vec.close()
+
+
+def test_the_limit_of_episodes_that_begin_alone_truncates_too(python, limit_of_5):
+    vec = make(2, max_rounds=1000)
+    vec.reset(seed=0)
+    assert ends(vec, 9) == [(4, False, True), (9, False, True)]
     vec.close()
 
 
@@ -196,13 +233,58 @@ def test_workers_and_bad_arguments_are_refused(python):
         make(1, timeout=0)
 
 
-def test_the_probe_finds_the_spring_and_the_share_of_the_force(python, capsys):
+@pytest.mark.parametrize("fault", ["", "end:1", "end:8"])  # in the round that a reset plays
+def test_the_probe_finds_the_spring_and_the_share_of_the_force(fault, python, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", fault)
     isaacgym_probe.main()
     shown = capsys.readouterr().out
-    assert (
-        "door_spring: 5.0" in shown
-        and "wrench_scale: 0.250 (the native game assumes 0.167)" in shown
+    assert "door_spring: 5.0" in shown
+    assert "wrench_scale: 0.250 (the native game assumes 0.167)" in shown
+
+
+@pytest.mark.parametrize("when", [4, 10])  # while a leaf falls, while a hand is pushed
+def test_the_probe_fails_if_its_episode_ends(when, python, monkeypatch):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", f"end:{when}")
+    with pytest.raises(isaacgym.Silent, match="the probe's episode has ended"):
+        isaacgym_probe.main()
+
+
+class NativeWorker(isaacgym_worker.Worker):
+    """The probe's procedure in the native game, which has no process and no tensors."""
+
+    def __init__(self, **physics):
+        task = isaacgym_probe.TASK
+        self.vec = mail_envs.make_vec(f"bidexhands_{task}", 1, seed=0, **physics)
+        worlds = self.vec.launches.copies.games[0].worlds
+        self.model, self.data = worlds.model, worlds.datas[0]
+        self.shared, self.places = np.zeros(self.vec.buffers.actions.size, "f4").data.cast("B"), {}
+        self.places["actions"] = 0, len(self.shared)
+        self.gymtorch = SimpleNamespace(unwrap_tensor=lambda tensor: tensor)
+        self.task = SimpleNamespace(
+            object_dof_pos=self.data.qpos[None, -2:], object_dof_vel=self.data.qvel[None, -2:],
+            hand_linvels=self.data.qvel[None, :3], hand_indices=[0], reset_buf=[0], sim=None, dof_state=None,
+            gym=SimpleNamespace(set_dof_state_tensor=self.place),
+        )  # fmt: skip
+
+    def place(self, sim, state):
+        mujoco.mj_step1(self.model, self.data)
+
+    def reset(self):
+        self.vec.reset()
+        self.step([])
+
+    def step(self, reset):
+        self.vec.step(np.frombuffer(self.shared, "f4").reshape(1, 2, -1))
+        self.task.reset_buf[0] = int(self.vec.buffers.terminated[0])
+
+
+@pytest.mark.parametrize(("spring", "share"), [(0.0, 1 / 6), (5.0, 0.5), (2.0, 1.0)])
+def test_the_probes_procedure_finds_what_the_native_model_has(spring, share):
+    found = NativeWorker(door_spring=spring, wrench_scale=share).probe()
+    assert isaacgym_probe.stiffness(found["angles"], found["leaf_speed"]) == pytest.approx(
+        spring, rel=0.02, abs=1e-3
     )
+    assert isaacgym_probe.share_of(found["hand_speed"]) == pytest.approx(share, rel=0.03)
 
 
 def test_the_worker_imports_nothing_of_this_suite():

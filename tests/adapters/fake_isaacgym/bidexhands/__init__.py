@@ -1,7 +1,8 @@
 """A stand-in for Bi-DexHands: environments that count rounds, with lazy resets like the original's.
 
-Environment e ends after `5 + e` rounds; environment 0 succeeds in its third round. FAKE_ISAACGYM_FAULT makes the process die
-(`die:7`), fall silent (`hang:7`) or give NaN (`nan:7`) in that round of the process.
+Environment e ends after `5 + e` rounds, or 250 in the task that is probed; environment 0 succeeds in its third round.
+FAKE_ISAACGYM_FAULT makes the process die (`die:7`), fall silent (`hang:7`), give NaN (`nan:7`) or end all episodes (`end:7`)
+in that round of the process.
 """
 
 import os
@@ -11,8 +12,12 @@ import time
 
 import torch
 
-SIZES = {"ShadowHandDoorOpenInward": (199, 19, 26), "ShadowHandOver": (187, 24, 20)}
-SPRING, SHARE, INERTIA = 5.0, 0.25, 0.29  # what the probe is to find
+SIZES = {
+    "ShadowHandDoorOpenInward": (199, 19, 26, 5),
+    "ShadowHandDoorOpenOutward": (199, 19, 26, 250),
+    "ShadowHandOver": (187, 24, 20, 5),
+}
+SPRING, SHARE, INERTIA, DAMPING = 5.0, 0.25, 0.303, 1.0  # what the probe is to find
 
 
 def make(task, algo):
@@ -24,12 +29,12 @@ def make(task, algo):
 
 class Gym:
     def set_dof_state_tensor(self, sim, state):
-        sim.leaf = list(state[0])
+        sim.leaf = [state[0][0], 0.0]  # angle, speed
 
 
 class Task:
     def __init__(self, name, num_envs, offset):
-        self.block, self.tail, self.width = SIZES[name]
+        self.block, self.tail, self.width, self.limit = SIZES[name]
         self.num_envs, self.offset, self.fault = (
             num_envs,
             offset,
@@ -49,6 +54,7 @@ class Task:
                 self.reset_buf[e], self.progress[e] = 0, 0
                 self.episodes[e] += 1
                 self.successes.values[e] = 0.0
+                self.leaf = [0.0, 0.0]
         self.total += 1
         kind, _, when = (self.fault or "").partition(":")
         if when and self.total == int(when):
@@ -58,18 +64,21 @@ class Task:
                 time.sleep(600)
         for e in range(self.num_envs):
             self.progress[e] += 1
-            self.reset_buf[e] = int(self.progress[e] >= 5 + e)
+            self.reset_buf[e] = int(self.progress[e] >= self.limit + e)
+            if kind == "end" and self.total == int(when):
+                self.reset_buf[e] = 1
             if e == 0 and self.progress[e] == 3:
                 self.successes.values[e] = 1.0
         self.broken = when and kind == "nan" and self.total == int(when)
         force = actions[0][0].values[0]
         speed = SHARE * force * 0.5 * 1e5 / 60 / 5.011 / 100
         self.hand_linvels = [[speed, 0.0, 0.0]] * 2
-        # A leaf moves with constant acceleration: SPRING / INERTIA times the angle that it was set to.
-        if any(self.leaf):
-            self.since = getattr(self, "since", 0) + 1
-            angle = self.leaf[0] * (1 - SPRING / INERTIA * (self.since / 60) ** 2 / 2)
-            self.object_dof_pos[0][:] = [angle, angle]
+        for _ in range(1000):
+            angle, speed = self.leaf
+            speed -= (SPRING * angle + DAMPING * speed) / INERTIA / 60000
+            self.leaf = [angle + speed / 60000, speed]
+        self.object_dof_pos[0][:] = [self.leaf[0]] * 2
+        self.object_dof_vel[0][:] = [self.leaf[1]] * 2
 
 
 class Env:
