@@ -22,6 +22,34 @@ def action_bounds(env: Any) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
+def forbidden(actions: np.ndarray, mask: np.ndarray, acts: np.ndarray) -> np.ndarray:
+    """Where an agent that acts chose an action that its mask forbids, bool (*L, N).
+
+    An agent that is allowed nothing has no choice, and is left out.
+
+    Args:
+        actions: int (*L, N), from 0 to A - 1.
+        mask: (*L, N, A), 0 for what is forbidden.
+        acts: bool (*L, N).
+    """
+    allowed = np.take_along_axis(mask, actions[..., None].astype(np.int64), -1)[..., 0]
+    wrong = acts & (allowed == 0)
+    wrong[wrong] = mask[wrong].any(-1)
+    return wrong
+
+
+def checked_actions(actions: Any, env: Any, count: int) -> np.ndarray:
+    """A policy's actions for `count` environments. ValueError, TypeError: they have the wrong shape or type."""
+    found = np.asarray(actions)
+    shape = (count, env.num_agents) + (() if env.discrete else (env.num_actions,))
+    if found.shape != shape:
+        raise ValueError(f"the policy returned actions of shape {found.shape}, expected {shape}")
+    if found.dtype.kind not in ("iu" if env.discrete else "fiu"):
+        kind = "whole numbers" if env.discrete else "numbers"
+        raise TypeError(f"the policy returned actions of the type {found.dtype}, expected {kind}")
+    return found
+
+
 def inverse_cdf(weights: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Sample categories: weights float64 (..., A) >= 0, draws (...) in [0, 1) -> int32 (...)."""
     cumulative = np.cumsum(weights, axis=-1)

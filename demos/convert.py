@@ -47,6 +47,11 @@ def main(args: Args) -> int:
 def command(args: Args) -> None:
     """Import the data, and print a summary of the set."""
     if args.format == "minari":
+        given = [name for name in ("env", "set") if getattr(args, name)]
+        if given:
+            raise ValueError(
+                f"--{' and --'.join(given)}: only for --from og-marl; Minari data sets say what game they are of"
+            )
         found = from_minari(args.source, args.out)
     elif args.env is None:
         raise ValueError("--from og-marl needs the game, such as --env smac_3m")

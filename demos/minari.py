@@ -35,7 +35,7 @@ from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.layout import DemonstrationError
 from demos.manifest import action_dims_of
-from demos.writer import DemonstrationWriter
+from demos.writer import new_set
 
 
 def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> Any:
@@ -157,7 +157,7 @@ def from_minari(dataset: Any, out: str | Path) -> Demonstrations:
             f"on agents and participation"
         )
     names = meta["layout"]["metrics"]
-    with DemonstrationWriter.create(out, meta) as writer:
+    with new_set(out, meta) as writer:
         attributes = dataset.storage.get_episode_metadata(dataset.episode_indices)
         for data, entries in zip(dataset.iterate_episodes(), attributes, strict=True):
             writer.append(_episode(data, entries, meta, names))

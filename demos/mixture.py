@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from demos.actions import checked_actions
 from demos.keyed_random import KeyedRandom
 from demos.policies import Policy, load_policy
 
@@ -34,12 +35,13 @@ class Mixture:
             self.shares = [float(share) for share, _ in pairs]
         except ValueError:
             self.shares = []
-        if not self.shares or min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+        positive = all(share > 0 for share in self.shares)  # NaN is not
+        if not self.shares or not positive or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(
                 f"mixture {' '.join(parts)!r}: give SHARE:POLICY for each, such as 0.3:random 0.7:expert, with "
                 f"shares above 0 that add up to 1"
             )
-        self.first, self.specs = first, [spec for _, spec in pairs]
+        self.env, self.first, self.specs = env, first, [spec for _, spec in pairs]
         self.policies: list[Policy] = [load_policy(spec, env, greedy) for spec in self.specs]
 
     def player_of(self, seeds: np.ndarray) -> np.ndarray:
@@ -48,16 +50,17 @@ class Mixture:
         return np.minimum((np.cumsum(self.shares) <= place[:, None]).sum(1), len(self.shares) - 1)
 
     def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
-        players, found = self.player_of(info["seed"]), None
+        players, parts = self.player_of(info["seed"]), []
         for k, policy in enumerate(self.policies):
             rows = np.flatnonzero(players == k)
             if not len(rows):
                 continue
             view = {name: x[rows] for name, x in info.items()}
             own = KeyedRandom(view["seed"], view["round"])
-            chosen = np.asarray(policy(observations[rows], view, own))
-            if found is None:
-                found = np.zeros((len(observations), *chosen.shape[1:]), chosen.dtype)
+            chosen = checked_actions(policy(observations[rows], view, own), self.env, len(rows))
+            parts.append((rows, chosen))
+        kind = np.int64 if self.env.discrete else np.result_type(*(x for _, x in parts))
+        found = np.zeros((len(observations), *parts[0][1].shape[1:]), kind)
+        for rows, chosen in parts:
             found[rows] = chosen
-        assert found is not None
         return found

@@ -7,6 +7,7 @@ infos.legals, the allowed actions. They are read with tensorstore (`pip install 
 What a vault does not say:
 - the last observation. Where the battle ended, nothing is learned from what was seen after it, and the last row is repeated.
   Where the recording was cut, the last round is dropped, so that its observation is what was truly seen last.
+- how an episode ended that the end of the vault cuts. It is left out, with a warning.
 - who was alive: agents whose only allowed action is SMAC's no-op are dead. As in our recordings, they do not act and are not
   paid.
 - who won: the only metric is `team_return`.
@@ -15,6 +16,7 @@ What a vault does not say:
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ import numpy as np
 from demos.dataset import Demonstrations
 from demos.description import describe
 from demos.episode import Episode
-from demos.layout import DemonstrationError
+from demos.layout import DemonstrationError, DemonstrationWarning
 from demos.manifest import MAX_BYTES
-from demos.writer import DemonstrationWriter
+from demos.writer import new_set
 
 NO_OP = 0  # SMAC's action of the dead
 ROUNDS = 50_000  # read at a time
@@ -49,12 +51,17 @@ def from_og_marl(vault: str | Path, env: Any, out: str | Path) -> Demonstrations
     arrays = Vault(vault)
     arrays.check(env)
     described["convention"] = "recorded in the real game; last observations are repeated"
-    with DemonstrationWriter.create(out, described) as writer:
+    with new_set(out, described) as writer:
         for number, rows in enumerate(arrays.episodes()):
             try:
                 writer.append(_episode(rows, number, env))
             except DemonstrationError as error:
                 raise DemonstrationError(f"{vault}: episode {number}: {error}") from None
+        if not writer.episodes:
+            raise DemonstrationError(f"{vault}: no episode has ended")
+        if arrays.unfinished:
+            notice = f"{vault}: left out {arrays.unfinished} rounds of an episode that did not end"
+            warnings.warn(notice, DemonstrationWarning, stacklevel=2)
     return Demonstrations.open(out)
 
 
@@ -62,7 +69,7 @@ class Vault:
     """The arrays of a vault, by the names in `LEAVES`; rounds of all episodes are along their first axis.
 
     Attributes:
-        length: number of rounds.
+        length: number of rounds. unfinished: those after the last episode that ended, once `episodes` has come to them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +81,7 @@ class Vault:
             )
         self.stores = {name: _opened(folder, name + ".") for name in LEAVES}
         index = _opened(folder, "vault_index").read().result()
-        self.length = int(np.ravel(index)[0])
+        self.length, self.unfinished = int(np.ravel(index)[0]), 0
         for name, store in self.stores.items():
             if len(store.shape) < 3 or store.shape[0] != 1 or not 0 < self.length <= store.shape[1]:
                 raise DemonstrationError(
@@ -101,7 +108,7 @@ class Vault:
                 )
 
     def episodes(self) -> Iterator[dict[str, np.ndarray]]:
-        """The rounds of every episode, (T, ...) each; the last one may be cut by the end of the vault."""
+        """The rounds of every episode that ended, (T, ...) each."""
         kept: dict[str, np.ndarray] = {}
         for start in range(0, self.length, ROUNDS):
             part = slice(start, min(start + ROUNDS, self.length))
@@ -114,8 +121,7 @@ class Vault:
                 yield {k: x[before:cut] for k, x in kept.items()}
                 before = cut
             kept = {k: x[before:] for k, x in kept.items()}
-        if len(kept["actions"]):
-            yield kept
+        self.unfinished = len(kept["actions"])
 
 
 def _episode(rows: dict[str, np.ndarray], number: int, env: Any) -> Episode:

@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 import mail_envs
-from demos.actions import own_actions
+from demos.actions import checked_actions, forbidden, own_actions
 from demos.dataset import Demonstrations
 from demos.description import counted_agents, describe
 from demos.episode import Episode
@@ -80,6 +80,7 @@ def _batch(env: Any, policy: Policy, seeds: np.ndarray, attempts: int = 1) -> It
     while running.any():
         rows = np.flatnonzero(running)
         actions = act(env, policy, rows, observations, info)
+        check_allowed(env, rows, actions, info)
         tape.write("actions", t, actions)
         observations, rewards, terminated, truncated, info = env.step(actions)
         done = terminated | truncated
@@ -133,21 +134,34 @@ def act(
     """
     names = ("participation", "action_mask", "alive", "state", "round", "seed")
     view = {k: info[k][rows] for k in names if k in info} | {"environment": rows}
-    chosen = np.asarray(policy(observations[rows], view, KeyedRandom(view["seed"], view["round"])))
-    shape = (env.num_envs, env.num_agents) + (() if env.discrete else (env.num_actions,))
-    if chosen.shape != (len(rows), *shape[1:]):
-        raise ValueError(
-            f"the policy returned actions of shape {chosen.shape}, expected {(len(rows), *shape[1:])}"
-        )
-    if chosen.dtype.kind not in ("iu" if env.discrete else "fiu"):
-        kind = "whole numbers" if env.discrete else "numbers"
-        raise TypeError(f"the policy returned actions of the type {chosen.dtype}, expected {kind}")
+    rng = KeyedRandom(view["seed"], view["round"])
+    chosen = checked_actions(policy(observations[rows], view, rng), env, len(rows))
     if env.discrete:
         actions = info["action_mask"].argmax(-1).astype(chosen.dtype)
     else:
-        actions = np.zeros(shape, np.float32)
+        actions = np.zeros((env.num_envs, *chosen.shape[1:]), np.float32)
     actions[rows] = chosen
     return actions
+
+
+def check_allowed(env: Any, rows: np.ndarray, actions: np.ndarray, info: dict) -> None:
+    """ValueError: an agent of environments `rows` chose a forbidden action, which the game would replace by φ.
+
+    The set would then say that it was done. Actions that are in no space are left to the game, which names them.
+    """
+    if not env.discrete:
+        return
+    dims = np.array(env.action_dims)
+    inside = (actions[rows] >= 0) & (actions[rows] < dims)
+    acts = (info["participation"][rows] != 0) & info["alive"][rows] & inside
+    wrong = forbidden(np.where(inside, actions[rows], 0), info["action_mask"][rows], acts)
+    if wrong.any():
+        k, i = np.argwhere(wrong)[0]
+        e = rows[k]
+        raise ValueError(
+            f"the policy chose the action {actions[e, i]} for {env.agents[i]} in round {info['round'][e]} of the "
+            f"episode of seed {info['seed'][e]}, which is forbidden there: info['action_mask'] says what is allowed"
+        )
 
 
 def _where(done: np.ndarray, final: np.ndarray, current: np.ndarray) -> np.ndarray:

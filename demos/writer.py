@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -66,10 +68,7 @@ class DemonstrationWriter:
     ) -> DemonstrationWriter:
         """Create a set in a new or empty folder."""
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            is_set = (folder / MANIFEST).exists()
-            hint = "; DemonstrationWriter.extend continues it" if is_set else ""
-            raise DemonstrationError(f"{folder}: already exists and is not an empty folder{hint}")
+        check_new(folder)
         folder.mkdir(parents=True, exist_ok=True)
         version = metadata.get("schema_version", SCHEMA_VERSION)  # 1 where an older set comes back
         manifest = {
@@ -201,6 +200,34 @@ class DemonstrationWriter:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def new_set(path: str | Path, metadata: Mapping[str, Any]) -> Iterator[DemonstrationWriter]:
+    """A writer whose set appears in the new or empty folder `path` only if the block ends without an error.
+
+    Until then it is beside it. For sets that cannot be continued, where a part must not look like the whole.
+    """
+    out = Path(path).resolve()
+    check_new(out)
+    beside = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
+    try:
+        with DemonstrationWriter.create(beside, metadata) as writer:
+            yield writer
+        if out.exists():
+            out.rmdir()
+        beside.rename(out)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def check_new(folder: Path) -> None:
+    """DemonstrationError: the folder of a new set holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        is_set = (folder / MANIFEST).exists()
+        hint = "; DemonstrationWriter.extend continues it" if is_set else ""
+        raise DemonstrationError(f"{folder}: already exists and is not an empty folder{hint}")
 
 
 def _mend(folder: Path, manifest: dict[str, Any], repair: bool) -> list[str]:

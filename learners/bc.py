@@ -34,7 +34,7 @@ from learners.lib.expert_data import (
     load,
 )
 from learners.lib.fields import Between, Count, Positive, Sizes, Steps
-from learners.lib.game import describe, make_game
+from learners.lib.game import describe, unplayed_game
 from learners.lib.groups import Networks, Optimizer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Kind, make_optimizer
@@ -204,7 +204,7 @@ def train(args: Args) -> dict:
     """Run behavioral cloning; returns the evaluation of the best policy."""
     with Run("bc", args) as run:
         args, rng = run.args, run.rng
-        vec = make_game(args, 1, run.device, "as_action" if args.phi == "as_action" else "null")
+        vec = unplayed_game(args, "as_action" if args.phi == "as_action" else "null")
         data = load(run, demonstrations_of(run), vec)
         form = {"hidden": args.hidden, "agent_id": args.agent_id}
         policy = Policy.of(vec, args.share, **form).to(run.device)

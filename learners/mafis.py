@@ -35,7 +35,7 @@ from learners.lib.batch import Batch, mean
 from learners.lib.distributions import masked
 from learners.lib.energy import EnergyPolicy
 from learners.lib.fields import Count, Positive
-from learners.lib.game import make_game
+from learners.lib.game import make_game, unplayed_game
 from learners.lib.imitation import (
     EXPERT,
     OWN,
@@ -221,7 +221,10 @@ class Learner:
 def train(args: Args) -> dict:
     """Run MAFIS; returns the evaluation of the trained policy, with the best actions."""
     with Run("mafis", args) as run:
-        vec = make_game(run.args, 1 if args.offline else args.num_envs, run.device)
+        if args.offline:
+            vec = unplayed_game(run.args)
+        else:
+            vec = make_game(run.args, args.num_envs, run.device)
         if args.recurrent and not vec.discrete:
             raise ValueError(
                 f"--recurrent needs discrete actions; those of {args.env} are continuous"

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from learners.lib.batch import Batch, Seen, mean
 from learners.lib.fields import Count, Positive
-from learners.lib.game import make_game
+from learners.lib.game import make_game, unplayed_game
 from learners.lib.imitation import (
     EXPERT,
     FIRST,
@@ -320,7 +320,10 @@ def check(args: Args, vec: Any) -> None:
 def train(args: Args) -> dict:
     """Run MIFQ; returns the evaluation of the trained policy, with sampled actions."""
     with Run("mifq", args) as run:
-        vec = make_game(run.args, 1 if args.offline else args.num_envs, run.device)
+        if args.offline:
+            vec = unplayed_game(run.args)
+        else:
+            vec = make_game(run.args, args.num_envs, run.device)
         check(run.args, vec)
         learner = Learner(vec, run.args, run.device)
         return imitate(run, vec, learner, learner.values.policy, advice=ADVICE)

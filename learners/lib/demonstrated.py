@@ -17,7 +17,7 @@ from torch import Tensor
 from demos.dataset import Demonstrations
 from learners.lib import references
 from learners.lib.batch import Batch
-from learners.lib.expert_data import demonstrations_of, with_null
+from learners.lib.expert_data import check_allowed, demonstrations_of, with_null
 from learners.lib.memory import free_bytes, size_text
 from learners.lib.replay import PLAYED, SEEN, batch_of, picked
 from learners.lib.run import Run
@@ -35,7 +35,7 @@ class Demonstrated:
         state: read the global states.
 
     Raises:
-        DemonstrationError: the demonstrations are not of this game.
+        DemonstrationError: the demonstrations are not of this game; later, an episode that is read has a forbidden action.
     """
 
     def __init__(
@@ -65,6 +65,10 @@ class Demonstrated:
     def _open(self, k: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, bool]]:
         """What was seen in episode k, (T + 1, ...); what was done and paid, (T, ...); and how it ended."""
         episode = self.demos[k]
+        acts = (episode.participation != 0) & episode.alive[:-1]
+        masks = None if episode.action_masks is None else episode.action_masks[:-1]
+        place = np.broadcast_to(k, len(episode)), np.arange(len(episode))
+        check_allowed(self.vec, episode.actions, masks, acts, *place)
         last = episode.final_participation[None]
         seen = {
             "observations": episode.observations,

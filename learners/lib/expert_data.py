@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from demos.actions import own_actions
+from demos.actions import forbidden, own_actions
 from demos.dataset import Demonstrations
 from demos.episode import Transitions
+from demos.layout import DemonstrationError
 from demos.policies import policy_path
 from learners.lib import references
 from learners.lib.fields import Count
@@ -163,7 +165,13 @@ def _record(run: Run, demonstrator: str, place: str, skipped: int) -> Path:
 
 
 def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
-    """`transitions` as tensors; where φ is an action of the game, absent agents get it."""
+    """`transitions` as tensors; where φ is an action of the game, absent agents get it.
+
+    DemonstrationError: an agent took a forbidden action.
+    """
+    acts = (transitions.participation != 0) & transitions.alive
+    place = (transitions.episode, transitions.round)
+    check_allowed(vec, transitions.actions, transitions.action_mask, acts, *place)
 
     def tensor(x, dtype=None) -> Tensor:
         return torch.as_tensor(x).to(device=device, dtype=dtype)
@@ -187,6 +195,30 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
     alive = tensor(transitions.alive, torch.bool)
     episode = tensor(transitions.episode, torch.int64)
     return ExpertData(observations, actions, participation, alive, mask, episode, endings)
+
+
+def check_allowed(
+    vec: Any,
+    actions: np.ndarray,
+    mask: np.ndarray | None,
+    acts: np.ndarray,
+    episode: np.ndarray,
+    round: np.ndarray,
+) -> None:
+    """DemonstrationError: an agent that acts took a forbidden action. The game played φ, so that nobody did it.
+
+    Actions (M, N), masks (M, N, A) and who acts, bool (M, N), in M rounds; which rounds of which episodes, (M,).
+    """
+    if mask is None:
+        return
+    wrong = forbidden(actions, mask, acts)
+    if wrong.any():
+        t, i = np.argwhere(wrong)[0]
+        raise DemonstrationError(
+            f"episode {episode[t]}, round {round[t]}: {vec.agents[i]} chose the action {actions[t, i]}, which its "
+            "mask forbids, so that the game did not play it. Record these demonstrations again, with a policy that "
+            "keeps to info['action_mask']"
+        )
 
 
 def with_null(

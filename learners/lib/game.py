@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import torch
 
 import mail_envs
 from learners.lib.settings import Settings
 from mail_envs.settings_text import game_keywords
-
-if TYPE_CHECKING:
-    import torch
 
 
 def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +38,11 @@ def make_game(
         replayable=True,
         **game_arguments(vars(args)),
     )
+
+
+def unplayed_game(args: Settings, null_action: Literal["null", "as_action"] = "null"):
+    """The game of a learner that does not play it, but reads what it is; on the CPU, where simulators run too."""
+    return make_game(args, 1, torch.device("cpu"), null_action)
 
 
 def describe(vec) -> dict[str, Any]:

@@ -16,7 +16,12 @@ Norm = Literal["none", "before", "after"]
 
 
 def standardizer(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations of the columns of rows (B, D); 0 and 1 where a column is constant."""
+    """Means and standard deviations of the columns of rows (B, D); 0 and 1 where a column is constant.
+
+    No column of a single row varies, and none without rows.
+    """
+    if len(rows) < 2:
+        return rows.new_zeros(rows.shape[1]).float(), rows.new_ones(rows.shape[1]).float()
     std, mean = torch.std_mean(rows.float(), 0)
     constant = std < 1e-3
     return mean.masked_fill(constant, 0.0), std.masked_fill(constant, 1.0)

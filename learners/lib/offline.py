@@ -25,7 +25,7 @@ from learners.lib.batch import Batch, Seen, each, mean
 from learners.lib.demonstrated import demonstrated, in_memory
 from learners.lib.expert_data import DemoSettings
 from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
-from learners.lib.game import describe, make_game
+from learners.lib.game import describe, unplayed_game
 from learners.lib.groups import AdamSteps, Networks
 from learners.lib.networks import Policy, groups_of
 from learners.lib.optimizers import Adam
@@ -119,7 +119,9 @@ def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Ten
     acting = []
     for which in torch.arange(len(firsts), device=firsts.device).split(EPISODES_AT_ONCE):
         batch = read_episodes(source, which)
-        rewards, acts = batch.rewards, batch.learned_from()
+        # Nothing is paid in padding, which repeats the last row.
+        rewards = torch.where(batch.filled.unsqueeze(-1), batch.rewards, 0.0)
+        acts = batch.learned_from()
         if kind == "team":
             sums = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
             rewards = (sums / acts.sum(-1, keepdim=True).clamp(min=1)).expand_as(rewards)
@@ -129,7 +131,8 @@ def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Ten
             table = rewards.new_zeros(len(source.acted), rewards.shape[-1])
         steps = torch.arange(len(rewards), device=firsts.device).unsqueeze(1)
         rows = source.after(firsts[which], torch.minimum(steps, lengths[which]))
-        table[rows[batch.filled]] = rewards[batch.filled]
+        # The rows of a source on disk are numbered on the CPU, its batches may be elsewhere.
+        table[rows[batch.filled.to(rows.device)]] = rewards[batch.filled]
     if table is None:
         raise ValueError("there is no episode to learn from")
     return table, float(torch.cat(acting).std(correction=0))
@@ -270,10 +273,8 @@ def some_rounds(source: Source) -> tuple[Seen, Tensor]:
 def standardize(policy: Policy, inputs: Tensor, acts: Tensor) -> None:
     """Fix the standardization of the networks' inputs by `inputs` (1, B, N, D) of the agents that act, (1, B, N)."""
     for g, network in enumerate(policy.networks):
-        where = policy.rows(g, acts[0])
-        if bool(where.any()):
-            rows = policy.rows(g, inputs[0])[where][:, : policy.dims[g]]
-            network.normalize_with(rows, policy.tails[g])
+        rows = policy.rows(g, inputs[0])[policy.rows(g, acts[0])]
+        network.normalize_with(rows[:, : policy.dims[g]], policy.tails[g])
 
 
 class Trained:
@@ -329,7 +330,12 @@ def learn(name: str, args: Any, make: Callable[..., Any]) -> dict:
     """Train the learner that `make(vec, args, source, device)` returns; returns the evaluation of its policy."""
     with Run(name, args) as run:
         args = run.args
-        vec = make_game(args, 1, run.device)
+        if args.team and args.reward == "own":
+            raise ValueError(
+                f"--reward own: {name} learns the value of the team here, whose reward is that of the team; leave "
+                "--reward at auto, or choose team"
+            )
+        vec = unplayed_game(args)
         demos = demonstrated(run, vec)
         kind = args.reward
         if args.team or (kind == "auto" and TEAM_RETURN in demos.demos.layout.metrics):

@@ -14,6 +14,7 @@ from demos.layout import DemonstrationError
 from demos.record import record
 
 minari = pytest.importorskip("minari")
+import demos.minari  # noqa: E402
 from demos.minari import from_minari, to_minari  # noqa: E402
 
 
@@ -86,6 +87,22 @@ def test_torchrl_reads_the_export(datasets):
     sample = replay.sample()
     leaf = ("observation", "agents", "agent_2", "action_mask")
     assert sample[leaf].shape == (16, 6) and sample[("next", "reward")].shape == (16, 1)
+
+
+def test_a_failed_import_leaves_nothing(datasets, monkeypatch):
+    write(datasets / "set", 3)
+    to_minari(Demonstrations.open(datasets / "set"), "mail/some_game/two-v0")
+    made = demos.minari._episode
+
+    def failing(data, attributes, *more):
+        if attributes["seed"] == 2:
+            raise KeyboardInterrupt
+        return made(data, attributes, *more)
+
+    monkeypatch.setattr(demos.minari, "_episode", failing)
+    with pytest.raises(KeyboardInterrupt):
+        from_minari("mail/some_game/two-v0", datasets / "home" / "back")
+    assert not list((datasets / "home").iterdir())
 
 
 def test_errors(datasets):

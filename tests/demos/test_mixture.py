@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from random_sets import assert_same
 
 from demos.dataset import Demonstrations
 from demos.manifest import read_manifest
+from demos.mixture import Mixture
 from demos.record import record
 
 GAME, PARTS = "stochastic_coop_nav", ("0.3:random", "0.7:scripted")
@@ -46,8 +49,51 @@ def test_a_continued_set_is_that_of_one_recording(sets, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "parts", [("0.3:random", "0.6:scripted"), ("random", "1:scripted"), ("-1:random", "2:random")]
-)
+    "parts",
+    [
+        ("0.3:random", "0.6:scripted"), ("random", "1:scripted"), ("-1:random", "2:random"),
+        ("nan:random", "0.5:random"), ("0.5:random", "nan:random"),
+    ],
+)  # fmt: skip
 def test_shares_that_are_none_are_refused(parts, tmp_path):
     with pytest.raises(ValueError, match="SHARE:POLICY"):
         record(GAME, parts, 4, 7, tmp_path / "set")
+
+
+SHAPES = """
+import numpy as np
+WHOLE = lambda vec: lambda observations, info, rng: np.ones((len(observations), 2, *COMPONENTS), np.int32)
+HALF = lambda vec: lambda observations, info, rng: np.full((len(observations), 2, *COMPONENTS), 0.5)
+TRUE = lambda vec: lambda observations, info, rng: np.ones((len(observations), 2, *COMPONENTS), bool)
+NARROW = lambda vec: lambda observations, info, rng: np.ones((len(observations), 1, *COMPONENTS), np.int32)
+"""
+
+
+def chosen_by(first: str, second: str, discrete: bool, folder) -> np.ndarray:
+    """Actions of a mixture of two of `SHAPES` in ten episodes."""
+    file = folder / f"shapes_{discrete}.py"
+    file.write_text(SHAPES.replace("COMPONENTS", "()" if discrete else "(3,)"))
+    env = SimpleNamespace(id="x", discrete=discrete, num_agents=2, num_actions=3)
+    mixture = Mixture((f"0.5:{file}:{first}", f"0.5:{file}:{second}"), env, 0)
+    info = {"seed": np.arange(10), "round": np.zeros(10, np.int64)}
+    return mixture(np.zeros((10, 2, 4)), info, None)
+
+
+@pytest.mark.parametrize("order", [("WHOLE", "HALF"), ("HALF", "WHOLE")])
+def test_whole_numbers_of_one_part_do_not_truncate_those_of_another(order, tmp_path):
+    found = chosen_by(*order, False, tmp_path)
+    assert found.shape == (10, 2, 3) and sorted(set(found.flat)) == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("second", "kind", "said"),
+    [
+        ("HALF", TypeError, "type float64, expected whole numbers"),
+        ("TRUE", TypeError, "type bool, expected whole numbers"),
+        ("NARROW", ValueError, r"shape \(5, 1\), expected \(5, 2\)"),
+    ],
+)
+def test_every_parts_actions_are_checked(second, kind, said, tmp_path):
+    for order in (("WHOLE", second), (second, "WHOLE")):
+        with pytest.raises(kind, match=said):
+            chosen_by(*order, True, tmp_path)

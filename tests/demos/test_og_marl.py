@@ -12,7 +12,7 @@ import pytest
 import mail_envs
 from demos import convert
 from demos.dataset import Demonstrations
-from demos.layout import DemonstrationError
+from demos.layout import DemonstrationError, DemonstrationWarning
 from demos.og_marl import from_og_marl
 from demos.record import record
 from mail_envs.vector import VectorGame
@@ -98,6 +98,35 @@ def test_a_cut_episode_ends_with_what_was_truly_seen_last(recorded, game, tmp_pa
     assert np.array_equal(back.observations[-1], recorded[0].observations[-2])
 
 
+@pytest.mark.parametrize("rounds", [1, 7])
+def test_an_episode_that_the_end_of_the_vault_cuts_is_left_out(recorded, game, tmp_path, rounds):
+    columns = columns_of(recorded)
+    kept = int(recorded.lengths[:3].sum())
+    vault = write_vault(tmp_path / "vault", {k: x[: kept + rounds] for k, x in columns.items()})
+    with pytest.warns(DemonstrationWarning, match=f"left out {rounds} rounds of an episode"):
+        back = from_og_marl(vault, game, tmp_path / "back")
+    assert back.lengths.tolist() == recorded.lengths[:3].tolist()
+    short = write_vault(tmp_path / "short", {k: x[:rounds] for k, x in columns.items()})
+    with pytest.raises(DemonstrationError, match="no episode has ended"):
+        from_og_marl(short, game, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_failed_import_leaves_nothing(recorded, game, tmp_path):
+    columns = columns_of(recorded)
+    columns["actions"][-1, 0] = 9  # in the last episode
+    vault, home = write_vault(tmp_path / "vault", columns), tmp_path / "home"
+    (home / "back").mkdir(parents=True)
+    with pytest.raises(DemonstrationError, match="episode 3"):
+        from_og_marl(vault, game, home / "back")
+    assert [p.name for p in home.iterdir()] == ["back"] and not any((home / "back").iterdir())
+    assert (
+        len(from_og_marl(write_vault(tmp_path / "fine", columns_of(recorded)), game, home / "back"))
+        == 4
+    )
+    assert [p.name for p in home.iterdir()] == ["back"]
+
+
 @pytest.mark.parametrize(("change", "said"), [
     (lambda c: c.update(observations=c["observations"][..., :-1]), r"observations of one round has the shape \(3, 29\)"),
     (lambda c: c.update({"infos.legals": c["infos.legals"][..., :-1]}), r"infos.legals .* \(3, 8\), that of 'smac_3m' is \(3, 9\)"),
@@ -119,6 +148,12 @@ def test_the_command(recorded, tmp_path, capsys):
     assert convert.main(args) == 0 and "4 episodes" in capsys.readouterr().out
     assert convert.main(convert.Args(str(vault), tmp_path / "b", "og-marl")) != 0
     assert "--from og-marl needs the game" in capsys.readouterr().err
+
+
+def test_the_command_refuses_a_game_for_minari_data_sets(tmp_path, capsys):
+    args = convert.Args("x", tmp_path / "b", "minari", env="smac_3m", set=("max_rounds=3",))
+    assert convert.main(args) != 0
+    assert "--env and --set: only for --from og-marl" in capsys.readouterr().err
 
 
 def test_without_tensorstore_one_sentence_says_what_to_install(

@@ -32,6 +32,7 @@ WRONG = {wrong}
 def nothing(vec): return None
 def halves(vec): return lambda observations, info, rng: np.full(observations.shape[:2], 1.7)
 def narrow(vec): return lambda observations, info, rng: np.zeros((len(observations), 2), int)
+def forbidden(vec): return lambda observations, info, rng: np.ones(observations.shape[:2], int)
 def beyond(vec): return lambda observations, info, rng: np.full(observations.shape[:2], 2**32 + 1)
 """
 
@@ -99,6 +100,16 @@ def test_a_wrong_policy_gives_one_line_and_leaves_no_set(own, tmp_path, capsys, 
     assert main(args) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and error in lines[0]
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_forbidden_action_is_refused(own, tmp_path, capsys):
+    """The game would play the null action instead, and the set would not say so."""
+    id = mail_envs.spec(str(Path(__file__).parents[1] / "unequal_game.py")).id
+    args = Args(id, tmp_path / "set", f"{own}:forbidden", episodes=4, set=("masked=true",))
+    assert main(args) == 2
+    said = capsys.readouterr().err
+    assert "the policy chose the action 1 for" in said and "info['action_mask'] says" in said
     assert not (tmp_path / "set").exists()
 
 
