@@ -96,7 +96,7 @@ def test_rewards_of_batches_on_another_device_find_their_rows(vec, fights, tmp_p
 
 
 # ------------------------------------------------------------------------------------------ actions
-def with_forbidden(episode: Episode, t: int | None = None) -> tuple[Episode, int, int]:
+def with_forbidden(episode: Episode) -> tuple[Episode, int, int]:
     """The episode with a forbidden action, as older recordings have them; its round and its agent."""
     acts = (episode.participation != 0) & episode.alive[:-1]
     assert episode.action_masks is not None
