@@ -229,8 +229,9 @@ def test_without_an_interpreter_the_error_says_what_to_install(monkeypatch):
 def test_workers_and_bad_arguments_are_refused(python):
     with pytest.raises(ValueError, match="num_workers=2: IsaacGym plays all copies in one process"):
         make(2, num_workers=2)
-    with pytest.raises(ValueError, match="timeout=0 must be more than 0"):
-        make(1, timeout=0)
+    for timeout in (0, "60", None):
+        with pytest.raises(ValueError, match=f"timeout={timeout!r} must be more than 0"):
+            make(1, timeout=timeout)
 
 
 @pytest.mark.parametrize("fault", ["", "end:1", "end:8"])  # in the round that a reset plays

@@ -458,6 +458,10 @@ def test_the_official_tests_pass(task):
         ({"link_damping": -1.0}, r"link_damping=-1\.0 is not a number of at least 0"),
         ({"wrench_scale": float("nan")}, "wrench_scale=nan"),
         ({"door_spring": float("inf")}, "door_spring=inf"),
+        ({"link_damping": "100"}, "link_damping='100' is not a number of at least 0"),
+        ({"wrench_scale": True}, "wrench_scale=True is not a number"),
+        ({"door_spring": None}, "door_spring=None is not a number"),
+        ({"task": ["over"]}, r"task=\['over'\] is not one of catch_over2underarm"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, message):
