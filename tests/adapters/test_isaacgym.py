@@ -16,8 +16,6 @@ from mail_envs.adapters import isaacgym, isaacgym_probe, isaacgym_worker
 from mail_envs.games.hands.rules import HIGH, LOW, MOTORIZED
 from mail_envs.games.hands.tasks import TASKS
 
-mujoco = pytest.importorskip("mujoco")
-
 FAKES = Path(__file__).parent / "fake_isaacgym"
 OLD = sorted(Path("~/.pyenv/versions").expanduser().glob("3.[78].*/bin/python"))
 
@@ -268,6 +266,8 @@ class NativeWorker(isaacgym_worker.Worker):
         )  # fmt: skip
 
     def place(self, sim, state):
+        import mujoco
+
         mujoco.mj_step1(self.model, self.data)
 
     def reset(self):
@@ -281,6 +281,8 @@ class NativeWorker(isaacgym_worker.Worker):
 
 @pytest.mark.parametrize(("spring", "share"), [(0.0, 1 / 6), (5.0, 0.5), (2.0, 1.0)])
 def test_the_probes_procedure_finds_what_the_native_model_has(spring, share):
+    pytest.importorskip("mujoco")
+    pytest.importorskip("gymnasium_robotics")
     found = NativeWorker(door_spring=spring, wrench_scale=share).probe()
     assert isaacgym_probe.stiffness(found["angles"], found["leaf_speed"]) == pytest.approx(
         spring, rel=0.02, abs=1e-3
