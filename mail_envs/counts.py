@@ -1,4 +1,4 @@
-"""Checks of counts that users pass: numbers of environments, agents, rounds, frames."""
+"""Checks of numbers that users pass: of environments, agents, rounds, frames, seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import numpy as np
 def at_least(least: int, **counts: Any) -> None:
     """Raise TypeError or ValueError for the first of `counts` that is no whole number or is below `least`."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        if not is_whole(count):
             raise TypeError(f"{name}={count!r} must be a whole number")
         if count < least:
             raise ValueError(f"{name}={count!r} must be at least {least}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a whole number or a float, which may be NaN; True and False are none."""
+    return is_whole(value) or isinstance(value, (float, np.floating))

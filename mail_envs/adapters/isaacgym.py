@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 from mail_envs.buffers import Buffers
+from mail_envs.counts import is_number
 from mail_envs.games.hands.game import describe
 from mail_envs.games.hands.rules import HIGH, LOW, MOTORIZED
 from mail_envs.processes import SharedMemory
@@ -73,7 +74,7 @@ class IsaacGym(SimulatorGame):
         timeout: float = 60.0,
     ):
         describe(self, task)
-        if not timeout > 0:
+        if not (is_number(timeout) and timeout > 0):
             raise ValueError(f"timeout={timeout!r} must be more than 0 seconds")
         self.name, self.settings, self.timeout = task, dict(settings or {}), timeout
         self.metadata = {"simulator": "Isaac Gym", "convention": "Bi-DexHands, at 60 Hz"}
@@ -148,8 +149,8 @@ class IsaacProcess:
     def reset(self) -> None:
         self._ask({"name": "reset"}, self.game.timeout)
 
-    def probe(self) -> dict[str, float]:
-        """Two measurements, see `isaacgym_worker`."""
+    def probe(self) -> dict[str, Any]:
+        """Measurements, see `isaacgym_worker`."""
         return self._ask({"name": "probe"}, START_SECONDS)
 
     def _ask(self, command: dict[str, Any], seconds: float) -> Any:

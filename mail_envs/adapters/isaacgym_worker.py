@@ -14,10 +14,8 @@ import sys
 import traceback
 
 OPENED = 0.2  # rad, to which the probe opens a leaf: away from the hands, which it does not touch
-FALLING, PUSHED = (
-    6,
-    4,
-)  # rounds; a hand has 99 % of its final speed in the fourth, and in the fifth it may be too far
+FALLING = 6  # rounds for which a leaf moves
+PUSHED = 4  # rounds; a hand has 99 % of its final speed in the fourth, and in the fifth it may be too far
 
 
 class Worker:

@@ -4,8 +4,9 @@ import ctypes
 import dataclasses
 import importlib.util
 import os
-import resource
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pettingzoo.test
@@ -14,10 +15,12 @@ import pytest
 import mail_envs
 from demos.record import record
 from demos.replay import verify
-from mail_envs.adapters.football import encoders, engine_envpool, engines, rules
+from mail_envs.adapters.football import encoders, engine_envpool, engine_gfootball, engines, rules
 from mail_envs.adapters.football.frame import CORNER, NORMAL, Frame
 from mail_envs.adapters.football.game import Football
 from mail_envs.adapters.football.scenarios import SCENARIOS
+from mail_envs.player_functions import Synchronous
+from mail_envs.vector import VectorGame
 
 try:
     engines.choose("envpool")
@@ -115,12 +118,38 @@ def test_sizes(id, agents, mat, state):
         ({"controlled": (1, 4)}, "controlled=.1, 4. .* from 0 to 3"),
         ({"controlled": ()}, "controlled=.. "),
         ({"controlled": "keepers"}, "controlled='keepers'"),
+        ({"controlled": (2, 1)}, "controlled=.2, 1. is neither 'attackers', 'all' nor ascending"),
+        ({"controlled": (-1, 1)}, "controlled=.-1, 1. .* from 0 to 3"),
+        ({"controlled": (1.0, 2.0)}, r"controlled=.1\.0, 2\.0. .* from 0 to 3"),
+        ({"controlled": (True, 2)}, "controlled=.True, 2. .* from 0 to 3"),
+        ({"controlled": ("a", 1)}, "controlled=.'a', 1. .* from 0 to 3"),
+        ({"controlled": 3}, "controlled=3 .* from 0 to 3"),
+        ({"controlled": None}, "controlled=None .* from 0 to 3"),
+        ({"scenario": ["football_corner"]}, "scenario=.'football_corner'. is not one of"),
+        ({"mask_actions": "no"}, "mask_actions='no' is not None, True or False"),
+        ({"mask_actions": 1}, "mask_actions=1 is not"),
+        ({"controlled": (1, 4), "teams": "both"}, "controlled=.1, 4. .* from 0 to 1"),
         ({"backend": "gfotball"}, "it has 'native', 'envpool', 'gfootball'"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, said):
     with pytest.raises(ValueError, match=said):
         mail_envs.make(THREE, **arguments)
+
+
+@pytest.mark.parametrize("id", SCENARIOS)
+@pytest.mark.parametrize("controlled", ["attackers", "all"])
+def test_both_teams_are_playable_or_refused_at_once(id, controlled):
+    scenario = SCENARIOS[id]
+    arguments = {"controlled": controlled, "teams": "both"}
+    if controlled == "attackers" and scenario.attackers[-1] >= len(scenario.right):
+        said = f"controlled='attackers' with teams='both': the right team has only {len(scenario.right)} players, from 0 to"
+        with pytest.raises(ValueError, match=said):
+            mail_envs.make(id, **arguments)
+        return
+    vec = one(id, **arguments)
+    vec.reset(seed=0)
+    vec.close()
 
 
 # -- engines -------------------------------------------------------------------------------------------
@@ -155,6 +184,55 @@ def test_another_layout_of_the_configuration_is_noticed(monkeypatch):
         other = {engine_envpool.PROBE: dataclasses.replace(probe, **changed)}
         monkeypatch.setattr(engine_envpool, "SCENARIOS", other)
         assert_unknown()
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """EnvPool as in a new process, its module, and how many engines were made since."""
+    kind, module, made = engine_envpool.EnvPoolEngine, sys.modules[engine_envpool.MODULE], []
+    real = module._GfootballOracleEngine  # pyright: ignore
+
+    def count(*arguments):
+        made.append(real(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(module, "_GfootballOracleEngine", count)
+    monkeypatch.setattr(kind, "library", None)
+    monkeypatch.setattr(kind, "refusal", "")
+    return module, made
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda assets: None,  # other arguments: TypeError
+        lambda assets, ticks: object(),  # no such method: AttributeError
+    ],
+)
+def test_another_interface_is_noticed_and_auto_takes_the_next_engine(other, unchecked, monkeypatch):
+    monkeypatch.setattr(unchecked[0], "_GfootballOracleEngine", other)
+    with pytest.raises(ImportError, match=r"not the one of EnvPool 1\.2\.5 to 1\.2\.7"):
+        engines.choose("envpool")
+    next_one = engine_gfootball.GfootballEngine
+    monkeypatch.setattr(next_one, "load", classmethod(lambda cls: None))
+    assert engines.choose("auto") is next_one
+
+
+def test_the_engine_of_the_check_plays_the_first_game(unchecked):
+    kind = engines.choose("envpool")
+    first = kind()
+    assert unchecked[1] == [first.game]  # pyright: ignore
+    assert kind().game is unchecked[1][1]  # pyright: ignore
+
+
+def test_a_failed_check_is_not_repeated(unchecked, monkeypatch):
+    name = engine_envpool.PROBE
+    other = {name: dataclasses.replace(SCENARIOS[name], rounds=500)}
+    monkeypatch.setattr(engine_envpool, "SCENARIOS", other)
+    for _ in range(2):
+        with pytest.raises(ImportError, match="not the one of EnvPool"):
+            engines.choose("envpool")
+    assert len(unchecked[1]) == 1
 
 
 def test_a_missing_symbol_is_noticed(monkeypatch):
@@ -203,14 +281,19 @@ def test_a_closed_game_leaves_its_engine_to_the_next():
     assert engine_of(third) is engine
 
 
+def memory():
+    """What this process uses now, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_300_resets_take_no_memory():
     vec = one(PAIR)
     for seed in range(60):
         vec.reset(seed=seed)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory()
     for seed in range(300):
         vec.reset(seed=seed)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000  # kB
+    assert memory() - before < 10e6
 
 
 # -- equal episodes ---------------------------------------------------------------------------------
@@ -255,6 +338,36 @@ def test_worker_processes_play_the_same_and_survive_a_dead_engine():
     assert info["worker_restarted"].all()
     assert_equal(play(vec, 7, 5), play(here, 7, 5))
     vec.close()
+
+
+class FatalShot(Football):
+    """Its engine ends the process at a shot, as EnvPool's does after a fatal error."""
+
+    def _give(self, side, actions):
+        if SHOT in actions:
+            os._exit(1)
+        super()._give(side, actions)
+
+
+def test_a_fatal_error_of_an_engine_costs_the_episode_of_its_worker():
+    workers, here = (
+        VectorGame(FatalShot(PAIR), Synchronous(), 2, num_workers=k, autoreset=False)
+        for k in (2, 0)
+    )
+    for vec in (workers, here):
+        vec.reset(seed=5)
+    actions = np.full((2, 2), RIGHT)
+    for t in range(10):
+        actions[1] = SHOT if t == 4 else RIGHT
+        info = workers.step(actions)[4]
+        here.step(np.full((2, 2), RIGHT))
+        assert info["worker_restarted"].tolist() == [False, t == 4]
+        np.testing.assert_array_equal(workers.buffers.state[0], here.buffers.state[0])
+        assert workers.buffers.truncated.tolist() == [False, t >= 4]
+    workers.reset(seed=6)
+    here.reset(seed=6)
+    np.testing.assert_array_equal(workers.buffers.state, here.buffers.state)
+    workers.close()
 
 
 def test_a_copy_goes_on_where_the_original_is():
@@ -456,15 +569,70 @@ def test_what_agents_get_from_the_rewards_of_the_team():
 
 
 def test_the_shaped_reward_by_hand():
-    assert rules.shaped(frame(), frame()) == pytest.approx(0.003)
-    assert rules.shaped(frame(owner=-1, ball=np.array([0.3, 0.4, 0])), frame()) == pytest.approx(
-        0.003 - 0.003 * np.hypot(0.2, 0.3)
-    )
-    assert rules.shaped(frame(goals=(0, 1), cards=(1, 0)), frame()) == pytest.approx(-6 + 0.003)
+    def of(now, before, last=False):
+        return pytest.approx(rules.shaped(now, before, last))
+
+    assert of(frame(), frame()) == 0.003
+    loose = frame(owner=-1, ball=np.array([0.3, 0.4, 0]))
+    assert of(loose, frame()) == 0.003 - 0.003 * np.hypot(0.2, 0.3)
+    assert of(frame(goals=(0, 1), cards=(1, 0)), frame()) == -6 + 0.003
     zones = {-0.9: -2, -0.5: -1, 0.1: 0, 0.5: 1, 0.9: 2}
     for x, value in zones.items():
         there = frame(ball=np.array([x, 0.0, 0.0]))
-        assert rules.shaped(there, there) == pytest.approx(0.003 * value)
+        assert of(there, there) == 0.003 * value
+    ahead, behind = frame(goals=(3, 1)), frame(goals=(1, 3))
+    assert of(ahead, ahead, last=True) == 10 + 0.003
+    assert of(ahead, frame(goals=(2, 1)), last=True) == 5 + 10 + 0.003
+    assert of(behind, behind, last=True) == of(behind, behind) == 0.003
+
+
+@pytest.mark.parametrize(("lead", "expected"), [((2, 0), (10, 0)), ((0, 2), (0, 10))])
+def test_the_shaped_reward_pays_the_lead_at_the_time_limit(lead, expected, monkeypatch):
+    """To the team that leads, in the round that truncates."""
+    game, rewards, metrics = (
+        Football(MATCH, teams="both", reward="shaped"),
+        np.zeros(22),
+        np.zeros(3),
+    )
+    game.reset(0)
+    start = game.sides[0].frame
+    for rounds in (2998, 2999, 3000):
+        now = dataclasses.replace(start, goals=lead, round=rounds)
+        monkeypatch.setattr(game, "_play", lambda now=now: see(game, now))
+        _, late = game.step(np.zeros(22, int), np.ones(22), rewards, metrics)
+        small = rewards[[0, 11]] - np.array(expected) * late
+        assert late == (rounds == 3000)
+        assert rounds == 2998 or np.abs(small).max() < 0.01
+    game.close()
+
+
+def see(game, now):
+    """Let both teams see this frame of the left one."""
+    for side in game.sides:
+        side.frame = now if side.left else now.turned()
+
+
+def test_a_goal_that_ends_nothing_is_followed_by_the_kick_off(monkeypatch):
+    """The round of the goal lasts until the ball is in play again, and shows that."""
+    endless = dataclasses.replace(SCENARIOS[ALONE], ends=())
+    monkeypatch.setitem(SCENARIOS, ALONE, endless)
+    vec = one(ALONE, reward="scoring")
+    vec.reset(seed=0)
+    engine, steps = engine_of(vec), []
+    step = engine.step
+    monkeypatch.setattr(engine, "step", lambda: steps.append(step()))
+    for t in range(30):
+        steps.clear()
+        observations, rewards, terminated, *_ = vec.step(np.full((1, 1), shoot(t)))
+        assert not terminated[0] and engine.info()["is_in_play"]
+        if rewards[0, 0]:
+            break
+        assert len(steps) < 5
+    assert rewards[0, 0] == 1 and len(steps) > 5
+    np.testing.assert_allclose(observations[0, 0, 88:90], 0, atol=1e-6)  # the ball is in the middle
+    assert observations[0, 0, 2] == pytest.approx(0.75, abs=0.02)  # the player is back in his place
+    assert engine.info()["step"] == t  # the rounds between do not count
+    assert vec.step(np.zeros((1, 1), int))[1][0, 0] == 0
 
 
 def test_a_stopped_game_is_not_held_up():
@@ -510,6 +678,39 @@ def test_simple115v2_by_hand():
     one_hot = [0] * 11
     one_hot[2] = 1
     assert seen[1].tolist() == [*expected, *one_hot, 0, 0, 0, 0, 1, 0, 0]
+
+
+def test_mat_by_hand():
+    """Blocks: allowed actions, ball, nearest team-mate, team-mates, himself, nearest opponent, opponents."""
+    own = np.array([[-1, 0, 0, 0, 0], [0.5, 0.1, 0.01, 0, 0.2], [0.3, 0, 0, -0.02, 0.4]])
+    other = np.array([[1, 0, 0, 0, 0], [0.5, -0.2, 0, 0.01, 0.1]])
+    ball, motion = np.array([0.5, 0.14, 0.2]), np.array([0.03, 0.04, 0.01])
+    now = frame(own=own, other=other, ball=ball, motion=motion)
+    sticky = np.zeros((2, 10), bool)
+    sticky[0, 9], sticky[1, 8] = True, True  # one dribbles, two sprints
+    masks = np.stack([np.arange(19), -np.arange(19)])
+    one, two = encoders.mat(now, np.array([1, 2]), sticky, masks)
+    keeper, second = [-2, 0, 0, 0, 0], [0.6, 0, 0, -2, 2]
+    their_keeper, defender = [2, 0, 0, 0, 0], [1, -0.4, 0, 1, 1]
+
+    def far(*offset):
+        return 2 * np.hypot(*offset)
+
+    nearest = [*second, far(0.2, 0.1), 0.4]
+    marker = [*defender, far(0, 0.3), 0.1]
+    expected = [
+        *range(19),
+        *(0.5, 0.14, 0.2), *(0, 0, 0, 0, 1, 0), *(0, 0.04), *(0.6, 0.8, 0.2), 1, 0.04, *(1, 1),
+        *nearest, *keeper, far(1.5, 0.1), 0, *nearest,
+        *(0.5, 0.1), *(1, 0), 1, *(0, 1, 0, 0, 0, 0, 0, 0, 0, 0), *(1, 0.2, 1, 0),
+        *marker, *their_keeper, far(0.5, 0.1), 0, *marker,
+    ]  # fmt: skip
+    np.testing.assert_allclose(one, expected, atol=1e-12)
+    first = [1, 0.2, 1, 0, 1, far(0.2, 0.1), 0.2]  # the other team-mate
+    himself = [0.3, 0, 0, -2, 2, 0, 0, 1, *[0] * 7, 1, 0.4, 0, 1]
+    np.testing.assert_allclose(two[37:44], first, atol=1e-12)
+    np.testing.assert_allclose(two[51:58], first, atol=1e-12)
+    np.testing.assert_allclose(two[58:77], himself, atol=1e-12)
 
 
 def test_the_minimap_by_hand():

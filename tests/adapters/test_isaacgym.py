@@ -16,8 +16,6 @@ from mail_envs.adapters import isaacgym, isaacgym_probe, isaacgym_worker
 from mail_envs.games.hands.rules import HIGH, LOW, MOTORIZED
 from mail_envs.games.hands.tasks import TASKS
 
-mujoco = pytest.importorskip("mujoco")
-
 FAKES = Path(__file__).parent / "fake_isaacgym"
 OLD = sorted(Path("~/.pyenv/versions").expanduser().glob("3.[78].*/bin/python"))
 
@@ -229,8 +227,9 @@ def test_without_an_interpreter_the_error_says_what_to_install(monkeypatch):
 def test_workers_and_bad_arguments_are_refused(python):
     with pytest.raises(ValueError, match="num_workers=2: IsaacGym plays all copies in one process"):
         make(2, num_workers=2)
-    with pytest.raises(ValueError, match="timeout=0 must be more than 0"):
-        make(1, timeout=0)
+    for timeout in (0, "60", None):
+        with pytest.raises(ValueError, match=f"timeout={timeout!r} must be more than 0"):
+            make(1, timeout=timeout)
 
 
 @pytest.mark.parametrize("fault", ["", "end:1", "end:8"])  # in the round that a reset plays
@@ -267,6 +266,8 @@ class NativeWorker(isaacgym_worker.Worker):
         )  # fmt: skip
 
     def place(self, sim, state):
+        import mujoco
+
         mujoco.mj_step1(self.model, self.data)
 
     def reset(self):
@@ -280,6 +281,8 @@ class NativeWorker(isaacgym_worker.Worker):
 
 @pytest.mark.parametrize(("spring", "share"), [(0.0, 1 / 6), (5.0, 0.5), (2.0, 1.0)])
 def test_the_probes_procedure_finds_what_the_native_model_has(spring, share):
+    pytest.importorskip("mujoco")
+    pytest.importorskip("gymnasium_robotics")
     found = NativeWorker(door_spring=spring, wrench_scale=share).probe()
     assert isaacgym_probe.stiffness(found["angles"], found["leaf_speed"]) == pytest.approx(
         spring, rel=0.02, abs=1e-3

@@ -6,6 +6,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 import mail_envs
 from mail_envs.commands import peers
@@ -130,6 +131,28 @@ def test_the_gap_between_the_handles(task, closed, wide):
         assert gap == pytest.approx(expected, abs=0.01)
 
 
+def aims(task, model, data):
+    """What the fingers of each hand reach for: handles, or blocks."""
+    if not task.door:
+        return [data.body(f"object_{k}").xpos for k in range(2)]
+    # The handle in the leaf's frame, whose axes are x, y and z of the door's.
+    off, leaves = 0.04 if task.outward else -0.04, [data.body(f"leaf_{k}") for k in range(2)]
+    return [
+        leaf.xpos + leaf.xmat.reshape(3, 3) @ np.array([off, side * 0.39, -0.5])
+        for leaf, side in zip(leaves, (-1, 1), strict=True)
+    ]
+
+
+def reaches(task, model, data):
+    """The sum of the distances of each hand's five fingers from that."""
+    found = []
+    for k, target in enumerate(aims(task, model, data)):
+        tips = [data.body(f"robot{k}:{f}distal") for f in ("ff", "mf", "rf", "lf", "th")]
+        points = [tip.xpos + 0.02 * tip.xmat.reshape(3, 3)[:, 2] for tip in tips]
+        found.append(sum(np.linalg.norm(point - target) for point in points))
+    return found
+
+
 def plain_reward(task, data, model, goals, last):
     """Reward and whether the task is done, from the formulas, with MuJoCo's arrays."""
     t = TASKS[task]
@@ -145,22 +168,12 @@ def plain_reward(task, data, model, goals, last):
         cosine = (np.trace(mine @ goal.reshape(3, 3).T) - 1) / 2
         return np.arccos(np.clip(cosine, -1, 1))
 
-    def fingers(k, target):
-        tips = [model.body(f"robot{k}:{f}distal").id for f in ("ff", "mf", "rf", "lf", "th")]
-        return sum(np.linalg.norm(data.xpos[b] + 0.02 * turn[b][:, 2] - target) for b in tips)
-
     gaps = [np.linalg.norm(of(f"object_{k}") - goals[k, :3]) for k in range(len(t.goals))]
     if task in CATCHES:
         reward = sum(np.exp(-0.2 * (t.scale * g + angle(k))) for k, g in enumerate(gaps))
         return reward, sum(gaps) < 0.03 * len(gaps)
     if t.door:
-        # The handle in the leaf's frame, whose axes are x, y and z of the door's.
-        off = 0.04 if t.outward else -0.04
-        handles = [
-            of(f"leaf_{k}") + turn[model.body(f"leaf_{k}").id] @ np.array([off, side * 0.39, -0.5])
-            for k, side in enumerate((-1, 1))
-        ]
-        f = [fingers(k, handles[k]) for k in range(2)]
+        handles, f = aims(t, model, data), reaches(t, model, data)
         gap = abs(handles[0][1] - handles[1][1])
         near = max(f) < 0.5
         moved = (2 * gap if t.door > 0 else 1 - 2 * gap) if near else 0.0
@@ -169,7 +182,7 @@ def plain_reward(task, data, model, goals, last):
         angles = [angle(k) for k in range(2)]
         reward = -10 * sum(gaps) + sum(1 / (a + 0.1) for a in angles) - 2e-4 * (last**2).sum()
         return reward + 500 * (angles[1] < 0.1), angles[1] < 0.1
-    f = [fingers(k, of(f"object_{k}")) for k in range(2)]
+    f = reaches(t, model, data)
     if task == "push_block":
         return 7.4 - sum(f) - 5 * sum(gaps), max(gaps) <= 0.1
     near = 2 * (0.24 - sum(gaps)) if max(f) < 0.5 else 0.0
@@ -222,28 +235,97 @@ def test_rewards_are_the_formulas(task):
     assert successes[-1]
 
 
+def over(worlds, data):
+    """Whether the state that was written into `data` ends the episode."""
+    set_to(worlds, data)
+    return worlds.out.outcome[0] == 1
+
+
 @pytest.mark.parametrize(
-    ("task", "change"),
+    ("task", "lowest"),
     [
-        ("catch_over2underarm", "drop"),
-        ("catch_abreast", "leave"),
-        ("door_open_inward", "leave"),
-        ("push_block", "leave"),
-        ("block_stack", "leave"),
-        ("re_orientation", "drop"),
+        ("catch_over2underarm", 0.3),
+        ("catch_underarm", 0.1),
+        ("catch_abreast", 0.2),
+        ("over", 0.2),
+        ("two_catch_underarm", 0.2),
+        ("re_orientation", 0.2),
     ],
 )
-def test_an_episode_ends_when_an_object_falls_or_a_hand_leaves(task, change):
-    vec = make(task, seed=0)
-    worlds, data = world_of(vec)
-    set_to(worlds, data)
-    assert worlds.out.outcome[0] == 0
-    if change == "drop":
-        data.qpos[worlds.model.nq - 5] = worlds.task.lowest - 0.001
-    else:
-        data.qpos[2] += 0.11 if worlds.task.leash < 1 else 0.6
-    set_to(worlds, data)
-    assert worlds.out.outcome[0] == 1
+def test_an_episode_ends_when_an_object_falls(task, lowest):
+    worlds, data = world_of(make(task, seed=0))
+    objects = len(TASKS[task].objects)
+    assert not over(worlds, data)
+    for k in range(objects):
+        at = worlds.model.nq - 7 * (objects - k) + 2
+        height = data.qpos[at]
+        for low, ended in ((lowest + 0.001, False), (lowest - 0.001, True)):
+            data.qpos[at] = low
+            assert over(worlds, data) == ended
+        data.qpos[at] = height
+
+
+@pytest.mark.parametrize(
+    ("task", "leash"),
+    [
+        ("catch_over2underarm", 0.1),
+        ("catch_abreast", 0.1),
+        ("catch_underarm", None),
+        ("two_catch_underarm", None),
+    ],
+)
+def test_an_episode_of_two_catching_tasks_ends_when_a_hand_leaves(task, leash):
+    worlds, data = world_of(make(task, seed=0))
+    for k in range(2):
+        for away in (0.099, 0.101, 5.0):
+            data.qpos[31 * k + 2] += away
+            assert over(worlds, data) == (leash is not None and away > leash)
+            data.qpos[31 * k + 2] -= away
+
+
+@pytest.mark.parametrize(
+    ("task", "limit"),
+    [
+        ("door_open_inward", 1.5),
+        ("door_open_outward", 1.5),
+        ("door_close_inward", 1.5),
+        ("door_close_outward", 3.0),
+        ("push_block", 1.2),
+        ("block_stack", 0.75),
+    ],
+)
+def test_an_episode_ends_when_fingers_are_too_far_from_their_aim(task, limit):
+    worlds, data = world_of(make(task, seed=0))
+    assert not over(worlds, data)
+    for k in range(2):
+        start = data.qpos[31 * k + 2]
+
+        def beyond(height, reach, k=k, start=start):
+            data.qpos[31 * k + 2] = start + height
+            mujoco.mj_kinematics(worlds.model, data)
+            return reaches(TASKS[task], worlds.model, data)[k] - reach
+
+        for reach, ended in ((limit - 0.005, False), (limit + 0.005, True)):
+            height = scipy.optimize.brentq(beyond, 0, 2, args=(reach,))
+            data.qpos[31 * k + 2] = start + height
+            assert over(worlds, data) == ended
+        data.qpos[31 * k + 2] = start
+
+
+def test_half_a_success_is_the_left_block_alone():
+    worlds, data = world_of(make("push_block", seed=0))
+    goals = worlds.arrays.goals[0]
+    places = [worlds.model.nq - 14, worlds.model.nq - 7]  # of the right and the left block
+    for right, left, expected in (
+        (0.05, 0.11, 0),
+        (0.11, 0.05, 0.5),
+        (0.11, 0.11, 0.5),
+        (0.05, 0.05, 1),
+    ):
+        for k, off in enumerate((right, left)):
+            data.qpos[places[k] : places[k] + 3] = goals[k, :3] + [off, 0, 0]
+        set_to(worlds, data)
+        assert worlds.out.metrics[0, 0] == expected  # the best of the episode
 
 
 def test_a_hand_observes_what_mujoco_measures():
@@ -458,6 +540,10 @@ def test_the_official_tests_pass(task):
         ({"link_damping": -1.0}, r"link_damping=-1\.0 is not a number of at least 0"),
         ({"wrench_scale": float("nan")}, "wrench_scale=nan"),
         ({"door_spring": float("inf")}, "door_spring=inf"),
+        ({"link_damping": "100"}, "link_damping='100' is not a number of at least 0"),
+        ({"wrench_scale": True}, "wrench_scale=True is not a number"),
+        ({"door_spring": None}, "door_spring=None is not a number"),
+        ({"task": ["over"]}, r"task=\['over'\] is not one of catch_over2underarm"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, message):

@@ -61,12 +61,19 @@ class EnvPoolEngine(Engine):
 
     name = "envpool"
     library: Any = None
+    refusal = ""  # why this EnvPool is not used
 
     @classmethod
     def load(cls):
+        if cls.refusal:  # a check makes an engine, which is never freed
+            raise ImportError(cls.refusal)
         if cls.library is None:
             library = Library()
-            library.check()
+            try:
+                library.check()
+            except ImportError as error:
+                cls.refusal = str(error)
+                raise
             cls.library = library
 
     def __init__(self) -> None:
@@ -95,9 +102,13 @@ class EnvPoolEngine(Engine):
 
 
 class Library:
-    """EnvPool's football module and its exported functions. ImportError: it is missing, or another one."""
+    """EnvPool's football module and its exported functions. ImportError: it is missing, or another one.
+
+    `spare`: the engine of the check and its address, for the first game.
+    """
 
     def __init__(self) -> None:
+        self.spare: tuple[Any, int] | None = None
         pool, assets = (importlib.util.find_spec(name) for name in ("envpool", "envpool_assets"))
         if pool is None or assets is None:
             raise ImportError("EnvPool is not installed")
@@ -126,26 +137,35 @@ class Library:
             raise ImportError(f"{UNKNOWN} ({error})") from error
 
     def start(self) -> tuple[Any, int]:
-        """A new engine and its address."""
-        return self.make(self.assets, TICKS), self.game()
+        """An engine that nobody else uses, and its address."""
+        found, self.spare = self.spare, None
+        return found or (self.make(self.assets, TICKS), self.game())
 
     def reset(self, address: int, config: Configuration) -> None:
         self.begin(address, ctypes.byref(config), False)
 
     def check(self) -> None:
         """Let EnvPool set up a scenario, and read what it wrote through our layout. ImportError: it differs."""
+        try:
+            same = self._compare()
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ImportError(f"{UNKNOWN} ({error})") from error
+        if not same:
+            raise ImportError(UNKNOWN)
+
+    def _compare(self) -> bool:
+        """Whether EnvPool writes a scenario as we do. Any exception: it is called in another way."""
         scenario = SCENARIOS[PROBE]
-        game, _ = self.start()
+        game, address = self.start()
         game.reset(scenario.name, 1, PROBE_SEED, 0)
+        self.spare = game, address
         read = self.configuration().contents
         left = tuple(range(len(scenario.left)))
-        ours, arrays = configuration(Setup(scenario, left, (), PROBE_SEED, True, False))
+        ours, _arrays = configuration(Setup(scenario, left, (), PROBE_SEED, True, False))
         same = scalars(read) == {**scalars(ours), "left_agents": 1}
         sizes = [[team.end - team.begin for team in (c.left, c.right)] for c in (read, ours)]
         # Only now is it safe to follow the pointers.
-        if not (same and sizes[0] == sizes[1] and players(read) == players(ours)):
-            raise ImportError(UNKNOWN)
-        del arrays
+        return same and sizes[0] == sizes[1] and players(read) == players(ours)
 
 
 UNKNOWN = "this EnvPool's football engine is not the one of EnvPool 1.2.5 to 1.2.7: pip install 'envpool==1.2.5'"

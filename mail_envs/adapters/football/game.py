@@ -25,8 +25,8 @@ equal episodes, bit for bit.
 **Agents** are the attackers; the engine's own AI plays the keeper, the other team-mates and the opponents.
 `controlled="all"` or numbers of players, such as `(0, 1, 2)`, select others. A slot always is the same player:
 gfootball itself moves slots from player to player when fewer are controlled than could be. `teams="both"` makes the
-same players of the right team agents, too: `left_0`, ..., `right_0`, ... They see the pitch turned, as if they
-attacked to the right, and their directions are turned back.
+same players of the right team agents, too: `left_0`, ..., `right_0`, ... The right team must have them; `"all"` are those
+that both teams have. They see the pitch turned, as if they attacked to the right, and their directions are turned back.
 
 **Actions**: idle; left, top left, top, top right, right, bottom right, bottom, bottom left; long, high and short pass;
 shot; sprint; release direction, release sprint; slide; dribble, release dribble. Directions, sprint and dribble last
@@ -44,7 +44,8 @@ the other agents' numbers. **Masks**: MAT's, with `observation="mat"`; `mask_act
 
 **Reward**: `reward="scoring,checkpoints"`: 1 for a goal, -1 for the opponents'; and 0.1 for each of ten distances from the
 goal that a player reaches with the ball; a goal pays those that are missing, so it always is worth 2 per
-agent. `"scoring"`: only goals. `"shaped"`: that of the code of MAT, 5 per goal and small terms for the ball's place.
+agent. `"scoring"`: only goals. `"shaped"`: that of the code of MAT, 5 per goal, small terms for the ball's place,
+and at the time limit 5 more for each goal by which the team leads.
 `team_reward` says what agents get from the team's rewards: `"mean"`, `"sum"` (the code of MAPPO), `"slot0"`, the first
 agent's (the code of HAPPO), or each its `"own"`.
 
@@ -74,6 +75,7 @@ from mail_envs.adapters.football import encoders, engines
 from mail_envs.adapters.football.frame import Frame
 from mail_envs.adapters.football.rules import BUILTIN_AI, IDLE, Checkpoints, Umpire, shaped
 from mail_envs.adapters.football.scenarios import GOAL, OUT, POSSESSION, SCENARIOS
+from mail_envs.counts import is_whole
 from mail_envs.simulator import SimulatorGame
 
 OBSERVATIONS = ("simple115v2", "mat", "smm")
@@ -128,31 +130,32 @@ class Football(SimulatorGame):
             BUILTIN_AI if one_of("absent", absent, ("idle", "builtin_ai")) != "idle" else IDLE
         )
         both = one_of("teams", teams, ("left", "both")) == "both"
-        players = self._controlled(controlled)
+        players = self._controlled(controlled, both)
         self.sides = [Side(left, players) for left in ((True, False) if both else (True,))]
-        self.has_action_mask = observation == "mat" if mask_actions is None else mask_actions
+        if not (mask_actions is None or isinstance(mask_actions, (bool, np.bool_))):
+            raise ValueError(f"mask_actions={mask_actions!r} is not None, True or False")
+        self.has_action_mask = observation == "mat" if mask_actions is None else bool(mask_actions)
         self.umpire = Umpire(self.scenario)
         self.rest_of_state = encoders.others([k for side in self.sides for k in side.players])
         self.kind = engines.choose(self.backend)
         self.engine: Any = None
         self._describe(f"reward {reward}, {team_reward} of the team, absent {absent}")
 
-    def _controlled(self, controlled: str | tuple[int, ...]) -> tuple[int, ...]:
+    def _controlled(self, controlled: str | tuple[int, ...], both: bool) -> tuple[int, ...]:
         """Numbers of the controlled players. ValueError: there are no such players."""
-        most = min(len(self.scenario.left), len(self.scenario.right) if self.scenario.swaps else 11)
-        if controlled == "attackers":
-            return self.scenario.attackers
-        if controlled == "all":
-            return tuple(range(most))
-        numbers = () if isinstance(controlled, str) else tuple(controlled)
-        if (
-            not numbers
-            or sorted(set(numbers)) != list(numbers)
-            or not set(numbers) <= set(range(most))
-        ):
+        left, right = len(self.scenario.left), len(self.scenario.right)
+        most = min(left, right) if both else left
+        known = {"attackers": self.scenario.attackers, "all": tuple(range(most))}
+        numbers = known.get(controlled) if isinstance(controlled, str) else ascending(controlled)
+        if not numbers or not 0 <= numbers[0] <= numbers[-1] < left:
             raise ValueError(
                 f"controlled={controlled!r} is neither 'attackers', 'all' nor ascending numbers of players "
                 f"from 0 to {most - 1}"
+            )
+        if numbers[-1] >= most:
+            raise ValueError(
+                f"controlled={controlled!r} with teams='both': the right team has only {right} players, "
+                f"from 0 to {right - 1}"
             )
         return numbers
 
@@ -240,7 +243,10 @@ class Football(SimulatorGame):
         """The rewards of a team's agents, float64 (n,)."""
         frame = side.frame
         goals = frame.lead - before.lead
-        own = np.full(side.size, shaped(frame, before) if self.reward == "shaped" else float(goals))
+        if self.reward == "shaped":
+            own = np.full(side.size, shaped(frame, before, frame.round >= self.scenario.rounds))
+        else:
+            own = np.full(side.size, float(goals))
         if self.reward == "scoring,checkpoints":
             own += side.checkpoints.rewards(frame, goals == 1)
         if self.team_reward == "sum":
@@ -334,6 +340,16 @@ class FootballInEnvPool(Football):
 class FootballInGfootball(Football):
     __doc__ = Football.__doc__
     backend = "gfootball"
+
+
+def ascending(numbers: Any) -> tuple[int, ...]:
+    """`numbers` as a tuple; () if they are anything but different whole numbers in ascending order."""
+    try:
+        found = tuple(numbers)
+    except TypeError:
+        return ()
+    whole = all(map(is_whole, found)) and sorted(set(found)) == list(found)
+    return tuple(map(int, found)) if whole else ()
 
 
 def one_of(name: str, value: Any, known: Any) -> Any:

@@ -94,7 +94,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs.buffers import Buffers
-from mail_envs.counts import at_least
+from mail_envs.counts import at_least, is_number
 from mail_envs.games.hands.model import assets
 from mail_envs.games.hands.tasks import TASKS, Task
 from mail_envs.games.hands.worlds import Physics, Worlds, cores
@@ -170,14 +170,14 @@ def make_physics(
         link_damping = 100.0 if task.free else 0.01
     given = {"link_damping": link_damping, "wrench_scale": wrench_scale, "door_spring": door_spring}
     for name, value in given.items():
-        if not 0 <= value < np.inf:
+        if not (is_number(value) and 0 <= value < np.inf):
             raise ValueError(f"{name}={value!r} is not a number of at least 0")
     return Physics(int(substeps), *map(float, given.values()))
 
 
 def describe(game: Any, task: str) -> tuple[int, int]:
     """Set the task, agents, spaces and time limit of a backend; returns the lengths of observation and state."""
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"task={task!r} is not one of {', '.join(TASKS)}")
     game.task = TASKS[task]
     game.agents = ["hand_0", "hand_1"]
