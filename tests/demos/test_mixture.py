@@ -69,19 +69,19 @@ NARROW = lambda vec: lambda observations, info, rng: np.ones((len(observations),
 """
 
 
-def chosen_by(first: str, second: str, discrete: bool, folder) -> np.ndarray:
+def chosen_by(names: tuple[str, str], discrete: bool, folder) -> np.ndarray:
     """Actions of a mixture of two of `SHAPES` in ten episodes."""
     file = folder / f"shapes_{discrete}.py"
     file.write_text(SHAPES.replace("COMPONENTS", "()" if discrete else "(3,)"))
     env = SimpleNamespace(id="x", discrete=discrete, num_agents=2, num_actions=3)
-    mixture = Mixture((f"0.5:{file}:{first}", f"0.5:{file}:{second}"), env, 0)
+    mixture = Mixture([f"0.5:{file}:{name}" for name in names], env, 0)
     info = {"seed": np.arange(10), "round": np.zeros(10, np.int64)}
     return mixture(np.zeros((10, 2, 4)), info, None)
 
 
 @pytest.mark.parametrize("order", [("WHOLE", "HALF"), ("HALF", "WHOLE")])
 def test_whole_numbers_of_one_part_do_not_truncate_those_of_another(order, tmp_path):
-    found = chosen_by(*order, False, tmp_path)
+    found = chosen_by(order, False, tmp_path)
     assert found.shape == (10, 2, 3) and sorted(set(found.flat)) == [0.5, 1.0]
 
 
@@ -96,4 +96,4 @@ def test_whole_numbers_of_one_part_do_not_truncate_those_of_another(order, tmp_p
 def test_every_parts_actions_are_checked(second, kind, said, tmp_path):
     for order in (("WHOLE", second), (second, "WHOLE")):
         with pytest.raises(kind, match=said):
-            chosen_by(*order, True, tmp_path)
+            chosen_by(order, True, tmp_path)
