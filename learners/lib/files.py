@@ -146,7 +146,7 @@ def read_yaml(path: Path, aliases: bool = False) -> dict[str, Any]:
     """
     data = read_bytes(path, MOST_YAML)
     try:
-        value = yaml.load(data, _LoaderWithAliases if aliases else _Loader)
+        value = yaml.load(data, _SweepLoader if aliases else _Loader)
         if not aliases:
             json.dumps(value)  # rejects dates, sets and the like
     except RecursionError:
@@ -182,6 +182,15 @@ class _LoaderWithAliases(yaml.SafeLoader):
             text = f"the key {twice[0]!r} is given twice"
             raise yaml.composer.ComposerError(None, None, text, node.start_mark)
         return node
+
+
+class _SweepLoader(_LoaderWithAliases):
+    """Also takes 5e-4 for a number, as people write it; to YAML 1.1 it is text without a dot."""
+
+
+_SweepLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 class _Loader(_LoaderWithAliases):

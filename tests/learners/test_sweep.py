@@ -69,6 +69,14 @@ def test_the_most_specific_setting_wins(tmp_path):
     assert by_name["mine"].learner == "bc"
 
 
+def test_numbers_with_an_exponent_are_numbers(tmp_path):
+    """5e-4 is text to YAML 1.1; a run that was made with 0.0005 would seem to have other settings."""
+    path = spec_file(tmp_path, settings={"lr": 1})
+    path.write_text(path.read_text().replace("lr: 1", "lr: 5e-4"))
+    (cell,) = cells(read_spec(path))
+    assert cell.settings["lr"] == 0.0005
+
+
 def test_settings_become_a_command_line(tmp_path):
     settings = {
         "control": "random",
