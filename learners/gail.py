@@ -22,6 +22,7 @@ PRESETS = {"paper": mild2.SMAC, "quick": mild2.PRESETS["quick"]}
 class Args(mild2.Args):
     """Imitate the team as one agent (GAIL)."""
 
+    preset: Literal["default", "paper", "quick"] = "default"
     discriminator: mild2.Judge = "single"
     decoder: Literal["autoregressive", "none"] = "none"
 

@@ -63,7 +63,7 @@ class Args(ippo.Args, DemoSettings):
     disc_batch: Count = 512
     """Rounds per step, of both sources each."""
     disc_lr: Positive = 1e-3
-    """Learning rate of g and h (Adam)."""
+    """Learning rate of g and h (Adam); --anneal decreases it, too."""
     disc_first: Whole = 10
     """Updates at the start in which only g, h and the critics are trained."""
     weight_decay: Annotated[float, Between(0.0)] = 0.0
@@ -252,6 +252,8 @@ def train(args: Args) -> dict:
             rollout.collect(agent.policy, rng)
             if args.anneal:
                 agent.set_rate(args.lr * (1 - run.progress))
+                for optimizer in rewarder.optimizers:
+                    optimizer.lr = args.disc_lr * (1 - run.progress)
 
             # g and h against the current policy; their reward; IPPO's update.
             rounds = played(rollout)

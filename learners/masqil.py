@@ -99,7 +99,8 @@ def rewards_of(vec: Any, batch: Batch, origin: Tensor, gamma: float, absorbing: 
     rewards = (origin == EXPERT).float().expand(batch.filled.shape)
     if absorbing:
         left = (vec.max_rounds - 1 - batch.seen.round) * (batch.terminated & ~batch.truncated)
-        rewards = rewards * (1 + gamma * (1 - gamma**left) / (1 - gamma))
+        more = left if gamma == 1 else gamma * (1 - gamma**left) / (1 - gamma)
+        rewards = rewards * (1 + more)
     return rewards.unsqueeze(-1)
 
 
@@ -133,7 +134,9 @@ class Learner:
     def __init__(self, vec: Any, args: Args, device: torch.device):
         self.args, self.length = args, rounds_needed(vec, args)
         self.values = Values(vec, args).to(device)
-        self.target = copy.deepcopy(self.values).requires_grad_(False)
+        self.target = copy.deepcopy(self.values, {id(vec): vec}).requires_grad_(
+            False
+        )  # not the game
         self.optimizers = [Adam(self.values, args.lr, args.max_grad_norm)]
         self.taken = 0  # gradient steps
 

@@ -46,6 +46,7 @@ from learners.lib.imitation import (
     OWN,
     Imitation,
     Terms,
+    anchored,
     following,
     imitate,
     sample,
@@ -168,10 +169,8 @@ class Values(nn.Module):
         ahead = self.gamma * self.following(batch, later)
         gaps = values[:-1] - ahead
         if self.cost_mixer is not None:  # the agents' own rewards are mixed
-            alone = torch.where(counts, after, 0.0)
-            rewards = q - self.gamma * self.following(
-                batch, alone if after is v else alone.detach()
-            )
+            own = torch.where(counts, after, 0.0)
+            rewards = q - self.gamma * self.following(batch, own if after is v else own.detach())
             costs = self.cost_mixer(-rewards, acts, self.inputs(seen, acts))
             rewards = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
         else:
@@ -181,8 +180,21 @@ class Values(nn.Module):
             if self.mixer is None and self.kind != "none":
                 rewards, gaps, values = (x.sum(-1, keepdim=True) for x in (rewards, gaps, values))
             costs = -rewards
-        where = acts if self.kind == "none" else acts.any(-1, keepdim=True)
-        return Terms(rewards, costs, values[:-1], gaps, where)
+        return Terms(rewards, costs, values[:-1], gaps, self._counted(batch, acts, counts))
+
+    def _counted(self, batch: Batch, acts: Tensor, counts: Tensor) -> Tensor:
+        """Rounds of the objective, bool (L, B, M): somebody acts, and what follows is a value that a reward holds down."""
+        alive = batch.rows.alive
+        alone = anchored(self.vec, batch, counts | ~alive)
+        if self.kind == "none":
+            return acts & alone
+        where = acts.any(-1, keepdim=True)
+        if self.mixer is None or self.cost_mixer is not None:  # every agent's value is carried
+            where = where & (alone | ~acts).all(-1, keepdim=True)
+        if self.mixer is not None:  # the team's is
+            somebody = counts.any(-1, keepdim=True) | ~alive.any(-1, keepdim=True)
+            where = where & anchored(self.vec, batch, somebody)
+        return where
 
     def _team(self, x: Tensor, counts: Tensor, rows: Seen) -> Tensor:
         assert self.mixer is not None
@@ -217,7 +229,12 @@ class Learner:
         if kind == "auto":
             kind = "none" if vec.discrete else "soft"
         self.every, self.rate = (1, SOFT_RATE) if kind == "soft" else (HARD_EVERY, 1.0)
-        self.target = None if kind == "none" else copy.deepcopy(self.values).requires_grad_(False)
+        self.target: Values | None = None
+        if kind != "none":
+            self.target = copy.deepcopy(
+                self.values, {id(vec): vec}
+            )  # which plays no game of its own
+            self.target.requires_grad_(False)
         actor = [] if vec.discrete else [self.values.policy]
         self.optimizers = [
             Adam(part, args.lr, args.max_grad_norm) for part in (self.trained, *actor)

@@ -157,7 +157,9 @@ class Learner:
     def __init__(self, vec: Any, args: Args, device: torch.device):
         self.args = args
         self.values = Values(vec, args).to(device)
-        self.target = copy.deepcopy(self.values).requires_grad_(False)
+        self.target = copy.deepcopy(self.values, {id(vec): vec}).requires_grad_(
+            False
+        )  # not the game
         self.optimizer = Adam(self.values, args.lr, args.max_grad_norm)
         self.taken = 0  # gradient steps
 

@@ -111,12 +111,18 @@ def sample(
 
 
 def valued(batch: Batch) -> Tensor:
-    """Agents whose values count in a row, bool (L + 1, B, N): those that act, and in the last row, which stands for
-    all that follows, those that live.
+    """Agents whose values count in a row, bool (L + 1, B, N): those that act."""
+    return batch.rows.participation & batch.rows.alive
+
+
+def anchored(vec: Any, batch: Batch, decides: Tensor) -> Tensor:
+    """Rounds after which something decides again, or the episode ends, within the sequence, bool (L, B, M).
+
+    What follows the others is the value of a row in which nobody decides. No reward holds that value down, so the objective
+    would have no lower bound. `decides`: bool (L + 1, B, M).
     """
-    rows = batch.rows
-    ended = torch.cat([~batch.filled, torch.ones_like(batch.filled[:1])]).unsqueeze(-1)
-    return rows.alive & (rows.participation | ended)
+    ends = continues(vec, batch.terminated, batch.truncated)
+    return carried((~decides).float(), decides, ends, batch.filled, 1.0) == 0
 
 
 def following(vec: Any, batch: Batch, values: Tensor, gamma: float) -> Tensor:
@@ -176,7 +182,10 @@ def imitate(
             metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
         if updates:
             spread = metrics.get("reward_expert_sd", math.inf)
-            alarms.observe(run.steps, metrics["largest_value"], spread)
+            # A step with a loss that is not finite is not made, and the values stay what they were.
+            finite = math.isfinite(metrics.get("loss", 0.0))
+            largest = metrics["largest_value"] if finite else math.nan
+            alarms.observe(run.steps, largest, spread)
             run.results |= alarms.results
         run.advance(updates if rollout is None else rollout.steps, metrics)
     learner.explore(None)
