@@ -54,13 +54,6 @@ def field_types(kind: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def is_number(kind: Any) -> bool:
-    """Whether a field of this type holds a number that need not be whole."""
-    if get_origin(kind) in (Annotated, Union, types.UnionType):
-        return any(map(is_number, get_args(kind)))
-    return kind is float
-
-
 def fitting(name: str, value: Any, kind: Any) -> Any:
     """Convert `value` to the type `kind` of field `name`: lists to tuples, integers to floats.
 

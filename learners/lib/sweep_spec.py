@@ -29,7 +29,6 @@ people's sweep files only if you trust them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -40,7 +39,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from learners.lib.fields import field_types, fitting, is_number
+from learners.lib.fields import field_types, fitting
 from learners.lib.files import read_yaml
 from learners.lib.settings import learner_names
 from mail_envs.settings_text import game_id
@@ -190,9 +189,6 @@ def _check(algorithm: str, learner: str, key: str, value: Any, known: Mapping[st
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SpecError(f"{algorithm}: {learner} has no setting {key!r}{hint}")
-    if isinstance(value, str) and is_number(known[key]):
-        with contextlib.suppress(ValueError):
-            value = float(value)  # 1e-3 is a string in YAML
     try:
         fitting(key, value, known[key])
     except (TypeError, ValueError) as error:
