@@ -44,7 +44,10 @@ def learner_in(folder: Path, vec: Any) -> Any:
 
 @torch.no_grad()
 def recover(learner: Any, demos: Demonstrations, vec: Any) -> dict[str, np.ndarray]:
-    """Rewards of all demonstrated rounds in which somebody acts, R rows.
+    """Rewards of the demonstrated rounds in which somebody acts, R rows.
+
+    At the end of an episode that the time limit cut, rounds after which an agent does not act again have none: what
+    follows is unknown.
 
     Returns:
         episode, round: int64 (R,). reward: float32 (R, M), M = 1 for the team's or the number of agents, 0 where an

@@ -29,6 +29,18 @@ def demonstrations(tmp_path_factory) -> Path:
     return path
 
 
+def rounds_with_reward(episode, team: bool) -> list[int]:
+    """Rounds in which somebody acts, and after which what follows is known: of the team, for all who act."""
+    acts = np.concatenate([episode.participation, episode.final_participation[None]]) != 0
+    found = []
+    for t in range(len(episode.actions)):
+        again = acts[t + 1 :].any(0) | episode.terminated
+        known = again[acts[t]]
+        if acts[t].any() and (known.all() if team else known.any()):
+            found.append(t)
+    return found
+
+
 @pytest.mark.parametrize(
     ("module", "changes", "agents"), [(mifq, {"mixer": "none"}, 3), (mifq, {}, 1), (mafis, {}, 1)]
 )
@@ -45,12 +57,7 @@ def test_rewards_are_written_beside_demonstrations(
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
     demos = Demonstrations.open(demonstrations)
-    acts = [
-        (k, t)
-        for k in range(5)
-        for t in range(len(demos[k].actions))
-        if (demos[k].participation[t] != 0).any()
-    ]
+    acts = [(k, t) for k in range(5) for t in rounds_with_reward(demos[k], agents == 1)]
     assert list(zip(found["episode"].tolist(), found["round"].tolist(), strict=True)) == acts
     assert found["reward"].shape == (len(acts), agents) and result["rounds"] == len(acts)
     k, t = acts[-1]
