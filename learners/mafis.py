@@ -41,10 +41,10 @@ from learners.lib.imitation import (
     OWN,
     Imitation,
     Terms,
-    anchored,
     following,
     imitate,
     sample,
+    team_terms,
     valued,
 )
 from learners.lib.mixers import SigmoidWeights
@@ -151,14 +151,11 @@ class Values(nn.Module):
         """Rewards and values of the team."""
         acts, weights = batch.learned_from(), self.weights(batch.rows.states).unsqueeze(-1)
         ((chosen, values),) = self.agents.values(batch, rng, weights)
-        counts = valued(batch)
-        values = torch.where(counts, values, 0.0)
+        values = torch.where(valued(batch), values, 0.0)
         ahead = self.gamma * following(self.vec, batch, values, self.gamma)
         parts = (chosen - ahead, values[:-1] - ahead, values[:-1])
         rewards, gaps, now = (torch.where(acts, x, 0.0).sum(-1, keepdim=True) for x in parts)
-        known = anchored(self.vec, batch, counts | ~batch.rows.alive) | ~acts
-        where = acts.any(-1, keepdim=True) & known.all(-1, keepdim=True)
-        return Terms(rewards, -rewards, now, gaps, where)
+        return Terms(rewards, -rewards, now, gaps, team_terms(self.vec, batch))
 
     def penalty(self, terms: Terms, batch: Batch, rng: torch.Generator) -> Tensor:
         """Of continuous actions: what keeps Q and V from growing without end."""

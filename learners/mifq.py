@@ -49,7 +49,9 @@ from learners.lib.imitation import (
     anchored,
     following,
     imitate,
+    own_terms,
     sample,
+    team_terms,
     valued,
 )
 from learners.lib.mixers import NormalizedWeights, QMixer
@@ -184,17 +186,15 @@ class Values(nn.Module):
 
     def _counted(self, batch: Batch, acts: Tensor, counts: Tensor) -> Tensor:
         """Rounds of the objective, bool (L, B, M): somebody acts, and what follows is a value that a reward holds down."""
-        alive = batch.rows.alive
-        alone = anchored(self.vec, batch, counts | ~alive)
         if self.kind == "none":
-            return acts & alone
-        where = acts.any(-1, keepdim=True)
-        if self.mixer is None or self.cost_mixer is not None:  # every agent's value is carried
-            where = where & (alone | ~acts).all(-1, keepdim=True)
-        if self.mixer is not None:  # the team's is
-            somebody = counts.any(-1, keepdim=True) | ~alive.any(-1, keepdim=True)
-            where = where & anchored(self.vec, batch, somebody)
-        return where
+            return own_terms(self.vec, batch)
+        if self.mixer is None:  # every agent's value is carried
+            return team_terms(self.vec, batch)
+        decides = counts.any(-1, keepdim=True) | ~batch.rows.alive.any(-1, keepdim=True)
+        where = anchored(self.vec, batch, decides)  # the team's is
+        if self.cost_mixer is not None:  # and the agents', too
+            return where & team_terms(self.vec, batch)
+        return where & acts.any(-1, keepdim=True)
 
     def _team(self, x: Tensor, counts: Tensor, rows: Seen) -> Tensor:
         assert self.mixer is not None

@@ -125,6 +125,18 @@ def anchored(vec: Any, batch: Batch, decides: Tensor) -> Tensor:
     return carried((~decides).float(), decides, ends, batch.filled, 1.0) == 0
 
 
+def own_terms(vec: Any, batch: Batch) -> Tensor:
+    """Rounds in which an agent acts and what follows for it is anchored, bool (L, B, N)."""
+    decides = valued(batch) | ~batch.rows.alive  # the dead are worth 0
+    return batch.learned_from() & anchored(vec, batch, decides)
+
+
+def team_terms(vec: Any, batch: Batch) -> Tensor:
+    """Rounds in which somebody acts and what follows is anchored for all who do, bool (L, B, 1)."""
+    acts = batch.learned_from()
+    return acts.any(-1, keepdim=True) & (own_terms(vec, batch) == acts).all(-1, keepdim=True)
+
+
 def following(vec: Any, batch: Batch, values: Tensor, gamma: float) -> Tensor:
     """What follows each round, (L, B, M), from the values (L + 1, B, M) of agents or of the team."""
     acts = batch.rows.participation & batch.rows.alive
