@@ -123,7 +123,7 @@ def error(policy: Policy, g: int, rows: Rows) -> Tensor:
 def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertData]:
     """Split into training and held-out rounds, by whole episodes."""
     last = int(data.episode.max()) + 1
-    held = max(1, round(last * share)) if share > 0 and last > 1 else 0
+    held = min(max(1, round(last * share)), last - 1) if share > 0 else 0
     train = data.episode < last - held
     return data.take(train.nonzero().squeeze(1)), data.take((~train).nonzero().squeeze(1))
 

@@ -131,6 +131,15 @@ def test_without_held_out_episodes_there_is_no_early_stopping():
     assert equal(weights(cloned), last)
 
 
+@pytest.mark.parametrize(
+    ("episodes", "share", "held"),
+    [(1, 0.9, 0), (2, 0.9, 1), (4, 0.9, 3), (10, 0.9, 9), (9, 0.0, 0)],
+)
+def test_an_episode_is_always_left_to_train_the_validation_policy(episodes, share, held):
+    seen, kept = bc.split_episodes(demonstrations(episodes, rounds=1), share)
+    assert (len(seen), len(kept)) == (episodes - held, held)
+
+
 @pytest.mark.parametrize("episodes", [1, 2, 10])
 @pytest.mark.parametrize("steps", [0, 1, 7])
 def test_the_warm_start_always_returns_a_finite_loss(episodes, steps):
