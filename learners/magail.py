@@ -403,7 +403,7 @@ def null_action_in(demos: Demonstrations) -> Literal["null", "as_action"]:
 def largest_value(args: Args) -> float:
     """Bound on the absolute value of a discounted sum of rewards."""
     largest = 1.0 if args.reward in ("tanh", "sigmoid") else REWARD_LIMIT
-    return largest / (1 - args.gamma)
+    return largest / (1 - args.gamma) if args.gamma < 1 else math.inf
 
 
 def reward_statistics(rewards: Tensor, valid: Tensor) -> dict[str, float]:

@@ -145,7 +145,8 @@ class Occupancy:
 
         `rewards`: of one round in the final absorbing states, (T, E, N).
         """
-        rounds = gamma * (1 - gamma ** self.remaining(rollout)) / (1 - gamma)
+        left = self.remaining(rollout)
+        rounds = left if gamma == 1 else gamma * (1 - gamma**left) / (1 - gamma)
         return rewards * rounds.unsqueeze(-1) * self.rates
 
     def _observe(self, rollout: Rollout) -> None:

@@ -132,6 +132,14 @@ def test_an_early_end_is_worth_the_rewards_of_the_remaining_rounds():
     assert bool((value[:46] == 0).all())
 
 
+def test_without_discounting_an_early_end_is_worth_the_sum_of_the_remaining_rewards():
+    data = demonstrations([20], acts=[20, 20])
+    occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)
+    rollout = fragment([47], torch.ones(47, 1, 2, dtype=torch.bool))
+    value = occupancy.value_of_ending(rollout, torch.full((47, 1, 2), 0.5), 1.0)
+    assert torch.equal(value[46, 0], torch.full((2,), 1.5)) and bool((value[:46] == 0).all())
+
+
 def test_lost_rounds_do_not_count():
     data = demonstrations([20], acts=[20, 20])
     occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)

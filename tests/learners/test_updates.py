@@ -115,6 +115,12 @@ def test_values_are_bounded(folder):
         assert float(targets.max()) == pytest.approx(0.95 * min(bound, 1e6), rel=1e-3)
 
 
+def test_values_are_bounded_by_the_largest_return():
+    for form, gamma, largest in (("tanh", 0.9, 10), ("logit", 0.9, 100), ("tanh", 1.0, math.inf)):
+        args = magail.Args(reward=form, gamma=gamma)
+        assert magail.largest_value(args) == pytest.approx(largest)
+
+
 def test_the_fisher_sample_contains_every_agent():
     """It is drawn at random: every N-th row would always be the same agent."""
     rows = mack.some_rows(3000, 1000, torch.Generator().manual_seed(0))
