@@ -276,7 +276,7 @@ def warm_start(
     steps, loss = bc.fit(
         agent.policy, data, phi, args.warm_start, run.rng, args.warm_start_batch, rate,
         optimizer=args.optimizer, label="cloning" if args.progress else "",
-        stop=lambda: run.progress > 0.5,  # of the time: the rest is for adversarial training
+        stop=lambda: run.time_used > 0.5,  # the rest is for adversarial training
     )  # fmt: skip
     text = f"behavioral cloning: {steps} steps, held-out loss {loss:.3f}"
     if args.eval_episodes:

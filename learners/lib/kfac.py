@@ -145,7 +145,8 @@ class KFAC:
             product = float(sum((v * g).sum() for v, g in zip(directions, gradients, strict=True)))
             if not math.isfinite(product) or product <= 0:
                 return False
-            scale = min(1.0, math.sqrt(self.kl_clip / (self.lr**2 * product)))
+            size = self.lr**2 * product  # 0 at the end of a learning rate that decreases to zero
+            scale = min(1.0, math.sqrt(self.kl_clip / size)) if size else 1.0
         rate = self.lr * (1 - self.momentum)
         for velocity, direction in zip(self.velocity, directions, strict=True):
             velocity.mul_(self.momentum).add_(direction, alpha=scale)

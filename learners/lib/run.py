@@ -212,12 +212,15 @@ class Run:
     def progress(self) -> float:
         """Share of the run that is done, from 0 to 1: of its steps or, if larger, of its time."""
         share = self.steps / self.args.steps if self.args.steps else 1.0
-        if self.args.budget is not None:
-            share = max(share, self.seconds / seconds_of(self.args.budget))
-        return min(share, 1.0)
+        return min(max(share, self.time_used), 1.0)
+
+    @property
+    def time_used(self) -> float:
+        """Share of the time (--budget) that is used up; 0 without a budget."""
+        return 0.0 if self.args.budget is None else self.seconds / seconds_of(self.args.budget)
 
     def _time_is_over(self) -> bool:
-        return self.args.budget is not None and self.seconds >= seconds_of(self.args.budget)
+        return self.time_used >= 1.0
 
     def _log(self) -> None:
         counts = self._sums.pop("episodes", None)

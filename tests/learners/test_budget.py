@@ -114,6 +114,27 @@ def test_a_run_continues_with_a_larger_budget(tmp_path, slow):
     assert whole["steps"] == 400
 
 
+def test_the_time_may_be_over_when_a_checkpoint_has_been_written(tmp_path, clock, monkeypatch):
+    """The next update is the last; the discriminators' learning rate is zero in it."""
+    save = runs.Run.save
+
+    def slowly(self):
+        save(self)
+        clock[0] += 100.0
+
+    monkeypatch.setattr(runs.Run, "save", slowly)
+    settings = {"demos": "random", "num_demos": 4, "warm_start": 0, "budget": "50s"}
+    settings |= {"steps": 10_000, "checkpoint_every": 12}
+    result = amagail.train(amagail.Args(**TINY | settings, run_dir=str(tmp_path / "run")))
+    assert result["steps"] == 13 * 40
+
+
+def test_cloning_without_training_after_it_is_not_cut_short(tmp_path, capsys):
+    settings = {"demos": "random", "num_demos": 4, "warm_start": 60, "steps": 0}
+    amagail.train(amagail.Args(**TINY | settings, run_dir=str(tmp_path / "run")))
+    assert "behavioral cloning: 60 steps" in capsys.readouterr().out
+
+
 def test_cloning_leaves_half_of_the_time(tmp_path, clock, monkeypatch, capsys):
     validate = bc.Cloning.validate
 

@@ -136,6 +136,19 @@ def test_a_checkpoint_between_decompositions_continues_identically(updates, tmp_
         assert torch.equal(a, b)
 
 
+def test_a_learning_rate_may_decrease_to_zero():
+    """The step is then made, and is zero; it comes after the cold ones, where the KL clip takes effect."""
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    optimizer = KFAC(network, lr=0.1, cold_steps=2)
+    x = torch.randn(10, 3)
+    for k in range(5):
+        optimizer.lr = 0.1 if k < 4 else 0.0
+        before = [p.detach().clone() for p in network.parameters()]
+        assert optimizer.step(network(x).square().mean(), lambda: gaussian_nll(network(x)))
+        same = [torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)]
+        assert all(same) == (k == 4)
+
+
 @pytest.mark.parametrize("kind", [KFAC, Adam])
 def test_a_nan_gradient_skips_the_step(kind):
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
