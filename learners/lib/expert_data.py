@@ -187,7 +187,9 @@ def to_torch(transitions, vec, device: torch.device | str) -> ExpertData:
     actions, mask = with_null(vec, actions, mask, participation)
     observations = tensor(transitions.observations, torch.float32)
     ended = transitions.terminated | transitions.truncated
-    remaining = (vec.max_rounds - 1 - transitions.round[ended]) * transitions.terminated[ended]
+    # Demonstrations may be longer than the run's time limit.
+    remaining = np.maximum(vec.max_rounds - 1 - transitions.round[ended], 0)
+    remaining = remaining * transitions.terminated[ended]
     endings = Endings(
         tensor(transitions.next_observations[ended], torch.float32),
         tensor(remaining, torch.float32),

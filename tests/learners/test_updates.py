@@ -130,6 +130,16 @@ def test_the_fisher_sample_contains_every_agent():
 
 
 # ---------------------------------------------------------------------------------- MAGAIL and AMAGAIL
+@pytest.mark.parametrize("limit", [50, 5])
+def test_no_rounds_remain_after_demonstrations_that_are_longer_than_the_time_limit(folder, limit):
+    played = Demonstrations.open(folder).transitions()
+    early = played.terminated[played.terminated | played.truncated]
+    lengths = played.round[played.terminated | played.truncated] + 1
+    assert early.any() and lengths.min() > 5
+    data = to_torch(played, mail_envs.make_vec(GAME, max_rounds=limit), "cpu")
+    assert data.endings.remaining.tolist() == (early * (limit - lengths).clip(0)).tolist()
+
+
 def adversary_of(args, agent, data, vec, phi: str):
     valid = bc.valid_entries(phi, data)
     occupancy = Occupancy(data, valid, vec.max_rounds, args.absorbing)
