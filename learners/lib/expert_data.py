@@ -149,18 +149,27 @@ def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
 
 
 def _record(run: Run, demonstrator: str, place: str, skipped: int) -> Path:
-    """Record demonstrations into the run folder, once."""
+    """Record demonstrations into the run folder, once.
+
+    DemonstrationError, ValueError: the folder holds others, from an earlier start with other settings that was
+    stopped before its first checkpoint.
+    """
     from demos.record import record
 
     args, path = run.args, run.folder / place
-    if path.exists() and len(Demonstrations.open(path)) >= args.num_demos:
+    if not run.fresh and path.exists() and len(Demonstrations.open(path)) >= args.num_demos:
         return path
     run.say(f"recording {args.num_demos} episodes of the demonstrator {demonstrator}")
     seed = stream_seed(args.seed, "demonstrations") + skipped
-    record(
+    recorded = record(
         args.env, demonstrator, args.num_demos, seed, path, progress=run.args.progress,
         **game_arguments(vars(args)),
     )  # fmt: skip
+    seeds = recorded.first(args.num_demos).table().seeds
+    if not np.array_equal(np.sort(seeds), seed + np.arange(args.num_demos)):
+        raise ValueError(
+            f"{path} holds other episodes than those of --seed {args.seed}: remove it, or give another --run-dir"
+        )
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -193,6 +194,39 @@ def test_games_and_demonstrations_of_amagail(changes, demonstrations, tmp_path):
         assert sorted(p.name for p in (tmp_path / "run").iterdir() if p.is_dir()) == [
             "checkpoints", "demonstrations", "random_play",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"demos": "random"}, "holds demonstrations with demonstrator 'scripted', not 'random'"),
+        ({"set": ("penalty=hard",)}, "holds demonstrations with arguments"),
+        ({"seed": 1}, "holds other episodes than those of --seed 1"),
+        ({}, None),
+    ],
+    ids=["demonstrator", "game", "seed", "same"],
+)
+def test_a_run_that_starts_again_does_not_take_the_demonstrations_of_other_settings(
+    changes, said, tmp_path, monkeypatch
+):
+    """The first start was stopped while cloning, before there was a checkpoint."""
+    settings = {"demos": "scripted", "steps": 200, "eval_episodes": 0}
+
+    def start(**changes):
+        return amagail.train(arguments("amagail", "", tmp_path, **{**settings, **changes}))
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bc, "fit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            start()
+    if said is None:
+        assert start(**changes)["steps"] == 200
+        return
+    with pytest.raises(ValueError, match=re.escape(said)):
+        start(**changes)
 
 
 def test_random_play_with_the_lengths_of_the_demonstrations():
