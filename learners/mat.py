@@ -8,8 +8,8 @@ because those of earlier rounds bootstrap from them.
 Ablations: `--decoder none` chooses all actions at once from the encoder's representations; `--encoder none` leaves only
 the decoder, whose agents see their own observation and the actions before them.
 
-    python -m learners.mat --env smac_3m
-    python -m learners.mat --env mamujoco_halfcheetah_6x1 --preset paper
+    python -m learners.mat --env smac_3m --preset paper
+    python -m learners.mat --env mamujoco_halfcheetah_6x1 --lr 5e-5 --clip 0.05 --entropy 0.001 --minibatches 40
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def loss_of(
         old = batch["old"][valid]
         objective = surrogate(log_prob, old, advantages, args.clip)
         bonus = entropy.sum(1).mean()
-        loss = loss - objective.mean() - args.entropy * bonus
+        loss = loss - objective.sum(1).mean() - args.entropy * bonus
         metrics |= {"entropy": float(bonus.detach()), **policy_change(log_prob, old, args.clip)}
     return loss, metrics
 

@@ -152,6 +152,30 @@ def test_policy_gradients_do_not_depend_on_agents_that_do_not_act():
         assert torch.allclose(a, b, atol=1e-12)
 
 
+def test_both_ratios_begin_with_the_policy_gradient():
+    """Before the first step all ratios are 1, so that clipping those of components or of actions makes no difference."""
+    policy, gradients = team(kind="sigmoid_gaussian"), []
+    x = situations(policy)
+    actions, acts = chosen(policy, x), x["acts"]
+    advantages = torch.arange(160.0, dtype=torch.float64).view(40, 4)
+    for ratio in ("component", "action"):
+        batch = {
+            "observations": x["observations"], "acts": acts, "actions": actions, "left": torch.zeros(40, 0),
+            "valid": acts, "known": torch.zeros_like(acts), "advantages": advantages,
+        }  # fmt: skip
+        old = mat.predictions(policy, batch, ratio)[0].detach()
+        batch["old"] = old.new_zeros((40, 4, old.shape[1]))
+        batch["old"][acts] = old
+        loss, _ = mat.loss_of(policy, batch, mat.Args(**TINY, ratio=ratio))
+        policy.zero_grad()
+        loss.backward()
+        parts = [policy.action_head, policy.decoder, policy.encoder]
+        gradients.append([p.grad.clone() for part in parts for p in part.parameters()])
+        assert gradients[-1][0].any()
+    for a, b in zip(*gradients, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
 def test_forbidden_actions_are_never_sampled():
     policy = team().float()
     mask = torch.ones(10_000, 4, 4, dtype=torch.int8)
