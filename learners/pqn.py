@@ -63,7 +63,7 @@ class Args(Settings, Rollouts, Returns, AdamSteps, Networks, Memory):
 
 
 PRESETS = {
-    # PQN-VDN on SMAX (Gallici et al., 2024); there with RAdam.
+    # PQN-VDN on SMAX (Gallici et al., 2024); there with RAdam and batch normalization, also of the inputs.
     "paper": {
         "steps": 10_000_000,
         "rounds": 128,
@@ -76,7 +76,9 @@ PRESETS = {
         "agent_id": True,
         "chunk": 32,
         "exploration": 0.1,
+        "last_epsilon": 0.01,
         "lr": 2.5e-4,
+        "max_grad_norm": 0.5,  # there 1, of a loss that is twice this one
     },
     "quick": {"steps": 300_000, "eval_episodes": 200},
 }

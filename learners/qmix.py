@@ -78,6 +78,7 @@ PRESETS = {
         "batch": 128,
         "capacity": 400_000,
         "explore": 100_000,
+        "target_every": 25,  # there every 200 episodes, with a gradient step after every eight
     },
     "quick": {"steps": 300_000, "eval_episodes": 200},
 }

@@ -11,7 +11,7 @@ from learners.lib.architectures import read_policy
 from learners.lib.game import make_game
 from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
-from learners.lib.settings import resumed
+from learners.lib.settings import parse, resumed
 
 CPU = torch.device("cpu")
 TINY = {
@@ -145,6 +145,14 @@ def test_exploration_ends_and_forbidden_actions_are_never_explored():
     allowed = rollout.action_mask[:-1].gather(-1, rollout.actions.unsqueeze(-1)).squeeze(-1).bool()
     assert allowed[rollout.participation[:-1]].all() and not rollout.action_mask.all()
     assert len(rollout.actions.unique()) > 4
+
+
+def test_the_papers_preset_explores_and_clips_as_there():
+    args = parse(pqn.Args, pqn.PRESETS, ["--preset", "paper"])
+    assert (args.epsilon, args.last_epsilon, args.exploration) == (1.0, 0.01, 0.1)
+    batch = args.num_envs * args.rounds // args.minibatches
+    assert (batch, args.epochs, args.lam, args.lr, args.anneal) == (1024, 4, 0.85, 2.5e-4, True)
+    assert args.max_grad_norm == 0.5  # the loss is half the squared error; there it is all of it
 
 
 def test_continuous_games_are_refused(tmp_path):

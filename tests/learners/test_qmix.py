@@ -21,7 +21,7 @@ from learners.lib.mixers import Kind, QMixer, Separate, Sum
 from learners.lib.replay import Replay, sample_episodes
 from learners.lib.returns import lambda_returns
 from learners.lib.rollout import Rollout
-from learners.lib.settings import resumed
+from learners.lib.settings import parse, resumed
 from mail_envs.vector import VectorGame
 
 MIXERS = get_args(Kind)
@@ -304,6 +304,12 @@ def test_agents_may_have_different_actions(tmp_path):
         settings = {**TINY, "env": unequal, "set": (f"masked={masked}",)}
         result = qmix.train(qmix.Args(**settings, run_dir=str(tmp_path / masked)))
         assert result["episodes"] == 20
+
+
+def test_the_papers_preset_copies_the_targets_every_200_episodes():
+    args = parse(qmix.Args, qmix.PRESETS, ["--preset", "paper"])
+    battle = args.num_envs * args.rounds / 8  # rounds of one, if a batch holds eight battles
+    assert 40 <= battle <= 60 and 8 / args.updates * args.target_every == 200
 
 
 def test_settings_that_cannot_be():
