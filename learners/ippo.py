@@ -106,7 +106,7 @@ def make_agent(vec, args: Args, device: torch.device) -> ActorCritic:
 def first_policy(args: Args, vec) -> Policy:
     """The policy of `--init`; ValueError when PPO cannot train it, or when it does not fit the game or the settings."""
     policy = NetworkPolicy.load(policy_path(args.init or ""), vec).policy.float()
-    trainable = isinstance(policy, Policy) and policy.distribution_name != "greedy"
+    trainable = isinstance(policy, Policy) and policy.distribution_name not in ("greedy", "tanh")
     if not trainable or policy.last_action or policy.num_actions != max(vec.action_dims):
         raise ValueError(
             f"init={args.init}: PPO trains policies of bc (without φ as an action), ippo, happo, magail and amagail"

@@ -309,9 +309,9 @@ def test_inconsistent_settings_are_errors(changes, said, tmp_path):
         ippo.train(ippo.Args(**{**TINY, **changes, "run_dir": str(tmp_path / "run")}))
 
 
-def policy_file(folder: Path, **changes) -> str:
-    """A random policy for stochastic_coop_nav."""
-    vec = make_game(ippo.Args(**TINY), 2, torch.device("cpu"))
+def policy_file(folder: Path, game: tuple[str, ...] = (), **changes) -> str:
+    """A random policy for stochastic_coop_nav with the arguments `game`."""
+    vec = make_game(ippo.Args(**TINY, set=game), 2, torch.device("cpu"))
     torch.manual_seed(5)
     path = folder / "first.safetensors"
     save_policy(path, Policy.of(vec, "role", **changes), {"id": vec.id})
@@ -351,6 +351,14 @@ def test_policies_that_cannot_be_trained_are_errors(changes, said, tmp_path):
     first = policy_file(tmp_path, hidden=(8,), **changes)
     with pytest.raises(ValueError, match=said):
         ippo.train(ippo.Args(**TINY, init=first, run_dir=str(tmp_path / "run")))
+
+
+def test_a_policy_without_likelihoods_cannot_be_trained(tmp_path):
+    """That of td3bc, cql and omar in continuous games."""
+    game = ("continuous_actions=true",)
+    first = policy_file(tmp_path, game, hidden=(8,), distribution="tanh")
+    with pytest.raises(ValueError, match="PPO trains policies of bc"):
+        ippo.train(ippo.Args(**TINY, set=game, init=first, run_dir=str(tmp_path / "run")))
 
 
 def test_ippo_learns(tmp_path):
