@@ -186,6 +186,11 @@ class Rollout:
             "length": float(self.episode_length[ended].float().mean()),
         }
 
+    @property
+    def episode_figures(self) -> set[str]:
+        """Names of the means over finished episodes that `episodes` may return."""
+        return {"return", "return_sd", "length", "win_rate", *self.metrics}
+
     def state_dict(self) -> dict:
         """The row where the next fragment begins, and what is needed to replay the running episodes."""
         rows = {name: getattr(self, name)[self.rounds] for name in ("observations", "memory")}

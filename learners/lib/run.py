@@ -19,6 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -100,6 +101,7 @@ class Run:
         self.references = references.of_settings(vars(args))
         self.results: dict[str, float] = {}
         self._sums: dict[str, list[float]] = defaultdict(list)
+        self._per_episode: set[str] = set()  # metrics that are means over an update's episodes
         self._stop = False
         self._seconds_before = 0.0  # of training, before this run was resumed
         self._speed_mark = (time.perf_counter(), 0)
@@ -166,6 +168,8 @@ class Run:
         """
         self.policy, self.parts = policy, {"policy": policy, **parts}
         self.policy_metadata = {"learner": self.learner, "seed": self.args.seed, **metadata}
+        if "rollout" in parts:
+            self._per_episode = parts["rollout"].episode_figures
         if self._saved is not None:
             self._restore(*self._saved)
             write_yaml(self.folder / "config.yaml", self.config())
@@ -223,8 +227,10 @@ class Run:
         return self.time_used >= 1.0
 
     def _log(self) -> None:
-        counts = self._sums.pop("episodes", None)
-        means = {key: sum(values) / len(values) for key, values in self._sums.items()}
+        counts = self._sums.pop("episodes", [])
+        episodes = [n for n in counts if n]  # only such updates have means over episodes
+        weights = dict.fromkeys(self._per_episode, episodes)
+        means = {k: float(np.average(x, weights=weights.get(k))) for k, x in self._sums.items()}
         if counts:
             means["episodes"] = sum(counts)
         self._sums.clear()

@@ -94,6 +94,20 @@ def test_annealing_ends_with_small_steps(module, tmp_path, monkeypatch):
     assert [x / sizes[0] for x in sizes] == pytest.approx([1, 0.75, 0.5, 0.25, 1, 1, 1, 1])
 
 
+def test_logged_returns_are_means_over_all_episodes_since_the_last_line(tmp_path, monkeypatch):
+    """Not over updates: where episodes begin together, the few that end early would count as much as the rest."""
+    played = iter(
+        [{"episodes": 1, "return": -10.0}, {"episodes": 0}, {"episodes": 3, "return": -20.0}]
+    )
+    losses = iter([1.0, 2.0, 6.0])
+    monkeypatch.setattr(Rollout, "episodes", lambda self: next(played))
+    monkeypatch.setattr(mack, "update", lambda *rest: {"value_loss": next(losses)})
+    run = {"steps": 600, "log_every": 3, "run_dir": str(tmp_path)}
+    mack.train(mack.Args(**{**SMALL, **run}))
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert (line["return"], line["episodes"], line["value_loss"]) == (-17.5, 4, 3.0)
+
+
 def test_adam_clips_the_gradients_norm():
     for factor in (1e-3, 1e6):
         network = torch.nn.Linear(2, 1, bias=False)
