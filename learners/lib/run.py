@@ -242,7 +242,7 @@ class Run:
         speed = (self.steps - at) / max(now - before, 1e-9)
         self._speed_mark = (now, self.steps)
         line = {"step": self.steps, "update": self.updates, **means}
-        record = {**line, "steps_per_second": speed, "seconds": now - self.started}
+        record = {**line, "steps_per_second": speed, "seconds": self.seconds}
         self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
         if self._board:

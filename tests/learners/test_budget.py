@@ -110,6 +110,8 @@ def test_a_run_continues_with_a_larger_budget(tmp_path, slow):
     assert same["steps"] == 120  # the time before counts
     more = ippo.train(resumed(tmp_path / "run", ippo.Args, progress=False, budget="5s"))
     assert more["steps"] == 200
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(x)["seconds"] for x in lines] == pytest.approx([1, 2, 3, 4, 5])
     whole = ippo.train(resumed(tmp_path / "run", ippo.Args, progress=False, budget=None))
     assert whole["steps"] == 400
 
