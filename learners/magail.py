@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +44,7 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
-from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps, Whole
+from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Whole
 from learners.lib.game import describe, make_game
 from learners.lib.groups import ActorCriticSteps, Networks, Returns, Rollouts
 from learners.lib.occupancy import Occupancy, Pairs
@@ -52,6 +52,8 @@ from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from mail_envs.streams import stream_seed
+
+Weight = Annotated[float, Between(0.0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +76,17 @@ class Args(DemoSettings, Rollouts, Returns, ActorCriticSteps, Networks):
     """Reward of a logit x: tanh (2 sigmoid(x) - 1), softplus, neglog (-softplus(-x)), logit or sigmoid."""
     disc_optimizer: Kind = "kfac"
     """Optimizer of the discriminators."""
-    disc_lr: float = 0.1
+    disc_lr: Positive = 0.1
     """Learning rate of the discriminators; it decreases linearly to zero over the run. With kfac the KL clip
     usually takes effect first, so the learning rate matters only near the end."""
-    disc_kl_clip: float = 1e-3
+    disc_kl_clip: Positive = 1e-3
     """KL clip of the discriminators' steps."""
     disc_first: Whole = 50
     """Updates at the start in which only discriminators and critics are trained."""
-    input_limit: float | None = 3.0
+    input_limit: Positive | None = 3.0
     """Clip the standardized observations of discriminators and critics to +- this. With None, critics
     extrapolate without bound outside the demonstrations, and agents learn to go there."""
-    input_noise: float = 0.3
+    input_noise: Weight = 0.3
     """Standard deviation of the noise on the discriminators' inputs, in standard deviations of the expert's
     data; it prevents memorizing single demonstrations."""
     absorbing: bool = True
@@ -93,15 +95,15 @@ class Args(DemoSettings, Rollouts, Returns, ActorCriticSteps, Networks):
     pairs are compared, as in the papers."""
     pair_rewards: bool = True
     """Reward the pairs of living agents. Without it (an ablation), only absorbing states are rewarded."""
-    cloning: float = 0.3
+    cloning: Weight = 0.3
     """Weight of the behavioral cloning term in the policies' loss; 0 as in the papers."""
-    gradient_penalty: float = 0.0
+    gradient_penalty: Weight = 0.0
     """Weight of the gradient penalty, (|gradient| - 1)^2 of the logit between expert and policy inputs."""
-    weight_decay: float = 0.0
+    weight_decay: Weight = 0.0
     """Weight of the L2 penalty on the discriminators' weights (half the sum of squares)."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Between(0.0, 0.5)] = 0.0
     """The expert's label is 1 minus this, the policy's is this."""
-    logit_entropy: float = 0.0
+    logit_entropy: Weight = 0.0
     """Weight of the entropy bonus on the discriminators' predictions."""
     keep: Literal["closest", "last"] = "closest"
     """Which policy to keep: the one closest to the demonstrations during training, or the last one."""

@@ -105,6 +105,24 @@ def test_a_value_out_of_range_is_one_clear_error(words, said):
         parse(Args, {}, words)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("disc_lr", 0.0, "must be above 0"),
+        ("disc_lr", -0.1, "must be above 0"),
+        ("disc_kl_clip", 0.0, "must be above 0"),
+        ("input_limit", 0.0, "must be above 0"),
+        *((n, -0.1, "must be at least 0.0") for n in ("input_noise", "cloning", "gradient_penalty")),
+        *((n, -0.1, "must be at least 0.0") for n in ("weight_decay", "logit_entropy")),
+        ("label_smoothing", 0.6, "must be at most 0.5"),
+    ],
+)  # fmt: skip
+def test_settings_that_would_turn_a_loss_around_are_errors(name, value, said):
+    for learner in ("magail", "amagail"):
+        with pytest.raises(ValueError, match=f"^{name}={value} {said}$"):
+            importlib.import_module(f"learners.{learner}").Args(**{name: value})
+
+
 def test_a_learning_rate_must_be_above_zero():
     with pytest.raises(ValueError, match=r"^lr=0.0 must be above 0$"):
         importlib.import_module("learners.ippo").Args(lr=0.0)
