@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from learners.lib.files import read_bytes, read_json, temporary_of, write_json
 
 KEPT = 2  # newest checkpoints that are kept
+CUDA_STATE = 16  # bytes of the state of a CUDA device's random generator
 TENSORS, POLICY, STATE = "training.safetensors", "policy.safetensors", "state.json"
 
 
@@ -82,6 +83,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path / STATE} does not match {TENSORS}: {', '.join(sorted(tensors))[:80]}"
         )
     return tree
+
+
+def restore_random(rng: torch.Generator, state: torch.Tensor) -> None:
+    """Continue a stream of random numbers. The state of another kind of device's generator cannot be continued here:
+    a new stream begins, which is the same each time.
+    """
+    kinds = {torch.Generator().get_state().numel(), CUDA_STATE}
+    if state.numel() in kinds - {rng.get_state().numel()}:
+        rng.manual_seed(zlib.crc32(state.numpy().tobytes()))
+    else:
+        rng.set_state(state)
 
 
 def same_form(a: Any, b: Any) -> bool:

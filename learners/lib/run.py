@@ -26,7 +26,13 @@ from tqdm import tqdm
 from demos.policies import load_policy
 from learners.lib import references
 from learners.lib.architectures import save_policy
-from learners.lib.checkpoints import checkpoints, load_checkpoint, same_form, save_checkpoint
+from learners.lib.checkpoints import (
+    checkpoints,
+    load_checkpoint,
+    restore_random,
+    same_form,
+    save_checkpoint,
+)
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
 from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
 from learners.lib.fields import seconds_of
@@ -296,7 +302,7 @@ class Run:
                 part.load_state_dict(states[name])
                 if not same_form(part.state_dict(), states[name]):
                     raise ValueError(f"its {name} has other shapes")
-            self.rng.set_state(tree["rng"])
+            restore_random(self.rng, tree["rng"])
         except Exception as error:  # anything that a part raises: the file is untrusted
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"{path} does not fit this run: {reason}") from error

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import mail_envs
 from demos.episode import Transitions
 from learners import amagail, bc, evaluate, ippo, mack, magail
 from learners.lib.architectures import read_policy
-from learners.lib.checkpoints import checkpoints
+from learners.lib.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from learners.lib.results import read_run
 from learners.lib.settings import parse, read_config, resumed
 
@@ -85,6 +86,25 @@ def test_a_run_writes_a_complete_folder(name, demonstrations, tmp_path):
         "training.safetensors",
         "state.json",
     }
+
+
+def test_a_run_continues_on_another_kind_of_device(tmp_path):
+    """The states of random generators on CUDA have 16 bytes; here, one is written into the checkpoint."""
+    mack.train(arguments("mack", "", tmp_path / "run", steps=300, eval_episodes=0))
+    newest = checkpoints(tmp_path / "run")[-1]
+    tree = load_checkpoint(newest)
+    policy = (newest / "policy.safetensors").read_bytes()
+    for size, works in ((16, True), (17, False)):
+        shutil.rmtree(newest, ignore_errors=True)
+        tree["rng"] = torch.arange(size, dtype=torch.uint8)
+        save_checkpoint(tmp_path / "run", 300, tree, lambda path: path.write_bytes(policy))
+        shutil.copytree(tmp_path / "run", tmp_path / str(size))
+        args = resumed(tmp_path / str(size), mack.Args, steps=600, progress=False)
+        if works:
+            assert mack.train(args)["steps"] == 600
+            continue
+        with pytest.raises(ValueError, match=r"does not fit this run: .*state size to be 17"):
+            mack.train(args)
 
 
 @pytest.mark.parametrize(
