@@ -123,6 +123,13 @@ def opened(
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     """The demonstrations as tensors; they also give the references of games without measured ones."""
     demos.check_compatible(vec)
+    for name in ("max_rounds", "fixed_horizon"):
+        theirs, ours = demos.metadata.get(name), getattr(vec, name)
+        if theirs is not None and theirs != ours:
+            run.say(
+                f"warning: {name} is {theirs} in the demonstrations and {ours} in this run: episodes end differently, "
+                "which discriminators can tell"
+            )
     if not run.references:
         run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
     return to_torch(transitions_of(run, demos), vec, run.device)

@@ -249,6 +249,17 @@ def test_a_run_that_starts_again_does_not_take_the_demonstrations_of_other_setti
         start(**changes)
 
 
+@pytest.mark.parametrize("name", ["fixed_horizon", "max_rounds"])
+def test_demonstrations_whose_episodes_end_differently_are_noted(
+    name, demonstrations, tmp_path, capsys
+):
+    """Example: with --fixed-horizon the policy's episodes never end early, and those of a folder may."""
+    for changes in ({}, {name: {"fixed_horizon": True, "max_rounds": 20}[name]}):
+        settings = {"steps": 1, "eval_episodes": 0, **changes}
+        bc.train(arguments("bc", demonstrations, tmp_path / str(len(changes)), **settings))
+        assert (f"warning: {name} is" in capsys.readouterr().out) == bool(changes)
+
+
 def test_random_play_with_the_lengths_of_the_demonstrations():
     from learners.lib.expert_data import with_lengths_of
 
