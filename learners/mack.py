@@ -46,7 +46,14 @@ class Args(Settings, Rollouts, Returns, ActorCriticSteps, Networks):
 
 
 PRESETS = {
-    "paper": {"steps": 50_000_000, "num_envs": 4, "rounds": 250, "kl_clip": 1e-3},
+    "paper": {
+        "steps": 50_000_000,
+        "num_envs": 4,
+        "rounds": 250,
+        "kl_clip": 1e-3,
+        "critic_kl_clip": 1e-3,
+        "eigen_every": 1,
+    },
     "quick": {"steps": 300_000, "eval_episodes": 200},
 }
 

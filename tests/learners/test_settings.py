@@ -105,6 +105,12 @@ def test_a_value_out_of_range_is_one_clear_error(words, said):
         parse(Args, {}, words)
 
 
+def test_the_papers_optimizer_is_the_same_with_and_without_imitation():
+    mack, magail = (importlib.import_module(f"learners.{x}").PRESETS for x in ("mack", "magail"))
+    for name in ("num_envs", "rounds", "kl_clip", "critic_kl_clip", "eigen_every"):
+        assert mack["paper"][name] == magail["paper"][name]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
