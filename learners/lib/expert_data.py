@@ -146,12 +146,14 @@ def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
 
 
 def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:
-    """`others`, with its k-th episode cut to the length of the expert's k-th; it ends early where that one does."""
+    """`others`, with its k-th episode cut to the length of the expert's k-th; it ends early where that one does, or
+    where it ended before by itself.
+    """
     ended = expert.terminated | expert.truncated
     last = expert.round[ended][others.episode]
     kept = others.round <= last
     ends = kept & ((others.round == last) | others.terminated | others.truncated)
-    early = ends & expert.terminated[ended][others.episode]
+    early = ends & (expert.terminated[ended][others.episode] | others.terminated)
     return dataclasses.replace(others, terminated=early, truncated=ends & ~early)[kept]
 
 

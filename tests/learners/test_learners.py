@@ -283,6 +283,9 @@ def test_random_play_with_the_lengths_of_the_demonstrations():
     assert cut.episode.tolist() == [0] * 3 + [1] * 5 + [2] * 2
     assert np.flatnonzero(cut.terminated).tolist() == [2, 9]
     assert np.flatnonzero(cut.truncated).tolist() == [7]
+    by_itself = with_lengths_of(expert, episodes([6, 4, 6], [1], 1.0))
+    assert np.flatnonzero(by_itself.terminated).tolist() == [2, 6, 10]
+    assert not by_itself.truncated.any()
     assert cut.next_observations[2, 0, 0] == 1 + 2 and (cut.observations == 1).all()
 
 
