@@ -66,7 +66,7 @@ def train(args: Args) -> dict:
 
             metrics |= magail.reward_statistics(rewards, participation) | rollout.episodes()
             judged = closeness.pairs(occupancy, policy, rollout, participation)
-            metrics |= closeness.observe(judged, run.steps, rng)
+            metrics |= closeness.observe(judged, run.steps + rollout.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         magail.keep_closest(run, closeness)

@@ -373,7 +373,7 @@ def train(args: Args) -> dict:
 
             metrics |= reward_statistics(rewards, valid) | rollout.episodes()
             judged = closeness.pairs(occupancy, policy, rollout, valid)
-            metrics |= closeness.observe(judged, run.steps, rng)
+            metrics |= closeness.observe(judged, run.steps + rollout.steps, rng)
             balance.observe(run.updates, metrics)
             run.advance(rollout.steps, metrics)
         keep_closest(run, closeness)

@@ -51,7 +51,10 @@ class Closeness:
         return self.occupancy.of_policy(rollout, valid)[0]
 
     def observe(self, pairs: Pairs, step: int, rng: torch.Generator) -> dict[str, float]:
-        """Sample from the pairs of a fragment; returns metrics when a measurement is due."""
+        """Sample from the pairs of a fragment; returns metrics when a measurement is due.
+
+        `step`: environment steps that the policy was trained on by now.
+        """
         for g, rows in enumerate(self.drawn):
             rows.append(self._draw(g, pairs, math.ceil(ROWS / self.every), rng))
         if len(self.drawn[0]) < self.every:

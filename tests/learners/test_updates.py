@@ -273,13 +273,16 @@ def test_the_closest_policy_is_kept(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(closeness.Closeness, "observe", observe)
     settings = {**SMALL, "demos": folder, "num_demos": 10, "warm_start": 5, "disc_first": 0}
     settings |= {"judge_every": 2, "steps": 1600, "eval_episodes": 5, "log_every": 2}
+    settings |= {"policy_every": 1}
     result = amagail.train(amagail.Args(**settings, run_dir=str(tmp_path / "run")))
     kept = list(read_policy(tmp_path / "run" / "policy.safetensors")[0].parameters())
     for k, same in ((3, True), (7, False)):
         pairs = zip(kept, policies[k], strict=True)
         assert all(torch.equal(a, b) for a, b in pairs) == same
     assert (result["cloned_distance"], result["distance"], result["last_distance"]) == (3, 1, 4)
-    assert result["kept_step"] == 600
+    assert result["kept_step"] == 800
+    copy = read_policy(tmp_path / "run" / "policies" / "step_800.safetensors")[0]
+    assert all(torch.equal(a, b) for a, b in zip(kept, copy.parameters(), strict=True))
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [line["distance"] for line in lines] == [3, 1, 2, 4]
 
