@@ -418,30 +418,43 @@ class ShardWriter:
         """Write one episode; returns the manifest entry of the shard if this closed it."""
         if self._fd < 0:
             self.path = self.folder / shard_name(self.next_index)
+            self._size = self.episodes = self.transitions = 0
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             self.next_index += 1
+        if not self._size:
             self._size = self._write(self.schema.serialize().to_pybytes())
-            self.episodes = self.transitions = 0
-        self._size += self._write(message)
-        self.episodes += 1
-        self.transitions += transitions
+        end = self._size + self._write(message)
+        self._size, self.episodes, self.transitions = (
+            end, self.episodes + 1, self.transitions + transitions
+        )  # fmt: skip
         return self.close_shard() if self._size >= self.limit else None
 
     def _write(self, data: bytes) -> int:
+        """Write at the end of the last whole message, over what an interrupted call may have left there."""
+        os.lseek(self._fd, self._size, os.SEEK_SET)
         written = 0
         while written < len(data):
             written += os.write(self._fd, data[written:] if written else data)
         return written
 
     def close_shard(self) -> dict[str, Any] | None:
-        """Close the current shard, if any, and return its manifest entry."""
+        """Close the current shard, if any, and return its manifest entry.
+
+        An episode whose writing was interrupted, by Ctrl-C or a full disk, is cut off; a shard without episodes
+        is deleted.
+        """
         if self._fd < 0 or self.path is None:
             return None
-        self._write(END_OF_STREAM)
-        os.fsync(self._fd)
-        os.close(self._fd)
-        self._fd = -1
-        return shard_entry(self.path, self.episodes, self.transitions)
+        os.ftruncate(self._fd, self._size)
+        if self.episodes:
+            self._write(END_OF_STREAM)
+            os.fsync(self._fd)
+        number, self._fd = self._fd, -1
+        os.close(number)
+        if self.episodes:
+            return shard_entry(self.path, self.episodes, self.transitions)
+        self.path.unlink()
+        return None
 
     def sync(self) -> None:
         """Wait until the current shard is on disk (needed for power failures only, not for kills)."""

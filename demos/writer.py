@@ -49,9 +49,9 @@ class DemonstrationWriter:
         self.values = values_of(manifest)
         shards = open_shards(folder, manifest)
         self.episodes = self._following = 0  # the number of the next episode
-        if shards:
-            self.episodes = sum(map(len, shards))
-            last = shards[-1].rows([len(shards[-1]) - 1], ["episode"])["episode"]
+        if filled := [shard for shard in shards if len(shard)]:
+            self.episodes = sum(map(len, filled))
+            last = filled[-1].rows([len(filled[-1]) - 1], ["episode"])["episode"]
             self._following = max(self.episodes, int(last[-1]) + 1)
         first = shard_number(shards[-1].path.name) + 1 if shards else 0
         self._writer = ShardWriter(folder, self.layout.schema(), first, limit, held)

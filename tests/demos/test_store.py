@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_sets import assert_same, metadata, random_episode, write
 
+from demos import store
 from demos.dataset import Demonstrations
 from demos.inspect import repair
 from demos.layout import DemonstrationError, DemonstrationWarning
@@ -138,6 +140,79 @@ def test_last_write_that_never_reached_the_disk_is_ignored(tmp_path):
     (tmp_path / "set" / "shard-00000.arrow").write_bytes(data)
     with pytest.warns(DemonstrationWarning):
         assert len(Demonstrations.open(tmp_path / "set")) == 4
+
+
+class Broken:
+    """`os` for the shards' writer: call number `call` of `name` fails, after writing `part` of its data."""
+
+    def __init__(self, name: str, call: int, error: BaseException, part: float = 1.0) -> None:
+        self.name, self.left, self.error, self.part = name, call, error, part
+
+    def __getattr__(self, name: str):
+        return self.fail if name == self.name else getattr(os, name)
+
+    def fail(self, number: int, *data: bytes) -> int:
+        self.left -= 1
+        if self.left:
+            return getattr(os, self.name)(number, *data)
+        getattr(os, self.name)(number, *(x[: int(self.part * len(x))] for x in data))
+        raise self.error
+
+
+INTERRUPTED = {
+    "Ctrl-C just after an episode was written": ("write", 4, KeyboardInterrupt(), 1.0),
+    "Ctrl-C after the columns' names": ("write", 1, KeyboardInterrupt(), 1.0),
+    "Ctrl-C while a shard is closed": ("fsync", 1, KeyboardInterrupt(), 1.0),
+    "full disk": ("write", 4, OSError(errno.ENOSPC, "No space left on device"), 0.6),
+    "full disk at the first write": ("write", 1, OSError(errno.ENOSPC, "No space left"), 0.6),
+}
+
+
+@pytest.mark.parametrize("case", INTERRUPTED, ids=str)
+def test_an_interrupted_write_neither_damages_the_set_nor_hides_the_reason(
+    tmp_path, case, monkeypatch
+):
+    broken = Broken(*INTERRUPTED[case])
+    monkeypatch.setattr(store, "os", broken)
+    rng, finished = np.random.default_rng(0), 0
+    with (
+        pytest.raises(type(broken.error)),
+        DemonstrationWriter.create(tmp_path / "set", metadata(), shard_bytes=30_000) as writer,
+    ):
+        for k in range(50):
+            writer.append(random_episode(rng, seed=k))
+            finished += 1
+    with DemonstrationWriter.extend(tmp_path / "set") as writer:
+        assert not writer.notices and writer.episodes in (finished, finished + 1)
+        writer.append(random_episode(rng, seed=writer.episodes))
+    demonstrations = Demonstrations.open(tmp_path / "set")
+    assert [e.seed for e in demonstrations] == list(range(writer.episodes))
+
+
+def test_an_episode_whose_writing_failed_can_be_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "os", Broken("write", 3, OSError(errno.ENOSPC, "full"), 0.6))
+    rng = np.random.default_rng(0)
+    episodes = [random_episode(rng, t, seed=t) for t in (6, 6, 2)]
+    with DemonstrationWriter.create(tmp_path / "set", metadata()) as writer:
+        writer.append(episodes[0])
+        with pytest.raises(OSError, match="full"):
+            writer.append(episodes[1])
+        writer.append(episodes[2])
+    assert [e.seed for e in Demonstrations.open(tmp_path / "set")] == [6, 2]
+
+
+def test_a_set_whose_last_shard_is_empty_is_continued(demos_path):
+    manifest = json.loads((demos_path / "manifest.json").read_text())
+    schema = Demonstrations.open(demos_path).layout.schema()
+    empty = demos_path / "shard-00090.arrow"
+    with pa.OSFile(str(empty), "wb") as file, pa.ipc.new_stream(file, schema):
+        pass
+    manifest["shards"].append(store.shard_entry(empty, 0, 0))
+    del manifest["checksum"]
+    (demos_path / "manifest.json").write_text(json.dumps(manifest))
+    with DemonstrationWriter.extend(demos_path) as writer:
+        writer.append(random_episode(np.random.default_rng(0), seed=40))
+    assert [e.seed for e in Demonstrations.open(demos_path)] == list(range(41))
 
 
 @pytest.mark.parametrize("size", [0, 3, 50])
