@@ -385,7 +385,8 @@ def shard_name(number: int) -> str:
 
 
 def lock(folder: Path) -> int:
-    """Lock the folder for writing; returns a file descriptor to close, -1 where there are no locks.
+    """Lock the folder for writing; returns a file descriptor to close, -1 where there are no locks (some
+    network file systems have none).
 
     DemonstrationError: another process holds the lock. The lock ends with this process.
     """
@@ -394,9 +395,12 @@ def lock(folder: Path) -> int:
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(number)
         raise DemonstrationError(f"{folder}: another process is recording into this set") from None
+    except OSError:
+        os.close(number)
+        return -1
     return number
 
 

@@ -324,6 +324,16 @@ def test_one_writer_at_a_time(demos_path):
         DemonstrationWriter.extend(demos_path)
 
 
+def test_a_file_system_without_locks_holds_sets_too(demos_path, monkeypatch):
+    def flock(number, kind):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(store.fcntl, "flock", flock)
+    with DemonstrationWriter.extend(demos_path) as writer:
+        writer.append(random_episode(np.random.default_rng(0), seed=40))
+    assert len(Demonstrations.open(demos_path)) == 41
+
+
 def test_episodes_of_another_shape_are_refused(demos_path):
     with DemonstrationWriter.extend(demos_path) as writer:
         with pytest.raises(DemonstrationError, match=r"observations .* \(3, 9\).*\(3, 4\)"):
