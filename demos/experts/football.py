@@ -114,11 +114,16 @@ class Rules:
 
 
 class Search:
-    """Plays what scored in a game of its own, with the episode's seed and the same player function."""
+    """Plays what scored in a game of its own, with the episode's seed and the same player function.
+
+    If the episode takes another course, because others play some of the agents, it may outlast what was played
+    beforehand: the rest is played by the rules.
+    """
 
     def __init__(self, env: Any):
         self.env, self.plan = env, PLANS[env.id]
         self.own: Any = None
+        self.rules = Rules(env, self.plan)
         self.found: dict[int, list[np.ndarray]] = {}  # actions by environment
 
     def __call__(self, observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
@@ -127,8 +132,16 @@ class Search:
             t = int(info["round"][k])
             if t == 0 or e not in self.found:
                 self.found[e] = self.search(int(info["seed"][k]))
-            rows.append(self.found[e][t])
-        return np.array(rows, np.int32)
+            rows.append(self.found[e][t] if t < len(self.found[e]) else self.late(info, k, e))
+        actions = np.array(rows, np.int32)
+        allowed = np.take_along_axis(np.asarray(info["action_mask"]), actions[..., None], -1)
+        return np.where(allowed[..., 0] != 0, actions, IDLE)
+
+    def late(self, info: Mapping[str, Any], k: int, e: int) -> np.ndarray:
+        """Actions (N,) by the rules, for row k of `info`, which is environment e."""
+        names = ("participation", "action_mask", "state", "round")
+        row = {name: np.asarray(info[name])[k : k + 1] for name in names}
+        return self.rules({**row, "environment": np.array([e])})[0]
 
     def search(self, seed: int) -> list[np.ndarray]:
         """The actions (N,) of every round of the first attempt that scores, or of the plan itself."""

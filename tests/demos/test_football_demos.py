@@ -62,6 +62,17 @@ def test_what_was_found_is_what_is_recorded(tmp_path):
     assert all(episode.terminated for episode in demos)
 
 
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [("scripted", {"fixed_horizon": True}), ("scripted,random,random", {})],
+    ids=str,
+)
+def test_an_episode_may_outlast_what_was_found(tmp_path, policy, options):
+    demos = record(THREE, policy, 1, 0, tmp_path / "set", random_return=0.0, **options)
+    alone = record(THREE, "scripted", 1, 0, tmp_path / "alone", random_return=0.0)
+    assert demos.lengths[0] > alone.lengths[0] and verify(demos) == []
+
+
 def test_the_pitch_is_read_from_the_state():
     vec = mail_envs.make_vec(THREE, 1, seed=0)
     pitch = Pitch(vec.buffers.state[0].astype(float), 4, 2)
