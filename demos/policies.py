@@ -26,6 +26,7 @@ def make(vec):                        # a VectorGame: vec.agents, vec.action_dim
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -57,7 +58,7 @@ def load_policy(spec: str | Path, env: Any, greedy: bool = False) -> Policy:
         ValueError: no such policy, not a policy file, or a policy for other observations or actions.
         TypeError: the user's function does not make a policy.
     """
-    if "," in str(spec) and not Path(spec).exists():
+    if "," in str(spec) and not os.path.exists(spec):  # which may be too long for a path
         return OnePerAgent(str(spec).split(","), env, greedy)
     if spec == "random":
         return random_policy(env)

@@ -265,3 +265,8 @@ def test_a_policy_for_each_agent(tmp_path):
     assert demos.metadata["demonstrator"] == expected
     with pytest.raises(ValueError, match="greedy needs a learned policy"):
         record("stochastic_coop_nav", f"{a},{b},random", 2, 0, tmp_path / "no", greedy=True)
+
+
+def test_one_policy_for_each_of_many_agents_is_no_file_name():
+    env = mail_envs.make_vec("smac_27m_vs_30m", 1)
+    assert len(load_policy(",".join(["scripted:focus_fire"] * 27), env).policies) == 27
