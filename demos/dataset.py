@@ -306,11 +306,13 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
     """
     if not 0.0 <= noise_ratio <= 1.0:
         raise DemonstrationError(f"noise_ratio={noise_ratio!r} is outside [0, 1]")
-    keys = ("id", "agents", "observation_dims", "action_dims")
-    differing = [k for k in keys if a.metadata[k] != b.metadata[k]]
+    keys = ("id", "agents", "observation_dims", "action_dims", "player_function")
+    differing = [k for k in keys if a.metadata.get(k) != b.metadata.get(k)]
     alike = replace(a.layout, alive=True) == replace(b.layout, alive=True)
     if differing or not alike:
-        named = "; ".join(f"{k}: {a.metadata[k]!r} and {b.metadata[k]!r}" for k in differing)
+        named = "; ".join(
+            f"{k}: {a.metadata.get(k)!r} and {b.metadata.get(k)!r}" for k in differing
+        )
         raise DemonstrationError(
             f"mix: the two sets are not compatible ({named or f'{a.layout} and {b.layout}'})"
         )
@@ -325,7 +327,7 @@ def mix(a: Demonstrations, b: Demonstrations, noise_ratio: float, seed: int = 0)
     together = rng.permutation(np.concatenate([kept, added]))
     metadata = {
         **a.metadata,
-        "demonstrator": f"{a.metadata['demonstrator']} + {noise_ratio:g} {b.metadata['demonstrator']}",
+        "demonstrator": f"{a.metadata.get('demonstrator')} + {noise_ratio:g} {b.metadata.get('demonstrator')}",
         "mixed_with": {k: b.metadata.get(k) for k in ("id", "demonstrator", "arguments")},
         "noise_ratio": noise_ratio,
         "schema_version": min(a.metadata["schema_version"], b.metadata["schema_version"]),

@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from random_sets import assert_same, random_episode, write
+from random_sets import assert_same, metadata, random_episode, write
 
 import mail_envs
 from demos.dataset import Demonstrations, mix
 from demos.episode import Episode
 from demos.layout import DemonstrationError
 from demos.record import record
+from demos.writer import DemonstrationWriter
 
 
 def seeds(demonstrations):
@@ -62,6 +63,13 @@ def test_mix_rejects_incompatible_sets(tmp_path, demos_path):
         mix(d, Demonstrations.open(tmp_path / "other"), 0.5)
     with pytest.raises(DemonstrationError, match="outside"):
         mix(d, d, 1.5)
+    stochastic = {"type": "Stochastic", "probability": 0.5}
+    with DemonstrationWriter.create(
+        tmp_path / "players", metadata(player_function=stochastic)
+    ) as writer:
+        writer.append(d[0])
+    with pytest.raises(DemonstrationError, match=r"player_function: .*Synchronous.*Stochastic"):
+        mix(d, Demonstrations.open(tmp_path / "players"), 0.02)
 
 
 @pytest.mark.parametrize(
