@@ -301,22 +301,35 @@ def record(
     count = min(num_envs, episodes)
     with closing(mail_envs.make_vec(id, count, replayable=True, **arguments)) as env:
         player = _player(policy, env, greedy, seed)
-        players = player.policies if isinstance(player, OnePerAgent | Mixture) else [player]
-        if greedy and not all(isinstance(p, NetworkPolicy) for p in players):
+        if greedy and not all(isinstance(p, NetworkPolicy) for p in _parts(player)):
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         described = describe(env, name, random_return, expert_return)
         if isinstance(player, Mixture):
-            described["mixture"] = _contents(player, seeds, greedy)
+            described |= {"mixture": _contents(player, seeds[:0], greedy), "first_seed": int(seed)}
         writer, recorded = _writer(out, described, env, progress)
         left = np.setdiff1d(seeds, recorded)
         played, label = rollouts(env, player, left), f"{env.id} by {name}"
-        _write(writer, with_bar(played, label, episodes, progress, episodes - len(left)))
-    if writer.manifest.get("expert_return") is None and policy in ("expert", "scripted"):
-        writer.annotate(expert_return=writer.manifest["statistics"]["return_mean"])
-    if isinstance(player, Mixture):
-        writer.annotate(mixture=_contents(player, seeds, greedy))
+        earlier = (writer.manifest.get("statistics") or {}).get("return_mean")
+        # Whether the return of the expert is to be the mean of this set, as it may have been of an earlier call's.
+        own = writer.manifest.get("expert_return") in (None, earlier)
+        own = own and described["expert_return"] is None and policy in ("expert", "scripted")
+        try:
+            _write(writer, with_bar(played, label, episodes, progress, episodes - len(left)))
+        finally:
+            if writer.episodes and own:
+                writer.annotate(expert_return=writer.manifest["statistics"].get("return_mean"))
+            if writer.episodes and isinstance(player, Mixture):
+                held = Demonstrations.open(out, verify=False).table().seeds
+                writer.annotate(mixture=_contents(player, held, greedy))
     return Demonstrations.open(out, verify=False)
+
+
+def _parts(player: Policy) -> list[Policy]:
+    """The policies of which a policy consists, or the policy itself."""
+    if not isinstance(player, OnePerAgent | Mixture):
+        return [player]
+    return [part for one in player.policies for part in _parts(one)]
 
 
 def _player(policy: Any, env: Any, greedy: bool, first: int) -> Policy:
@@ -327,7 +340,7 @@ def _player(policy: Any, env: Any, greedy: bool, first: int) -> Policy:
 
 
 def _contents(mixture: Mixture, seeds: np.ndarray, greedy: bool) -> list[dict[str, Any]]:
-    """What a mixture's set is made of, for the manifest: who plays how many of the episodes of `seeds`."""
+    """What a mixture's set is made of, for the manifest: who played how many of the episodes of `seeds`."""
     counts = np.bincount(mixture.player_of(seeds), minlength=len(mixture.shares)).tolist()
     pairs = zip(mixture.specs, mixture.policies, strict=True)
     names = [_name(spec, policy, greedy) for spec, policy in pairs]
@@ -372,6 +385,11 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
                     f"{out}: holds demonstrations with {key} {writer.manifest.get(key)!r}, not "
                     f"{metadata[key]!r}; choose another folder"
                 )
+        first = metadata.get("first_seed")  # of a mixture: who plays depends on it
+        if writer.manifest.get("first_seed", first) != first:
+            raise DemonstrationError(
+                f"{out}: holds a mixture that begins with another seed; choose another folder, or more episodes"
+            )
         return writer, Demonstrations.open(out, verify=False).table().seeds
     except BaseException:
         writer.close()
@@ -406,9 +424,9 @@ class Args:
     """Id of the game (see `python -m mail_envs list`), or the Python file of your own game."""
     out: Path
     """Folder of the set. An existing set with the same settings is continued."""
-    policy: str = "scripted"
-    """Demonstrator: expert, scripted, random, a run folder, a policy file, or a function of yours that makes a
-    policy, `my_policy.py:make` (see demos/policies.py). One for each agent: RUN_A,RUN_B,..."""
+    policy: str | None = None
+    """Demonstrator: expert, scripted (the default), random, a run folder, a policy file, or a function of yours that
+    makes a policy, `my_policy.py:make` (see demos/policies.py). One for each agent: RUN_A,RUN_B,..."""
     mixture: tuple[str, ...] = ()
     """Several demonstrators instead of --policy, with their shares of the episodes, e.g. `--mixture 0.3:RUN@STEP
     0.7:expert`. The checkpoints of one run in equal shares make what offline learning calls medium-replay."""
@@ -434,9 +452,11 @@ def main(args: Args) -> int:
 def command(args: Args) -> None:
     """Record the demonstrations, and print a summary of the set."""
     first = stream_seed(args.seed, "demonstrations")
+    if args.mixture and args.policy is not None:
+        raise ValueError("--policy and --mixture: give one of them")
     try:
         demonstrations = record(
-            game_id(args.env), args.mixture or args.policy, args.episodes, first, args.out,
+            game_id(args.env), args.mixture or args.policy or "scripted", args.episodes, first, args.out,
             num_envs=args.num_envs, greedy=args.greedy, progress=True,
             **game_keywords(args.set, args.player_function),
         )  # fmt: skip

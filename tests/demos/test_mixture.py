@@ -9,9 +9,11 @@ import pytest
 from random_sets import assert_same
 
 from demos.dataset import Demonstrations
+from demos.layout import DemonstrationError
 from demos.manifest import read_manifest
 from demos.mixture import Mixture
-from demos.record import record
+from demos.record import Args, main, record
+from demos.writer import DemonstrationWriter
 
 GAME, PARTS = "stochastic_coop_nav", ("0.3:random", "0.7:scripted")
 
@@ -46,6 +48,40 @@ def test_a_continued_set_is_that_of_one_recording(sets, tmp_path):
     for a, b in zip(sets[0], again, strict=True):
         assert_same(a, b)
     assert [p["episodes"] for p in read_manifest(tmp_path / "set")["mixture"]] == [6, 14]
+    record(GAME, PARTS, 3, 7, tmp_path / "set")
+    assert [p["episodes"] for p in read_manifest(tmp_path / "set")["mixture"]] == [6, 14]
+    with pytest.raises(DemonstrationError, match="begins with another seed"):
+        record(GAME, PARTS, 3, 99, tmp_path / "set")
+
+
+def test_an_interrupted_set_says_who_played_the_episodes_that_it_holds(sets, tmp_path, monkeypatch):
+    append, left = DemonstrationWriter.append, [7]
+
+    def stop_after_seven(self, episode):
+        if not left[0]:
+            raise KeyboardInterrupt
+        append(self, episode)
+        left[0] -= 1
+
+    monkeypatch.setattr(DemonstrationWriter, "append", stop_after_seven)
+    with pytest.raises(KeyboardInterrupt):
+        record(GAME, PARTS, 20, 7, tmp_path / "set", random_return=0.0)
+    assert [p["episodes"] for p in read_manifest(tmp_path / "set")["mixture"]] == [2, 5]
+    mixed, random, _ = sets
+    same = [np.array_equal(mixed[k].observations, random[k].observations) for k in range(7)]
+    assert sum(same) == 2
+
+
+def test_greedy_mixtures_of_one_policy_for_each_agent(tmp_path):
+    parts = ("0.5:expert,expert,expert", "0.5:expert")
+    assert len(record(GAME, parts, 2, 0, tmp_path / "set", greedy=True, random_return=0.0)) == 2
+    with pytest.raises(ValueError, match="greedy needs a learned policy"):
+        record(GAME, ("0.5:expert,expert,random", parts[1]), 2, 0, tmp_path / "no", greedy=True)
+
+
+def test_the_command_takes_a_policy_or_a_mixture(tmp_path, capsys):
+    assert main(Args(GAME, tmp_path / "set", policy="random", mixture=PARTS, episodes=2)) == 2
+    assert "--policy and --mixture: give one of them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,16 @@ def test_existing_set_is_completed_and_others_refused(tmp_path):
     assert len(Demonstrations.open(out)) == 8
 
 
+def test_the_return_of_the_expert_is_that_of_the_whole_set(tmp_path):
+    for episodes in (2, 6):
+        d = record("coop_nav", "scripted", episodes, 0, tmp_path / "set", random_return=-90.0)
+        assert d.metadata["expert_return"] == pytest.approx(d.episode_returns().mean())
+    given = {"random_return": -90.0, "expert_return": -1.0}
+    record("coop_nav", "scripted", 2, 0, tmp_path / "given", **given)
+    d = record("coop_nav", "scripted", 6, 0, tmp_path / "given")
+    assert d.metadata["expert_return"] == -1.0
+
+
 def start_recording(out: Path, episodes: int = 1_000_000) -> subprocess.Popen:
     command = [sys.executable, "-m", "demos.record", "--env", "stochastic_coop_nav", "--policy", "scripted",
                "--episodes", str(episodes), "--out", str(out), "--num-envs", "16"]  # fmt: skip
