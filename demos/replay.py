@@ -113,26 +113,25 @@ def verify(
     return problems
 
 
-def film_of(env: Any, episode: Episode, film: Film) -> list[np.ndarray]:
-    """Frames of an episode, uint8 (H, W, 3), of the rounds that `film` chooses; with a progress bar."""
+def film_of(env: Any, episode: Episode, film: Film) -> tuple[str, ...]:
+    """Draw the rounds of an episode that `film` chooses, with a progress bar; returns what differs, see `simulate`."""
     with bar("drawing", len(episode)) as done:
 
         def draw(t: int) -> None:
             film.see(t, lambda: np.array(env.render()))
             done(t + 1)
 
-        simulate(env, episode, draw)
-    return film.frames
+        return simulate(env, episode, draw)
 
 
-def show(env: Any, episode: Episode) -> None:
-    """Play an episode in a window."""
+def show(env: Any, episode: Episode) -> tuple[str, ...]:
+    """Play an episode in a window; returns what differs, see `simulate`."""
 
     def draw(t: int) -> None:
         env.render(mode="human")
         time.sleep(1 / FRAMES_PER_SECOND)
 
-    simulate(env, episode, draw)
+    return simulate(env, episode, draw)
 
 
 @dataclass
@@ -173,6 +172,8 @@ def command(args: Args) -> int:
     at_least(1, max_frames=args.max_frames, every=1 if args.every is None else args.every)
     if args.all and not args.verify:
         raise ValueError("--all needs --verify")
+    if args.out is None and (args.every is not None or args.max_frames != MOST_FRAMES):
+        raise ValueError("--every and --max-frames need --out")
     named = Named.typed(args.env, args.player_function, args.set)
     demonstrations = Demonstrations.open(args.path)
     if not -len(demonstrations) <= args.episode < len(demonstrations):
@@ -196,15 +197,20 @@ def replay(demonstrations: Demonstrations, env: Any, args: Args) -> int:
         print("\n".join(problems) or same)
         if problems:
             return 1
+    found: tuple[str, ...] = ()
     if args.out is not None:
         episode = demonstrations[k]
         film = Film(len(episode), args.every, args.max_frames)
-        pictures = film_of(env, episode, film)
+        found = film_of(env, episode, film)
+        pictures = film.frames
         hold = [pictures[-1]] * FRAMES_PER_SECOND  # the last picture stays for a second
         write_gif(args.out, pictures + hold, FRAMES_PER_SECOND)
         print(f"wrote {args.out}: {len(episode)} rounds, {film} drawn")
     elif not args.verify:
-        show(env, demonstrations[k])
+        found = show(env, demonstrations[k])
+    if found:
+        what = f"this is a new simulation, which differs from the recording: {', '.join(found)}"
+        print(what, file=sys.stderr)
     return 0
 
 

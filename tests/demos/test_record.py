@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from demos.dataset import Demonstrations
 from demos.layout import DemonstrationError
 from demos.policies import load_policy
 from demos.record import Args, main, mean_return, record, rollouts
+from demos.writer import DemonstrationWriter
 from mail_envs.streams import stream_seed
 
 GAMES = [
@@ -317,6 +319,19 @@ def test_replay_writes_an_animation(tmp_path, monkeypatch):
     assert (tmp_path / "x.gif").read_bytes()[:6] == b"GIF89a"
 
 
+def test_replay_says_if_what_it_draws_is_not_what_was_recorded(tmp_path, capsys):
+    d = record("coop_nav", "random", 1, 0, tmp_path / "set", random_return=0.0, max_rounds=9)
+    film = replay.Args(tmp_path / "set", out=tmp_path / "x.gif")
+    assert replay.main(film) == 0 and "recording" not in capsys.readouterr().err
+    with DemonstrationWriter.create(
+        tmp_path / "foreign", {**d.metadata, "layout": vars(d.layout)}
+    ) as writer:
+        writer.append(dataclasses.replace(d[0], seed=5))
+    film.path = tmp_path / "foreign"
+    assert replay.main(film) == 0
+    assert "differs from the recording: observations from round 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("option", "frames"), [({"every": 20}, 3), ({"max_frames": 10}, 7)])
 def test_replay_draws_some_rounds(tmp_path, monkeypatch, capsys, option, frames):
     from PIL import Image
@@ -334,3 +349,5 @@ def test_replay_draws_some_rounds(tmp_path, monkeypatch, capsys, option, frames)
     assert sum(durations) == 100 * (frames + 10)  # the last one stays for a second
     assert replay.main(replay.Args(tmp_path / "set", out=tmp_path / "x.gif", every=0)) == 2
     assert "every=0 must be at least 1" in capsys.readouterr().err
+    assert replay.main(replay.Args(tmp_path / "set", verify=True, **option)) == 2
+    assert "--every and --max-frames need --out" in capsys.readouterr().err
