@@ -65,7 +65,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DemonstrationError(
             f"{folder}: not a set of demonstrations: it has no {MANIFEST} (found: {listing or 'nothing'})"
         )
-    manifest = _parse(path)
+    return checked(path, _parse(path))
+
+
+def checked(path: Path | str, manifest: Any) -> dict[str, Any]:
+    """A manifest from `path`, without its checksum; `DemonstrationError` if it is not valid."""
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise DemonstrationError(f"{path}: expected the format {FORMAT!r}, found {shown(found)}")
@@ -225,7 +229,7 @@ SHARD: Checks = {
 }
 
 
-def _check(path: Path, manifest: dict[str, Any]) -> None:
+def _check(path: Path | str, manifest: dict[str, Any]) -> None:
     """Raise a `DemonstrationError` unless the manifest's entries are valid and consistent."""
     _check_entries(path, "the manifest", manifest, NEEDED)
     given = {k: v for k, v in OPTIONAL.items() if manifest.get(k) is not None}
@@ -269,7 +273,9 @@ def _check(path: Path, manifest: dict[str, Any]) -> None:
         raise DemonstrationError(f"{path}: a shard is listed twice")
 
 
-def _check_entries(path: Path, where: str, entries: Mapping[str, Any], checks: Checks) -> None:
+def _check_entries(
+    path: Path | str, where: str, entries: Mapping[str, Any], checks: Checks
+) -> None:
     missing = [name for name in checks if name not in entries and name != "metrics"]
     if missing:
         raise DemonstrationError(f"{path}: {where} lacks {', '.join(missing)}")

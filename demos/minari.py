@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ import numpy as np
 from demos.dataset import Demonstrations
 from demos.episode import Episode
 from demos.layout import DemonstrationError
-from demos.manifest import action_dims_of
+from demos.manifest import FORMAT, action_dims_of, checked, shown
 from demos.writer import new_set
 
 
@@ -48,7 +48,9 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
     from minari.storage.datasets_root_dir import get_dataset_path
 
     meta, layout = demonstrations.metadata, demonstrations.layout
-    dataset_id = dataset_id or f"mail/{_slug(meta['id'])}/{_slug(meta['demonstrator'])}-v0"
+    demonstrator = meta.get("demonstrator") or "unknown"
+    version = (meta.get("versions") or {}).get("mail_envs")
+    dataset_id = dataset_id or f"mail/{_slug(meta['id'])}/{_slug(demonstrator)}-v0"
     path = Path(get_dataset_path(dataset_id))
     if path.exists():
         raise DemonstrationError(f"the Minari dataset {dataset_id!r} exists already at {path}")
@@ -75,9 +77,9 @@ def to_minari(demonstrations: Demonstrations, dataset_id: str | None = None) -> 
                 _buffers(demonstrations),
                 observation_space=Dict({"agents": Dict(per_agent), "state": state}),
                 action_space=Dict(actions),
-                algorithm_name=str(meta["demonstrator"]),
+                algorithm_name=demonstrator,
                 description=f"{meta['id']}: {len(demonstrations)} episodes recorded with mail_envs",
-                requirements=[f"mail-envs=={meta['versions']['mail_envs']}"],
+                requirements=[f"mail-envs=={version}" if version else "mail-envs"],
                 data_format="hdf5",
                 jpeg_encoding=False,
             )
@@ -146,7 +148,10 @@ def _buffers(demonstrations: Demonstrations) -> Iterator[Any]:
 
 
 def from_minari(dataset: Any, out: str | Path) -> Demonstrations:
-    """Import a dataset that `to_minari` wrote, given by its id or as a `MinariDataset`, into a new set."""
+    """Import a dataset that `to_minari` wrote, given by its id or as a `MinariDataset`, into a new set.
+
+    DemonstrationError: another program wrote it, or it is damaged.
+    """
     minari = _minari()
     if isinstance(dataset, str):
         dataset = minari.load_dataset(dataset)
@@ -156,16 +161,25 @@ def from_minari(dataset: Any, out: str | Path) -> Demonstrations:
             f"the Minari dataset {dataset.spec.dataset_id!r} was not written by to_minari: it has no data "
             f"on agents and participation"
         )
-    names = meta["layout"]["metrics"]
+    source = f"the Minari dataset {dataset.spec.dataset_id!r}"
+    if not isinstance(meta, dict):
+        raise DemonstrationError(f"{source}: mail_envs cannot be {shown(meta)}")
+    meta = checked(source, {"format": FORMAT, "schema_version": 1, **meta, "shards": []})
     with new_set(out, meta) as writer:
         attributes = dataset.storage.get_episode_metadata(dataset.episode_indices)
         for data, entries in zip(dataset.iterate_episodes(), attributes, strict=True):
-            writer.append(_episode(data, entries, meta, names))
+            try:
+                episode = _episode(data, entries, meta, writer.layout.metrics)
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                raise DemonstrationError(
+                    f"{source}: an episode does not fit the metadata ({type(error).__name__}: {error})"
+                ) from None
+            writer.append(episode)
     return Demonstrations.open(out)
 
 
 def _episode(
-    data: Any, attributes: dict[str, Any], meta: dict[str, Any], names: list[str]
+    data: Any, attributes: dict[str, Any], meta: dict[str, Any], names: Sequence[str]
 ) -> Episode:
     agents, layout = meta["agents"], meta["layout"]
     leaves = [data.observations["agents"][a] for a in agents]
@@ -187,7 +201,9 @@ def _episode(
         absent = acting[:, i] == 0
         actions[:, i] = np.where(absent[:-1], 0, data.actions[agent])
         masks[:, i, :n] = leaves[i]["action_mask"][:, :-1]
-        if meta["null_action"] == "null":  # there a mask allows everything to an agent that waits
+        if (
+            meta.get("null_action", "null") == "null"
+        ):  # there a mask allows everything to an agent that waits
             masks[absent & alive[:, i], i, :n] = 1
     if masks is not None:
         actions = actions.astype(np.int32)

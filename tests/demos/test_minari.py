@@ -114,3 +114,29 @@ def test_errors(datasets):
     minari.load_dataset("mail/some_game/one-v0").storage.update_metadata({"mail_envs": None})
     with pytest.raises(DemonstrationError, match="was not written by to_minari"):
         from_minari("mail/some_game/one-v0", datasets / "back")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: "text", lambda m: {k: v for k, v in m.items() if k != "layout"},
+        lambda m: {**m, "layout": {**m["layout"], "num_agents": "x"}},
+        lambda m: {**m, "layout": {**m["layout"], "metrics": ["absent"]}},
+        lambda m: {**m, "agents": ["a", "b", "c"]}, lambda m: {**m, "schema_version": 9},
+    ],
+)  # fmt: skip
+def test_metadata_of_others_are_checked(datasets, change):
+    write(datasets / "set", 2)
+    storage = to_minari(Demonstrations.open(datasets / "set"), "mail/some_game/one-v0").storage
+    storage.update_metadata({"mail_envs": change(storage.metadata["mail_envs"])})
+    with pytest.raises(DemonstrationError, match="the Minari dataset 'mail/some_game/one-v0': "):
+        from_minari("mail/some_game/one-v0", datasets / "back")
+
+
+def test_sets_that_do_not_say_who_recorded_them_are_exported(datasets):
+    write(datasets / "set", 2)
+    d = Demonstrations.open(datasets / "set")
+    d.metadata = {k: v for k, v in d.metadata.items() if k not in ("demonstrator", "versions")}
+    assert to_minari(d).spec.dataset_id == "mail/some_game/unknown-v0"
+    back = from_minari("mail/some_game/unknown-v0", datasets / "back")
+    assert np.array_equal(back[1].observations, d[1].observations)
