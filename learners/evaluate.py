@@ -48,6 +48,7 @@ from mail_envs.commands.errors import exit_status
 from mail_envs.recorded import Named
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 
+UNUSED_BY_REWARDS = ("episodes", "seed", "greedy", "against", "roles", "references")
 NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
 
 
@@ -259,6 +260,11 @@ def learned_rewards(args: Args) -> dict[str, Any]:
 def command(args: Args) -> None:
     """Evaluate and print the result."""
     if args.rewards is not None:
+        given = [n for n in UNUSED_BY_REWARDS if getattr(args, n) != getattr(Args, n)]
+        if given:
+            raise ValueError(
+                f"--rewards plays no episodes; leave out {', '.join('--' + n for n in given)}"
+            )
         print(json.dumps(learned_rewards(args), indent=1))
         return
     result = evaluate(args)

@@ -13,7 +13,8 @@ distance d (x from the policy, y from the expert; e is --slack):
 
 One update: play a batch of rounds; several passes of the discriminator over it; rewards from the new scores; the
 update of MAT. Agents that are absent or dead are masked in attention, get no reward and are not learned from. With
-`--participation as_action`, φ is an action and absent agents take part like others (as in MAGAIL).
+`--participation as_action`, φ is an action of absent agents that the discriminator judges like others (as in MAGAIL);
+the generator's attention still skips them, since φ is then their only action.
 
 Ablations: `--discriminator independent`, one network per agent for its own pairs; `--generator independent`, one
 policy and critic per agent; both, MAGAIL with this trainer. `--decoder none` and `--encoder none` are those of MAT.
@@ -377,7 +378,7 @@ def train(args: Args) -> dict:
 
 def imitate(learner: str, args: Args) -> dict:
     """Train under the name of a learner; returns the evaluation of the trained policy."""
-    mat.check(args)
+    check(args)
     with Run(learner, args) as run:
         args, rng = run.args, run.rng
         demos = demonstrations_of(run)
@@ -409,6 +410,18 @@ def imitate(learner: str, args: Args) -> dict:
             metrics |= by_agent("reward", rewards, valid) | by_agent("advantage", advantages, valid)
             run.advance(rollout.steps, metrics)
         return run.finish()
+
+
+def check(args: Args) -> None:
+    """Raise ValueError for inconsistent settings."""
+    mat.check(args)
+    if args.generator == "independent":
+        for name in ("encoder", "decoder", "ratio", "value_weight"):
+            given, default = getattr(args, name), getattr(mat.Args, name)
+            if given != default:
+                raise ValueError(
+                    f"{name}={given} is a setting of the transformer; generator=independent needs {name}={default}"
+                )
 
 
 def introduce(run: Run, rounds: int) -> None:

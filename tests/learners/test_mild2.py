@@ -373,6 +373,13 @@ def test_independent_generators_have_the_settings_of_the_transformer():
     assert (settings.clip, settings.value_clip, settings.hidden) == (0.07, 0.07, (16, 16))
 
 
+@pytest.mark.parametrize("setting", [{"encoder": "none"}, {"decoder": "none"}, {"ratio": "action"}])
+def test_settings_of_the_transformer_are_refused_without_one(setting):
+    name = next(iter(setting))
+    with pytest.raises(ValueError, match=f"{name}=.*generator=independent"):
+        mild2.train(mild2.Args(env="smac_3m", generator="independent", **setting))
+
+
 def test_presets_of_the_paper():
     found = {n: parse(mild2.Args, mild2.PRESETS, ["--preset", n]) for n in mild2.PRESETS}
     table = {

@@ -112,3 +112,6 @@ def test_runs_without_a_reward_are_refused(tmp_path, capsys, demonstrations):
         learner_in(tmp_path, None)
     assert evaluate.main(evaluate.Args("random", env="coop_nav", rewards=str(demonstrations))) != 0
     assert "random is not a run folder, and so has learned no reward" in capsys.readouterr().err
+    args = evaluate.Args("random", env="coop_nav", rewards=str(demonstrations), greedy=True, seed=3)
+    assert evaluate.main(args) != 0
+    assert "--rewards plays no episodes; leave out --seed, --greedy" in capsys.readouterr().err
