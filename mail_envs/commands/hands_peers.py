@@ -9,29 +9,54 @@ import numpy as np
 import mail_envs
 from mail_envs.commands.rates import Rate, measure
 
+ROUNDS = 512  # of random play, whose states are simulated
+
 
 def mj_step(scenario: str, num_envs: int, seconds: float) -> Rate | None:
-    """`mujoco.mj_step`, as often as a round takes, with random targets, and from the start after every time limit.
+    """`mujoco.mj_step`, as often as a round takes, from the states of random play with its targets and wrenches.
 
-    The hands' links are not damped: that is no part of MuJoCo. Nothing is pushed: the bases would fly away.
+    So both simulate the same contacts. The damping of the hands' links is left out: that is no part of MuJoCo.
     """
     import mujoco
 
     game: Any = mail_envs.make_game(scenario)[0]
-    model, substeps, rounds = game.worlds.model, game.physics.substeps, game.max_rounds
-    (low, high), begun = model.actuator_ctrlrange.T, game.worlds.datas[0]
-    targets = np.random.default_rng(0).uniform(low, high, (16, model.nu))
+    model, substeps, kind = (
+        game.worlds.model,
+        game.physics.substeps,
+        mujoco.mjtState.mjSTATE_INTEGRATION,
+    )
+    states = random_play(game, kind)
     copies = [mujoco.MjData(model) for _ in range(num_envs)]
 
     def run(calls: int) -> int:
         for k in range(calls):
-            if k % rounds == 0:
-                game.reset(0)
-            for data in copies:
-                if k % rounds == 0:
-                    data.qpos[:], data.qvel[:] = begun.qpos, begun.qvel
-                data.ctrl[:] = targets[k % 16]
+            for e, data in enumerate(copies):
+                mujoco.mj_setState(model, data, states[(k + 8 * e) % ROUNDS], kind)
                 mujoco.mj_step(model, data, substeps)
         return calls * num_envs
 
     return measure(run, seconds)
+
+
+def random_play(game: Any, kind: Any) -> np.ndarray:
+    """What MuJoCo needs to simulate each of ROUNDS rounds of random play: states (ROUNDS, S) of this kind."""
+    import mujoco
+
+    worlds, rng = game.worlds, np.random.default_rng(0)
+    model, data, scratch = worlds.model, worlds.datas[0], mujoco.MjData(worlds.model)
+    states = np.empty((ROUNDS, mujoco.mj_stateSize(model, kind)))
+    actions = rng.uniform(-1, 1, (ROUNDS, 2, game.task.actions)).astype(np.float32)
+    acts, rewards, metrics = np.ones(2, bool), np.zeros(2, np.float32), np.zeros(2, np.float32)
+    length = game.max_rounds
+    for k in range(ROUNDS):
+        if length == game.max_rounds:
+            game.reset(k)
+            length = 0
+        mujoco.mj_getState(model, data, states[k], kind)
+        ended = any(game.step(actions[k], acts, rewards, metrics))
+        length = game.max_rounds if ended else length + 1
+        mujoco.mj_setState(model, scratch, states[k], kind)
+        scratch.ctrl[:] = worlds.arrays.control[0]
+        scratch.xfrc_applied[worlds.forearms] = worlds.arrays.wrench[0]
+        mujoco.mj_getState(model, scratch, states[k], kind)
+    return states

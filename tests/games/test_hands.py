@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 
 import mail_envs
-from mail_envs.commands import peers
+from mail_envs.commands import hands_peers, peers
 from mail_envs.conformance import CHECKS, Subject
 from mail_envs.games.hands.tasks import TASKS
 
@@ -556,6 +556,20 @@ def test_the_bench_compares_with_mujoco_alone():
     assert peers.scenario_of("mj_step", "coop_nav", "particle") is None
     assert peers.scenario_of("vmas", "bidexhands_over", "bidexhands") is None
     assert peers.PEERS["mj_step"]("bidexhands_over", 2, 0.02).cpu > 0
+
+
+def test_mujoco_alone_is_measured_where_random_play_is():
+    import mujoco
+
+    game = mail_envs.make_game("bidexhands_door_open_inward")[0]
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    states = hands_peers.random_play(game, kind)
+    data = mujoco.MjData(game.worlds.model)
+    mujoco.mj_setState(game.worlds.model, data, states[-1], kind)
+    assert data.qpos[:6].any() and (data.ctrl != 0).all()
+    assert np.flatnonzero(data.xfrc_applied.any(1)).tolist() == list(
+        range(*game.worlds.forearms.indices(len(data.xfrc_applied)))
+    )
 
 
 def test_a_missing_package_is_named(monkeypatch):

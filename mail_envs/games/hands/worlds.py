@@ -187,8 +187,17 @@ class Worlds:
         self.params = parameters(task, self.model, physics.wrench_scale)
         self.kept, self.hands = physics.kept, hand_velocities(task)
         self.forearms = forearms(self.params)
-        self._views = [
+        # Bound once: MuJoCo's attributes are slow to look up. MjData's arrays stay where they are.
+        self._seen = [
             [(getattr(self.arrays, name)[e], getattr(data, name)) for name in SEEN]
+            for e, data in enumerate(self.datas)
+        ]
+        self._moved = [
+            (
+                (data.ctrl, self.arrays.control[e]),
+                (data.xfrc_applied[self.forearms], self.arrays.wrench[e]),
+                data.qvel[self.hands],
+            )
             for e, data in enumerate(self.datas)
         ]
         threads = min(threads, num_envs)
@@ -235,23 +244,24 @@ class Worlds:
     def _advance_some(self, worlds: list[int]) -> None:
         import mujoco
 
-        model, step1, step2 = self.model, mujoco.mj_step1, mujoco.mj_step2
+        model, kept, step1, step2 = self.model, self.kept, mujoco.mj_step1, mujoco.mj_step2
         measure_forces = mujoco.mj_rnePostConstraint
-        last = self.physics.substeps - 1
         for e in worlds:
             data = self.datas[e]
-            data.ctrl[:] = self.arrays.control[e]
-            data.xfrc_applied[self.forearms] = self.arrays.wrench[e]
-            for k in range(last + 1):
+            (targets, control), (pushed, wrench), speeds = self._moved[e]
+            targets[:], pushed[:] = control, wrench
+            for _ in range(self.physics.substeps - 1):
                 step2(model, data)
-                if k == last:
-                    measure_forces(model, data)  # contacts still belong to the forces
-                data.qvel[self.hands] *= self.kept
+                speeds *= kept
                 step1(model, data)
+            step2(model, data)
+            measure_forces(model, data)  # contacts still belong to the forces
+            speeds *= kept
+            step1(model, data)
             self._gather(e)
 
     def _gather(self, e: int) -> None:
-        for target, source in self._views[e]:
+        for target, source in self._seen[e]:
             target[...] = source
 
     def take(self, e: int, other: Worlds) -> None:
