@@ -245,9 +245,9 @@ def update(
         suffix = f"_{g}" if len(policy.members) > 1 else ""
         metrics[f"entropy{suffix}"] = float(entropy.detach().mean())
         metrics[f"value_loss{suffix}"] = float(value_loss.detach())
-        metrics[f"explained{suffix}"] = 1 - 2 * metrics[f"value_loss{suffix}"] / (
-            float(target.var()) + 1e-8
-        )
+        if len(target) > 1:
+            variance = float(target.var()) + 1e-8
+            metrics[f"explained{suffix}"] = 1 - 2 * metrics[f"value_loss{suffix}"] / variance
     return metrics
 
 

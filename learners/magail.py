@@ -409,6 +409,9 @@ def largest_value(args: Args) -> float:
 
 
 def reward_statistics(rewards: Tensor, valid: Tensor) -> dict[str, float]:
+    """Mean and standard deviation of the rewards (T, E, N) where `valid`; {} for fewer than two."""
+    if int(valid.sum()) < 2:
+        return {}
     sd, mean = torch.std_mean(rewards[valid])
     return {"reward": float(mean), "reward_sd": float(sd)}
 

@@ -117,6 +117,20 @@ def test_adam_clips_the_gradients_norm():
         assert float(gradient.norm()) == pytest.approx(min(5 * factor, 0.5), rel=1e-4)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_statistics_that_a_single_entry_does_not_have_are_left_out(folder, count):
+    """They would not be numbers, and neither would the means of the updates that are logged together."""
+    args, agent, rollout, _, rng = parts(mack, folder)
+    valid = torch.zeros_like(rollout.alive[:-1])
+    valid.view(-1)[:count] = True
+    rewards = torch.rand(valid.shape, generator=rng)
+    found = mack.update(agent, rollout, rewards, rewards, valid, args, rng)
+    found |= magail.reward_statistics(rewards, valid)
+    assert all(map(math.isfinite, found.values()))
+    assert found.keys() >= {"entropy", "value_loss"}
+    assert (found.keys() >= {"explained", "reward", "reward_sd"}) == (count > 1)
+
+
 def test_values_are_bounded(folder):
     _args, agent, rollout, _, rng = parts(mack, folder)
     with torch.no_grad():
