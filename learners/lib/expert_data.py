@@ -140,7 +140,12 @@ def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
     args = run.args
     transitions = demos.first(args.num_demos).transitions()
     if args.control == "random_lengths":
-        expert = opened(run, args.demos).first(args.num_demos).transitions()
+        expert = opened(run, args.demos)
+        if expert.metadata["id"] != demos.metadata["id"]:
+            raise DemonstrationError(
+                f"demos {args.demos!r}: the episodes are of {expert.metadata['id']!r}, not of {args.env!r}"
+            )
+        expert = expert.first(args.num_demos).transitions()
         transitions = with_lengths_of(expert, transitions)
     return transitions
 

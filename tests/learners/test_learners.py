@@ -20,6 +20,7 @@ import torch
 
 import mail_envs
 from demos.episode import Transitions
+from demos.layout import DemonstrationError
 from learners import amagail, bc, evaluate, ippo, mack, magail
 from learners.lib.architectures import read_policy
 from learners.lib.checkpoints import checkpoints, load_checkpoint, save_checkpoint
@@ -247,6 +248,12 @@ def test_a_run_that_starts_again_does_not_take_the_demonstrations_of_other_setti
         return
     with pytest.raises(ValueError, match=re.escape(said)):
         start(**changes)
+
+
+def test_lengths_of_another_games_episodes_are_refused(demonstrations, tmp_path):
+    settings = {"env": "coop_nav", "control": "random_lengths", "eval_episodes": 0}
+    with pytest.raises(DemonstrationError, match="episodes are of 'stochastic_coop_nav', not of"):
+        bc.train(arguments("bc", demonstrations, tmp_path, **settings))
 
 
 @pytest.mark.parametrize("name", ["fixed_horizon", "max_rounds"])
