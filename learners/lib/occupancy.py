@@ -82,13 +82,22 @@ class Occupancy:
         self.data, self.valid, self.horizon, self.absorbing = data, valid, horizon, absorbing
         self.rates = valid.sum(0) / data.alive.sum(0).clamp(min=1)
         self.expert_length = len(data) / len(data.endings)
-        self.policy_length: float | None = None
+        # Number and rounds of the policy's past episodes, discounted. Weights by episodes, not by updates: where
+        # episodes begin together, many updates see only the few that end early.
+        self.policy_episodes = self.policy_rounds = 0.0
 
     def counts(self, valid: Tensor, alive: Tensor) -> Tensor:
         """Weight of each pair within its round, shaped like `valid`: 1 if valid, else 0; `rates` for dead agents."""
         if not self.absorbing:
             return valid.float()
         return torch.where(alive, valid.float(), self.rates)
+
+    @property
+    def policy_length(self) -> float:
+        """Mean length of the policy's episodes; before the first has ended, that of the expert's."""
+        if not self.policy_episodes:
+            return self.expert_length
+        return self.policy_rounds / self.policy_episodes
 
     @property
     def expert_mass(self) -> Tensor:
@@ -119,10 +128,9 @@ class Occupancy:
         The second result, (T, E, N), is each pair's weight within its round; the first T * E pairs are in this order.
         """
         self._observe(rollout)
-        length = self.expert_length if self.policy_length is None else self.policy_length
         alive = rollout.alive[:-1]
         counts = self.counts(valid, alive) * ~rollout.lost.unsqueeze(-1)
-        scale = length / rollout.steps
+        scale = self.policy_length / rollout.steps
         pairs = Pairs(
             rollout.observations[:-1].flatten(0, 1),
             rollout.played().flatten(0, 1),
@@ -154,12 +162,16 @@ class Occupancy:
         ended = rollout.finished()
         if not bool(ended.any()):
             return
-        length = float(rollout.episode_length[ended].float().mean())
-        old = length if self.policy_length is None else self.policy_length
-        self.policy_length = LENGTH_DECAY * old + (1 - LENGTH_DECAY) * length
+        lengths = rollout.episode_length[ended]
+        self.policy_episodes = LENGTH_DECAY * self.policy_episodes + len(lengths)
+        self.policy_rounds = LENGTH_DECAY * self.policy_rounds + int(lengths.sum())
 
     def state_dict(self) -> dict:
-        return {"policy_length": self.policy_length}
+        return {"episodes": self.policy_episodes, "rounds": self.policy_rounds}
 
     def load_state_dict(self, state: dict) -> None:
-        self.policy_length = state["policy_length"]
+        if "policy_length" in state:
+            raise ValueError(
+                "an earlier version wrote it, with another average of episode lengths: restart the run"
+            )
+        self.policy_episodes, self.policy_rounds = state["episodes"], state["rounds"]

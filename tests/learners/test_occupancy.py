@@ -153,6 +153,15 @@ def test_lost_rounds_do_not_count():
     assert int((pairs.absorbing & (pairs.weights > 0)).sum()) == 2  # the other copy's two agents
 
 
+def test_the_policys_length_is_a_mean_over_episodes_not_over_updates():
+    """Of 100 games that begin together, one ends after 10 rounds, the others after 50."""
+    occupancy = Occupancy(demonstrations([20], [20, 20]), torch.ones(20, 2) > 0, HORIZON, True)
+    for ended, length in ((1, 10), (99, 50)):
+        acts = torch.ones(length, ended, 2, dtype=torch.bool)
+        occupancy.of_policy(fragment([length] * ended, acts), acts)
+    assert occupancy.policy_length == pytest.approx(50, abs=1)
+
+
 def test_the_running_length_survives_a_checkpoint():
     data = demonstrations([20], acts=[20, 20])
     occupancy, other = (Occupancy(data, data.participation, HORIZON, True) for _ in range(2))
