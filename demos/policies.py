@@ -101,7 +101,7 @@ def policy_path(spec: str | Path) -> Path:
     """The policy file that `spec` names: a file, a run folder, or `RUN@STEP`. ValueError: no copy of that step."""
     path = Path(spec)
     run, at, step = str(spec).rpartition("@")
-    if at and not path.exists() and Path(run).is_dir():
+    if at and not os.path.exists(path) and os.path.isdir(run):
         kept = {
             int(p.stem.partition("_")[2]): p for p in Path(run).glob("policies/step_*.safetensors")
         }
@@ -111,7 +111,7 @@ def policy_path(spec: str | Path) -> Path:
                 f"policy {str(spec)!r}: {run} has no copy of step {step!r}; steps kept: {known}"
             )
         return kept[int(step)]
-    return path / "policy.safetensors" if path.is_dir() else path
+    return path / "policy.safetensors" if os.path.isdir(path) else path
 
 
 def is_own_policy(spec: str | Path) -> bool:
@@ -121,7 +121,7 @@ def is_own_policy(spec: str | Path) -> bool:
         bool(colon)
         and where not in ("scripted", "expert")
         and name.isidentifier()
-        and not Path(spec).exists()
+        and not os.path.exists(spec)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -107,7 +108,7 @@ def opened(
     It is then recorded into the folder `place` of the run folder, without the first `skipped` episodes of the seed.
     """
     path, number = Path(source), run.args.num_demos
-    one_each = "," in source and not path.exists()
+    one_each = "," in source and not os.path.exists(path)  # which may be too long for a path
     if source.partition(":")[0] in RECORDED or one_each or policy_path(source).is_file():
         path = _record(run, source, place, skipped)
     elif not path.exists():

@@ -49,7 +49,7 @@ def find(spec: str, named: Named = NOTHING) -> Source:
     Raises:
         ValueError: there is no such policy, or its files are damaged or need code that was not named.
     """
-    path = Path(spec) if Path(spec).exists() else policy_path(spec)
+    path = Path(spec) if os.path.exists(spec) else policy_path(spec)
     if spec.partition(":")[0] in BUILT_IN or is_own_policy(spec):
         return Source(spec, None, None, {}, False, {"name": spec})
     if path.suffix == ".safetensors" and path.is_file():

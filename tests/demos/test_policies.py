@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from demos.keyed_random import KeyedRandom
 from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy
 from demos.policy_file import write_policy_file
 from demos.record import record
+from learners.lib import expert_data, sources
 
 UNEQUAL = str(Path(__file__).parents[1] / "unequal_game.py")
 
@@ -267,6 +269,12 @@ def test_a_policy_for_each_agent(tmp_path):
         record("stochastic_coop_nav", f"{a},{b},random", 2, 0, tmp_path / "no", greedy=True)
 
 
-def test_one_policy_for_each_of_many_agents_is_no_file_name():
-    env = mail_envs.make_vec("smac_27m_vs_30m", 1)
-    assert len(load_policy(",".join(["scripted:focus_fire"] * 27), env).policies) == 27
+def test_one_policy_for_each_of_many_agents_is_no_file_name(monkeypatch):
+    env, many = mail_envs.make_vec("smac_27m_vs_30m", 1), ",".join(["scripted:focus_fire"] * 27)
+    assert len(load_policy(many, env).policies) == 27
+    assert sources.find(many).spec == many
+    recorded = []
+    monkeypatch.setattr(expert_data, "_record", lambda run, source, *_: recorded.append(source))
+    with pytest.raises(TypeError):  # nothing was recorded
+        expert_data.opened(SimpleNamespace(args=SimpleNamespace(num_demos=1)), many)
+    assert recorded == [many]
