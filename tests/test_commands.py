@@ -397,6 +397,8 @@ def test_play_records_demonstrations(pygame, tmp_path, monkeypatch, capsys):
     other = ["--others", "random", "--record", str(folder), "--episodes", "1"]
     assert main(["play", "coop_nav", *other]) == 2
     assert "another game" in capsys.readouterr().err
+    assert main(["play", arguments[0], *other]) == 2, "a longer game"
+    assert "with max_rounds 7 instead of 50" in capsys.readouterr().err
 
 
 def _codes(pygame):

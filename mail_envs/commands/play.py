@@ -231,7 +231,7 @@ class Recorder:
         try:
             if folder.is_dir() and any(folder.iterdir()):
                 known = Demonstrations.open(folder).metadata
-                for part in ("id", "arguments", "player_function"):
+                for part in ("id", "arguments", "player_function", "max_rounds", "fixed_horizon"):
                     if known.get(part) != metadata[part]:
                         raise CommandError(
                             f"--record {folder}: contains episodes of another game, with {part} "
