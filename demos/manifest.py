@@ -24,6 +24,7 @@ FORMAT = "mail_envs demonstrations"
 SCHEMA_VERSION = 2
 READABLE = (1, 2)
 MANIFEST = "manifest.json"
+UNWRITTEN = MANIFEST + ".tmp"  # until it is complete
 SHARD_NAME = re.compile(r"shard-[0-9]{5,9}\.arrow")
 
 MAX_BYTES = 2**26  # of a manifest
@@ -37,7 +38,7 @@ MAX_SETS = (
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest atomically: readers see the old one or the new one."""
     content = json.loads(json.dumps({k: v for k, v in manifest.items() if k != "checksum"}))
-    temporary = folder / (MANIFEST + ".tmp")
+    temporary = folder / UNWRITTEN
     temporary.unlink(missing_ok=True)  # left by a killed process; links are not followed
     number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(number, "w", encoding="utf-8") as file:

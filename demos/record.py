@@ -32,7 +32,7 @@ from demos.layout import DemonstrationError
 from demos.manifest import MANIFEST
 from demos.mixture import Mixture
 from demos.policies import NetworkPolicy, OnePerAgent, Policy, is_own_policy, load_policy
-from demos.writer import DemonstrationWriter
+from demos.writer import DemonstrationWriter, check_new
 from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
 from mail_envs.counts import at_least
@@ -354,8 +354,7 @@ def _writer(
     """A writer for a new or existing set in `out`, and the seeds that the set holds."""
     if (out / MANIFEST).exists():
         return _continue(out, metadata)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DemonstrationError(f"{out}: already exists and is not an empty folder")
+    check_new(out)
     if metadata["random_return"] is None:
         metadata["random_return"] = mean_return(env, load_policy("random", env), progress=progress)
     return DemonstrationWriter.create(out, metadata), np.zeros(0, np.int64)

@@ -27,6 +27,7 @@ from demos.manifest import (
     FORMAT,
     MANIFEST,
     SCHEMA_VERSION,
+    UNWRITTEN,
     read_manifest,
     values_of,
     write_manifest,
@@ -215,6 +216,7 @@ def new_set(path: str | Path, metadata: Mapping[str, Any]) -> Iterator[Demonstra
         with DemonstrationWriter.create(beside, metadata) as writer:
             yield writer
         if out.exists():
+            (out / UNWRITTEN).unlink(missing_ok=True)
             out.rmdir()
         beside.rename(out)
     except BaseException:
@@ -223,8 +225,10 @@ def new_set(path: str | Path, metadata: Mapping[str, Any]) -> Iterator[Demonstra
 
 
 def check_new(folder: Path) -> None:
-    """DemonstrationError: the folder of a new set holds something."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """DemonstrationError: the folder of a new set holds something, and not only what `create` left when it was killed."""
+    if folder.exists() and (
+        not folder.is_dir() or {p.name for p in folder.iterdir()} - {UNWRITTEN}
+    ):
         is_set = (folder / MANIFEST).exists()
         hint = "; DemonstrationWriter.extend continues it" if is_set else ""
         raise DemonstrationError(f"{folder}: already exists and is not an empty folder{hint}")

@@ -111,6 +111,14 @@ def test_kill_loses_nothing_that_was_finished(tmp_path):
     assert len(again) == len(demonstrations) + 1 and again[-1].seed == 77 and not again.notices
 
 
+def test_a_kill_before_the_first_episode_does_not_block_the_folder(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "manifest.json.tmp").write_text('{"format": "mail')
+    write(tmp_path / "set", 2)
+    assert len(Demonstrations.open(tmp_path / "set")) == 2
+    assert not (tmp_path / "set" / "manifest.json.tmp").exists()
+
+
 def unclosed(path: Path, count: int) -> bytes:
     """A set as a killed process leaves it; returns the open shard's bytes."""
     rng = np.random.default_rng(3)
