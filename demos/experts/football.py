@@ -132,6 +132,7 @@ class Search:
             t = int(info["round"][k])
             if t == 0 or e not in self.found:
                 self.found[e] = self.search(int(info["seed"][k]))
+                self.rules.memories.pop(e, None)
             rows.append(self.found[e][t] if t < len(self.found[e]) else self.late(info, k, e))
         actions = np.array(rows, np.int32)
         allowed = np.take_along_axis(np.asarray(info["action_mask"]), actions[..., None], -1)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import mail_envs
-from demos.experts.football import PLANS, Pitch, toward
+from demos.experts.football import PLANS, Pitch, Search, toward
 from demos.policies import load_policy
-from demos.record import record
+from demos.record import record, rollouts
 from demos.replay import verify
 
 THREE = "football_3_vs_1_with_keeper"
@@ -71,6 +71,14 @@ def test_an_episode_may_outlast_what_was_found(tmp_path, policy, options):
     demos = record(THREE, policy, 1, 0, tmp_path / "set", random_return=0.0, **options)
     alone = record(THREE, "scripted", 1, 0, tmp_path / "alone", random_return=0.0)
     assert demos.lengths[0] > alone.lengths[0] and verify(demos) == []
+
+
+def test_the_rules_remember_nothing_of_earlier_episodes(monkeypatch):
+    monkeypatch.setattr(Search, "search", lambda self, seed: [np.zeros(3, np.int32)])
+    vec = mail_envs.make_vec(THREE, 1, num_workers=0, replayable=True)
+    both = list(rollouts(vec, Search(vec), [0, 1]))
+    alone = list(rollouts(vec, Search(vec), [1]))
+    assert np.array_equal(both[1].actions, alone[0].actions)
 
 
 def test_the_pitch_is_read_from_the_state():
