@@ -190,7 +190,10 @@ def _opened(folder: Path, name: str) -> Any:
         raise DemonstrationError(
             "OG-MARL vaults are read with tensorstore: pip install 'mail-envs[og-marl]'"
         ) from None
-    base = f"file://{folder.resolve()}/"
+    base = {
+        "driver": "file",
+        "path": f"{folder.resolve()}/",
+    }  # in an address, # ? and %20 are no characters
     spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": name}}
     try:
         return tensorstore.open(spec, open=True, read=True, write=False).result()

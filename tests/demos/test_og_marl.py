@@ -89,6 +89,12 @@ def test_battles_come_back(recorded, game, tmp_path):
     assert dead > 0
 
 
+def test_folders_may_have_any_name(recorded, game, tmp_path):
+    vault = write_vault(tmp_path / "vault", columns_of(recorded))
+    moved = vault.rename(tmp_path / "3m#1?%20 good")
+    assert len(from_og_marl(moved, game, tmp_path / "back")) == len(recorded)
+
+
 def test_a_cut_episode_ends_with_what_was_truly_seen_last(recorded, game, tmp_path):
     columns = columns_of(recorded[:1])
     columns["truncations"] |= columns["terminals"]
