@@ -460,8 +460,10 @@ def command(args: Args) -> None:
             **game_keywords(args.set, args.player_function),
         )  # fmt: skip
     except KeyboardInterrupt:
+        kept = f"finished episodes are in {args.out}, the same command continues"
+        begun = (args.out / MANIFEST).exists()
         raise KeyboardInterrupt(
-            f"\nstopped; finished episodes are in {args.out}, the same command continues"
+            f"\nstopped; {kept if begun else 'no episode was recorded'}"
         ) from None
     figures = demonstrations.metadata["statistics"]
     print(

@@ -248,6 +248,18 @@ def test_stopped_recording_keeps_finished_episodes_and_continues(tmp_path, kind)
     assert [e.seed - first for e in again] == list(range(count + 3))
 
 
+def test_stopping_before_the_first_episode_leaves_nothing_and_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("demos.record.act", stop)  # while the return of random play is measured
+    assert main(Args(env="coop_nav", out=tmp_path / "set")) == 130
+    assert "stopped; no episode was recorded" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
 def test_sets_of_neighboring_seeds_share_no_episode(tmp_path):
     seeds = []
     for seed in (0, 1):
