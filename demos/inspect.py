@@ -27,7 +27,7 @@ ACTS = {
     True: "joint: one policy acts for the whole team, from all observations",
     False: "decentralized: every agent acts from its own observation",
 }
-HIDDEN = ("layout", "shards", "statistics", "format", "versions")
+HIDDEN = ("layout", "shards", "statistics", "format", "versions", "policy_files", "first_seed")
 
 
 def report(demonstrations: Demonstrations) -> dict[str, Any]:

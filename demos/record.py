@@ -51,6 +51,11 @@ IDENTITY = (
     "observation_dims", "demonstrator",
 )  # fmt: skip
 
+CONTINUED = {  # what must be the same besides, where a set says it
+    "first_seed": "a mixture that begins with another seed",  # who plays depends on it
+    "policy_files": "episodes of other trained policies that have the same name",
+}
+
 
 def rollouts(env: Any, policy: Policy, seeds: Sequence[int] | np.ndarray) -> Iterator[Episode]:
     """Play the episodes with these seeds in `env` (a `VectorGame`), E at a time, and yield them in order.
@@ -305,8 +310,7 @@ def record(
             raise ValueError(f"greedy needs a learned policy, which {policy!r} is not")
         name = demonstrator or _name(policy, player, greedy)
         described = describe(env, name, random_return, expert_return)
-        if isinstance(player, Mixture):
-            described |= {"mixture": _contents(player, seeds[:0], greedy), "first_seed": int(seed)}
+        described |= _origin(player, seed, greedy)
         writer, recorded = _writer(out, described, env, progress)
         left = np.setdiff1d(seeds, recorded)
         played, label = rollouts(env, player, left), f"{env.id} by {name}"
@@ -323,6 +327,16 @@ def record(
                 held = Demonstrations.open(out, verify=False).table().seeds
                 writer.annotate(mixture=_contents(player, held, greedy))
     return Demonstrations.open(out, verify=False)
+
+
+def _origin(player: Policy, seed: int, greedy: bool) -> dict[str, Any]:
+    """Entries of the manifest on the policies themselves; a mixture's episodes are counted when they are there."""
+    files = [p.sha256 for p in _parts(player) if isinstance(p, NetworkPolicy)]
+    found: dict[str, Any] = {"policy_files": list(dict.fromkeys(files))} if files else {}
+    if isinstance(player, Mixture):
+        nothing = np.zeros(0, np.int64)
+        found |= {"mixture": _contents(player, nothing, greedy), "first_seed": int(seed)}
+    return found
 
 
 def _parts(player: Policy) -> list[Policy]:
@@ -384,11 +398,9 @@ def _continue(out: Path, metadata: dict[str, Any]) -> tuple[DemonstrationWriter,
                     f"{out}: holds demonstrations with {key} {writer.manifest.get(key)!r}, not "
                     f"{metadata[key]!r}; choose another folder"
                 )
-        first = metadata.get("first_seed")  # of a mixture: who plays depends on it
-        if writer.manifest.get("first_seed", first) != first:
-            raise DemonstrationError(
-                f"{out}: holds a mixture that begins with another seed; choose another folder, or more episodes"
-            )
+        for key, what in CONTINUED.items():
+            if writer.manifest.get(key, metadata.get(key)) != metadata.get(key):
+                raise DemonstrationError(f"{out}: holds {what}; choose another folder")
         return writer, Demonstrations.open(out, verify=False).table().seeds
     except BaseException:
         writer.close()

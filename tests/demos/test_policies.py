@@ -19,6 +19,7 @@ import mail_envs
 from demos import inspect as show
 from demos.actions import inverse_cdf
 from demos.keyed_random import KeyedRandom
+from demos.layout import DemonstrationError
 from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy
 from demos.policy_file import write_policy_file
 from demos.record import record
@@ -267,6 +268,17 @@ def test_a_policy_for_each_agent(tmp_path):
     assert demos.metadata["demonstrator"] == expected
     with pytest.raises(ValueError, match="greedy needs a learned policy"):
         record("stochastic_coop_nav", f"{a},{b},random", 2, 0, tmp_path / "no", greedy=True)
+
+
+def test_a_set_is_not_continued_by_another_policy_of_the_same_name(tmp_path):
+    for seed in range(2):
+        (tmp_path / str(seed)).mkdir()
+        write_policy(tmp_path / str(seed) / "policy.safetensors", seed=seed, steps="5")
+    game, out = "stochastic_coop_nav", tmp_path / "set"
+    record(game, tmp_path / "0", 2, 0, out, demonstrator="run", random_return=0.0)
+    with pytest.raises(DemonstrationError, match="other trained policies that have the same name"):
+        record(game, tmp_path / "1", 4, 0, out, demonstrator="run")
+    assert len(record(game, tmp_path / "0", 4, 0, out, demonstrator="run")) == 4
 
 
 def test_one_policy_for_each_of_many_agents_is_no_file_name(monkeypatch):
