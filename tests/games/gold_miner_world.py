@@ -44,7 +44,7 @@ class World:
         path.write_text(json.dumps(grid(list(rows), gold)))
         defaults = {
             "num_allies": 4, "num_enemies": 0, "mask": False, "redraw_gold": False,
-            "end_on_elimination": False, "maps": str(path), "autoreset": False, "max_rounds": 5000,
+            "end_on_elimination": False, "maps": str(path), "autoreset": False,
         }  # fmt: skip
         self.vector = mail_envs.make_vec("gold_miner_easy_2_vs_2", **{**defaults, **arguments})
         self.vector.reset(seed=seed)

@@ -21,7 +21,7 @@ class Masked(World):
         super().__init__(folder, rows, gold, players, mask=True, **arguments)
 
     def allowed(self, player: int = 0) -> set[int]:
-        turns = int(self.vector.game.params["turns"][0])
+        turns = int(self.vector.game.params["max_rounds"][0])
         bits = available(self.record[0], player, turns - int(self.record["step"][0]), -1)
         return {a for a in range(6) if bits >> a & 1}
 

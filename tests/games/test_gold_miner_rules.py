@@ -30,7 +30,7 @@ def test_land_costs_1_and_a_mine_4(tmp_path):
 
 def test_a_forest_costs_5_to_20_by_chance_and_stays_a_forest(tmp_path):
     prices: Counter[int] = Counter()
-    world = World(tmp_path, ["ff" + "." * 19])
+    world = World(tmp_path, ["ff" + "." * 19], max_rounds=3200)
     for k in range(3200):
         world.put("energy", 50)
         prices[world.price_of_entering(RIGHT if k % 2 == 0 else LEFT)] += 1

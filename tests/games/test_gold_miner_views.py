@@ -50,6 +50,20 @@ def test_wrong_arguments_are_named(arguments, message):
         mail_envs.make_vec("gold_miner_easy_2_vs_2", **arguments)
 
 
+def test_bots_and_the_mask_know_the_time_limit_of_the_view():
+    """A game of 90 turns that the view ends after 30 rounds is one of 30 turns."""
+    limits = {"turns": 30}, {"turns": 90, "max_rounds": 30}
+    views = [mail_envs.make_vec("gold_miner_hard_2_vs_2", 4, **limit) for limit in limits]
+    infos, truncated = [view.reset(seed=0)[1] for view in views], np.zeros(4, bool)
+    rng = np.random.default_rng(0)
+    while not truncated.all():
+        mask = infos[0]["action_mask"]
+        assert np.array_equal(mask, infos[1]["action_mask"])
+        chosen = (rng.random(mask.shape) * mask).argmax(-1)
+        assert views[0].buffers.world.tobytes() == views[1].buffers.world.tobytes()
+        _, truncated = [view.step(chosen)[3] for view in views]
+
+
 @pytest.mark.parametrize(
     "difficulty, kinds",
     [

@@ -24,7 +24,7 @@ def advise(e, world, envs, params, draws, bot, participation, actions):
     If the game uses the mask, a masked action is replaced by a random legal one.
     """
     state = world[envs[e]]
-    turns = params[0].turns - state.step
+    turns = params[0].max_rounds - state.step
     for i in range(participation.shape[1]):
         if participation[e, i] == 0 or state.status[i] != 0:
             continue

@@ -32,9 +32,9 @@ gold / 1000 of every player; the map as it is now; round / 100.
 (`reward_scale`). **Metrics**: `won` (1 if the allies have strictly more gold per player), `gold_allies`,
 `gold_enemies` (means per player).
 
-**End**: after `turns` = 100 rounds, which are part of the task (`limit_is_end`: the winner of a match is decided by the
-gold at that time, and players, bots and the mask know the round), when no gold is left, or as soon as any player is
-eliminated (`end_on_elimination=False`: when all allies are).
+**End**: after `turns` = 100 rounds, or after `max_rounds`, which are part of the task (`limit_is_end`: the winner of a
+match is decided by the gold at that time, and players, bots and the mask know the round), when no gold is left, or as
+soon as any player is eliminated (`end_on_elimination=False`: when all allies are).
 
 **Maps**: 24 generated maps that resemble the competition's twelve (`mail_envs.games.gold_miner.maps`); `maps=PATH`
 plays on the maps of a file or folder in the competition's format.
@@ -97,7 +97,7 @@ class GoldMiner(KernelGame):
         num_allies, num_enemies: numbers of players; at least one ally.
         enemies: names of bots, one per enemy, instead of those of the difficulty.
         maps: a file or a folder of maps (see `maps.load`); None: the default set.
-        turns: rounds of a game, which bots and the mask use in their plans.
+        turns: rounds of a game, which bots and the mask use in their plans; `max_rounds` of the view replaces it.
         mask: whether the availability mask restricts the allies.
         state: "concatenated" or "compact", see the page.
         redraw_gold: draw the amounts of gold anew in every game; False: use those of the map.
@@ -150,7 +150,7 @@ class GoldMiner(KernelGame):
             list(grids.values()),
             [bots.NAMES.index(name) for name in self.enemies],
             num_allies=num_allies,
-            turns=turns,
+            max_rounds=turns,
             mask=mask,
             compact=compact,
             redraw_gold=redraw_gold,
@@ -243,7 +243,7 @@ def reset_env(state, rng, params):
 
 @device_function
 def step_env(state, rng, actions, acts, params, rewards, metrics):
-    turns = params.turns - state.step
+    turns = params.max_rounds - state.step
     state.step += 1
     for i in range(params.num_allies):
         null = REST if params.null_rests != 0 else IDLE
@@ -293,7 +293,7 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
         alive[i] = state.status[i] == 0
         allowed = (1 << NUM_ACTIONS) - 1
         if params.mask != 0 and alive[i]:
-            allowed = available(state, i, params.turns - state.step, NO_MINE)
+            allowed = available(state, i, params.max_rounds - state.step, NO_MINE)
         for a in range(NUM_ACTIONS):
             action_mask[i, a] = (allowed >> a) & 1
         observe_one(state, params, i, observations[i], 0)
