@@ -162,6 +162,7 @@ class Participation:
             state = np.where(ended[:, None], b.final_state, b.state)
             self._draw_final(self._ask(lengths, state), b.clock, b.participation)
         self.history[rounds == 0] = 0
+        self.past_actions[rounds == 0] = -1 if self.past_actions.dtype == np.int32 else 0
         probabilities = self._ask(rounds, b.state)
         self._draw_given(probabilities, b.clock, b.alive, b.participation, self.history)
 

@@ -43,7 +43,7 @@ class PlayerFunction:
 
     Attributes:
         num_sets: M, the number of action sets.
-        shared_coin: all agents share one random number per round.
+        shared_coin: all agents share one random number per round; only with a `table`.
         needs_history, needs_state: whether the function of `HistoryDependent` receives them.
         needs_turns: whether the game's own turns decide who acts.
     """
@@ -66,7 +66,13 @@ class PlayerFunction:
 
         `action_dims`: each agent's number of discrete actions, or of continuous action components.
         """
-        self.table(num_agents)
+        answer = self.table(num_agents)
+        if answer is not None:
+            _check_table(self, answer, num_agents)
+        elif not (self.needs_history or self.needs_turns):
+            raise ValueError(f"{self!r} has neither a table nor a function that says who acts")
+        elif self.shared_coin:
+            raise ValueError(f"{self!r}: agents can share a random number only with a table")
 
     def to_config(self) -> dict[str, Any]:
         """A description for JSON: `type` (`module:name` for a user's class), and the arguments.
@@ -228,7 +234,7 @@ class StateDependent(HistoryDependent):
         function: numba-compiled, `f(i, state, history, actions) -> probability` with state float32 (S,)
             and actions (t, N) or (t, N, A); or plain Python over a batch, `f(state, history, actions,
             rounds) -> (E, N)` with state (E, S), actions (E, T, N) or (E, T, N, A). A null action is -1
-            in discrete and zero in continuous action histories.
+            in discrete and zero in continuous action histories; so are those of rounds to come.
     """
 
     needs_state = True
@@ -252,6 +258,7 @@ class ActionSets(HistoryDependent):
         self.num_sets = len(self.sets)
 
     def check(self, num_agents, action_dims, discrete):
+        super().check(num_agents, action_dims, discrete)
         for s in self.sets:
             for a in s:
                 if not 0 <= a < max(action_dims):
@@ -299,6 +306,23 @@ def from_config(config: dict[str, Any]) -> PlayerFunction:
         return BUILT_IN[kind](**arguments)
     except TypeError as error:
         raise ValueError(f"{kind}: {error}") from None
+
+
+def _check_table(player: PlayerFunction, answer: Any, num_agents: int) -> None:
+    """ValueError unless the answer of a user's `table` is as `PlayerFunction.table` says: kernels do not look."""
+    try:
+        table, following = answer
+        rows = np.asarray(table, np.float64)
+        fits = rows.ndim == 2 and rows.shape[1] == num_agents and 0 <= index(following) < len(rows)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{player!r}: table() must give rows of {num_agents} probabilities, and the row after the last "
+            f"(0 or more, less than their number); it gives {answer!r}"
+        )
+    if not np.all((rows >= 0) & (rows <= 1)):
+        raise ValueError(f"{player!r}: table() gives probabilities outside [0, 1]: {rows.tolist()}")
 
 
 def _is_scalar(function: Callable) -> bool:

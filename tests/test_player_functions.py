@@ -196,6 +196,7 @@ def test_state_and_actions_are_those_of_the_running_episode():
         assert np.array_equal(state, info["state"])
         for e, t in enumerate(rounds):
             assert np.array_equal(past[e, :t], np.array(played)[len(played) - t :, e])
+            assert (past[e, t:] == -1).all()
 
 
 def test_continuous_action_histories_hold_zeros_for_null_actions():
@@ -430,6 +431,40 @@ def test_probabilities_of_action_sets_add_up_to_at_most_1():
     )
     with pytest.raises(ValueError, match="at most 1"):
         mail_envs.make_vec("coop_nav", player_function=player, seed=0)
+
+
+class ByTable(mail_envs.player_functions.PlayerFunction):
+    def __init__(self, rows, following=0):
+        self.rows, self.following = rows, following
+
+    def table(self, num_agents):
+        return np.array(self.rows, np.float32), self.following
+
+
+@pytest.mark.parametrize(
+    ("rows", "following", "message"),
+    [
+        ([[1, 1]], 0, "rows of 3 probabilities"),
+        ([[1, 1, 1, 1]], 0, "rows of 3 probabilities"),
+        ([1, 1, 1], 0, "rows of 3 probabilities"),
+        ([[1, 1, 1], [0, 1, 0]], 2, "the row after the last"),
+        ([[1, 1, 1], [0, 1, 0]], -1, "the row after the last"),
+        ([[1, 1, 1.5]], 0, r"outside \[0, 1\]"),
+        ([[1, 1, NAN]], 0, r"outside \[0, 1\]"),
+    ],
+)
+def test_a_users_table_that_kernels_cannot_read_is_refused(rows, following, message):
+    with pytest.raises(ValueError, match=message):
+        mail_envs.make("coop_nav", player_function=ByTable(rows, following))
+
+
+def test_a_users_class_says_who_acts_and_a_coin_is_shared_only_in_tables():
+    with pytest.raises(ValueError, match="neither a table nor a function"):
+        mail_envs.make("coop_nav", player_function=mail_envs.player_functions.PlayerFunction())
+    player = mail_envs.HistoryDependent(sample_players.not_twice_in_a_row)
+    player.shared_coin = True
+    with pytest.raises(ValueError, match="only with a table"):
+        mail_envs.make("coop_nav", player_function=player)
 
 
 def test_a_users_function_must_give_the_right_shape():
