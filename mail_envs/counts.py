@@ -1,4 +1,4 @@
-"""Checks of numbers that users pass: of environments, agents, rounds, frames, seconds."""
+"""Checks of numbers and switches that users pass: of environments, agents, rounds, frames, seconds."""
 
 from __future__ import annotations
 
@@ -24,3 +24,19 @@ def is_whole(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether it is a whole number or a float, which may be NaN; True and False are none."""
     return is_whole(value) or isinstance(value, (float, np.floating))
+
+
+def check_kind(name: str, value: Any, kind: str) -> None:
+    """Raise TypeError unless a value fits its annotation: `bool`, `int`, `float`; or `int | None`, and so on.
+
+    Values with other annotations are not checked.
+    """
+    kind, _, other = kind.partition(" | ")
+    if value is None and other == "None":
+        return
+    if kind == "bool" and not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r} must be True or False")
+    if kind == "int" and not is_whole(value):
+        raise TypeError(f"{name}={value!r} must be a whole number")
+    if kind == "float" and not is_number(value):
+        raise TypeError(f"{name}={value!r} must be a number")

@@ -288,6 +288,43 @@ def test_impossible_settings_are_named(keywords, error):
         mail_envs.make_vec("coop_nav", **keywords)
 
 
+@pytest.mark.parametrize(
+    ("id", "arguments", "error"),
+    [
+        ("coop_nav", {"continuous_actions": "no"}, "'no' must be True or False"),
+        ("coop_nav", {"terminate_on_success": None}, "None must be True or False"),
+        ("gold_miner_easy_2_vs_2", {"mask": 2}, "mask=2 must be True or False"),
+        ("gold_miner_easy_2_vs_2", {"turns": 2.5}, "turns=2.5 must be a whole number"),
+        ("gold_miner_easy_2_vs_2", {"reward_scale": "1"}, "reward_scale='1' must be a number"),
+        ("mpe_simple_spread", {"num_agent_neighbors": 1.5}, "1.5 must be a whole number"),
+        ("mpe_simple_spread", {"local_ratio": "half"}, "local_ratio='half' must be a number"),
+    ],
+)
+def test_arguments_of_games_are_of_the_kind_that_the_game_declares(id, arguments, error):
+    with pytest.raises(TypeError, match=error):
+        mail_envs.make_game(id, **arguments)
+
+
+def test_arguments_may_be_numbers_of_numpy_and_none_where_that_is_declared():
+    game, _ = mail_envs.make_game("coop_nav", num_agents=np.int64(2), continuous_actions=np.True_)
+    assert len(game.agents) == 2
+    mail_envs.make_game("mpe_simple_spread", num_agent_neighbors=None, local_ratio=1)
+
+
+@pytest.mark.parametrize(
+    ("id", "name"),
+    [
+        ("predator_prey", "num_obstacles"),
+        ("mpe_simple_tag", "num_obstacles"),
+        ("mpe_simple_world_comm", "num_obstacles"),
+        ("mpe_simple_world_comm", "num_forests"),
+    ],
+)
+def test_there_cannot_be_fewer_landmarks_than_none(id, name):
+    with pytest.raises(ValueError, match=f"{name}=-1 must be at least 0"):
+        mail_envs.make_game(id, **{name: -1})
+
+
 def test_a_missing_gpu_is_one_clear_error():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

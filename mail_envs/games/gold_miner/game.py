@@ -58,6 +58,7 @@ from collections.abc import Sequence
 import gymnasium
 import numpy as np
 
+from mail_envs.counts import at_least, check_kind
 from mail_envs.games.gold_miner import bots, maps, picture
 from mail_envs.games.gold_miner.bots import decide, forget
 from mail_envs.games.gold_miner.mask import available
@@ -131,8 +132,16 @@ class GoldMiner(KernelGame):
         reward_scale: float = REWARD,
     ):
         players = check_players(num_allies, num_enemies)
-        if turns < 1:
-            raise ValueError(f"turns={turns!r} must be at least 1")
+        at_least(1, turns=turns)
+        flags = {
+            "mask": mask,
+            "redraw_gold": redraw_gold,
+            "end_on_elimination": end_on_elimination,
+            "stale_obstacles": stale_obstacles,
+        }
+        for name, flag in flags.items():
+            check_kind(name, flag, "bool")
+        check_kind("reward_scale", reward_scale, "float")
         self.agents = [f"miner_{i}" for i in range(num_allies)]
         self.num_players, self.num_allies = players, num_allies
         self.enemies = choose_bots(difficulty, num_enemies, enemies)
@@ -151,13 +160,10 @@ class GoldMiner(KernelGame):
             [bots.NAMES.index(name) for name in self.enemies],
             num_allies=num_allies,
             max_rounds=turns,
-            mask=mask,
             compact=compact,
-            redraw_gold=redraw_gold,
-            end_on_elimination=end_on_elimination,
-            stale_obstacles=stale_obstacles,
             null_rests=one_of("null_dynamics", null_dynamics, NULL_DYNAMICS),
             reward_scale=np.float32(reward_scale),
+            **flags,
         )
         self.metric_names = ("won", "gold_allies", "gold_enemies")
         self.metadata = {
@@ -170,11 +176,12 @@ class GoldMiner(KernelGame):
 
 
 def check_players(num_allies: int, num_enemies: int) -> int:
-    """The number of players; ValueError unless there is an ally, and at most four players."""
-    if num_allies < 1 or num_enemies < 0 or num_allies + num_enemies > MAX_PLAYERS:
+    """The number of players; TypeError or ValueError unless there is an ally, and at most four players."""
+    at_least(1, num_allies=num_allies)
+    at_least(0, num_enemies=num_enemies)
+    if num_allies + num_enemies > MAX_PLAYERS:
         raise ValueError(
-            f"num_allies={num_allies!r} must be at least 1, num_enemies={num_enemies!r} at least 0, "
-            f"together at most {MAX_PLAYERS}"
+            f"num_allies={num_allies!r}, num_enemies={num_enemies!r}: together at most {MAX_PLAYERS} can play"
         )
     return num_allies + num_enemies
 

@@ -4,12 +4,14 @@ A limit of -1 means that all are observed, in their usual order. With a limit of
 first; if there are fewer, the rest is zero.
 """
 
+from mail_envs.counts import check_kind
 from mail_envs.games.particle.world import ZERO, write_pair
 from mail_envs.kernels import device_function
 
 
 def limit(name: str, count: int | None) -> int:
-    """An argument as a number for kernels; ValueError if it is neither None nor positive."""
+    """An argument as a number for kernels; TypeError or ValueError if it is neither None nor positive."""
+    check_kind(name, count, "int | None")
     if count is None:
         return -1
     if count < 1:

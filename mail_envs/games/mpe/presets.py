@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mail_envs.counts import check_kind
 from mail_envs.games.particle.world import choice
 
 
@@ -85,6 +86,7 @@ def preset_rules(name: str, missing: tuple[str, ...] = ()) -> Preset:
 
 def mixing(rules: Preset, local_ratio: float | None) -> dict[str, float | bool]:
     """Parameters for sharing rewards: weights of the team's and the agent's part, and whether they are summed."""
+    check_kind("local_ratio", local_ratio, "float | None")
     if rules.team_sum:
         if local_ratio is not None:
             raise ValueError(

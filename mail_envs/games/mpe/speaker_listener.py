@@ -36,6 +36,7 @@ import math
 
 import numpy as np
 
+from mail_envs.counts import check_kind
 from mail_envs.games.mpe import picture, presets, talk
 from mail_envs.games.mpe.talk import say, silence, write_color, write_word
 from mail_envs.games.particle import world
@@ -69,6 +70,7 @@ class SimpleSpeakerListener(KernelGame):
         null_dynamics: str = "coast",
         continuous_actions: bool = False,
     ):
+        check_kind("terminate_on_success", terminate_on_success, "bool | None")
         rules = presets.preset_rules(preset)
         self.agents = ["speaker_0", "listener_0"]
         self.max_rounds = rules.max_rounds

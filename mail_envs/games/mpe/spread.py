@@ -38,7 +38,7 @@ Returns per agent with the default preset, mean ± sd over 1,000 episodes from s
 
 import numpy as np
 
-from mail_envs.counts import at_least
+from mail_envs.counts import at_least, check_kind
 from mail_envs.games.mpe import neighbors, picture, presets
 from mail_envs.games.mpe.neighbors import write_relative
 from mail_envs.games.particle import world
@@ -71,6 +71,7 @@ class SimpleSpread(KernelGame):
         continuous_actions: bool = False,
     ):
         at_least(1, N=N)
+        check_kind("terminate_on_success", terminate_on_success, "bool | None")
         rules = presets.preset_rules(preset)
         self.agents = [f"agent_{i}" for i in range(N)]
         self.max_rounds = rules.max_rounds

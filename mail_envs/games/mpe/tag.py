@@ -41,7 +41,7 @@ Returns per agent with the default preset, mean ± sd over 1,000 episodes from s
 
 import numpy as np
 
-from mail_envs.counts import at_least
+from mail_envs.counts import at_least, check_kind
 from mail_envs.games.mpe import neighbors, picture, presets
 from mail_envs.games.mpe.neighbors import slot_of, write_relative
 from mail_envs.games.particle import world
@@ -85,6 +85,8 @@ class SimpleTag(KernelGame):
         continuous_actions: bool = False,
     ):
         at_least(1, num_good=num_good, num_adversaries=num_adversaries)
+        at_least(0, num_obstacles=num_obstacles)
+        check_kind("terminate_on_success", terminate_on_success, "bool")
         rules = presets.preset_rules(preset)
         n = num_adversaries + num_good
         adversaries = [f"adversary_{i}" for i in range(num_adversaries)]

@@ -9,12 +9,14 @@ State field: `comm` float32 (speakers, words).
 import gymnasium
 import numpy as np
 
+from mail_envs.counts import check_kind
 from mail_envs.games.particle.world import HOLD, MOVES, ZERO, direction, push, push_axis
 from mail_envs.kernels import device_function
 
 
 def action_space(moves, words, continuous):
     """The action space of an agent with `words` words (0: it cannot speak); `moves`: whether it can move."""
+    check_kind("continuous_actions", continuous, "bool")
     if continuous:
         return gymnasium.spaces.Box(0.0, 1.0, (MOVES * moves + words,), np.float32)
     return gymnasium.spaces.Discrete((MOVES if moves else 1) * max(words, 1))

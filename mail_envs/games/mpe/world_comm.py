@@ -94,6 +94,7 @@ class SimpleWorldComm(KernelGame):
         continuous_actions: bool = False,
     ):
         at_least(1, num_good=num_good, num_adversaries=num_adversaries, num_food=num_food)
+        at_least(0, num_obstacles=num_obstacles, num_forests=num_forests)
         rules = presets.preset_rules(preset)
         n = num_adversaries + num_good
         leader = "leadadversary_0"

@@ -35,7 +35,7 @@ import math
 
 import numpy as np
 
-from mail_envs.counts import at_least
+from mail_envs.counts import at_least, check_kind
 from mail_envs.games.particle import world
 from mail_envs.games.particle.world import (
     move,
@@ -77,6 +77,7 @@ class CoopNav(KernelGame):
         continuous_actions: bool = False,
     ):
         at_least(1, num_agents=num_agents, num_landmarks=num_landmarks)
+        check_kind("terminate_on_success", terminate_on_success, "bool")
         self.agents = [f"agent_{i}" for i in range(num_agents)]
         self.max_rounds = max_rounds
         absolute = world.choice("observation", observation, OBSERVATION)

@@ -70,6 +70,7 @@ class PredatorPrey(KernelGame):
         continuous_actions: bool = False,
     ):
         at_least(1, num_adversaries=num_adversaries)
+        at_least(0, num_obstacles=num_obstacles)
         num_agents = 1 + num_adversaries
         self.agents = ["prey_0", *(f"adversary_{i}" for i in range(num_adversaries))]
         self.max_rounds = max_rounds

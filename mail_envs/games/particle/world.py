@@ -15,6 +15,7 @@ import math
 import gymnasium
 import numpy as np
 
+from mail_envs.counts import check_kind
 from mail_envs.kernels import device_function
 from mail_envs.random import uniform, uniform_symmetric
 
@@ -98,6 +99,7 @@ def state_space(num_agents, num_landmarks):
 
 def action_spaces(agents, continuous):
     """Discrete(5) or Box[0, 1]^5 per agent: (none, left, right, down, up), as in MPE2."""
+    check_kind("continuous_actions", continuous, "bool")
     if continuous:
         return {a: gymnasium.spaces.Box(0.0, 1.0, (MOVES,), np.float32) for a in agents}
     return {a: gymnasium.spaces.Discrete(MOVES) for a in agents}

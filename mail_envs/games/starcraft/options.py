@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mail_envs.counts import check_kind
 from mail_envs.games.particle.world import choice
 from mail_envs.games.starcraft.maps import Scenario
 
@@ -127,25 +128,12 @@ def make_options(scenario: Scenario, variant: str | None = "standard", **options
     return made
 
 
-def _check_kind(name: str, value: object, kind: str) -> None:
-    """TypeError or ValueError for a value that does not fit the field's type."""
-    if kind == "bool":
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name}={value!r} must be True or False")
-    elif kind == "int | None" and value is None:
-        return
-    elif isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, np.integer) if kind.startswith("int") else (int, float, np.number)
-    ):
-        wanted = "a whole number" if kind.startswith("int") else "a number"
-        raise TypeError(f"{name}={value!r} must be {wanted}")
-    elif not np.isfinite(value):
-        raise ValueError(f"{name}={value!r} must be finite")
-
-
 def _check(options: Options) -> None:
     for field in dataclasses.fields(options):
-        _check_kind(field.name, getattr(options, field.name), str(field.type))
+        value = getattr(options, field.name)
+        check_kind(field.name, value, str(field.type))
+        if value is not None and not np.isfinite(value):
+            raise ValueError(f"{field.name}={value!r} must be finite")
     if not 0 < options.move_amount <= 8:
         raise ValueError(
             f"move_amount={options.move_amount!r} must be greater than 0 and at most 8"
