@@ -374,6 +374,10 @@ def test_max_rounds_is_the_same_as_argument_of_the_game_or_of_make():
     assert game.max_rounds == 7
 
 
+def test_metadata_do_not_claim_another_time_limit_than_the_views():
+    assert "50" not in mail_envs.make_vec("coop_nav", max_rounds=7).metadata["convention"]
+
+
 # -- starts and observations ----------------------------------------------------------------------
 
 

@@ -99,8 +99,7 @@ class CoopNav(KernelGame):
         self.metric_names = ("landmarks_covered",)
         self.metadata = {
             "convention": f"{penalty} penalty including the agent itself, {integration}, "
-            f"{observation} observation, max_rounds {max_rounds}, "
-            f"terminate_on_success {terminate_on_success}"
+            f"{observation} observation, terminate_on_success {terminate_on_success}"
         }
 
     def draw(self, canvas, state, participation):
