@@ -1,7 +1,8 @@
 """The actions of bots in place of allies, for demonstrations, tournaments and hints for human players.
 
 Bots store their plans, such as the mine they walk to, in the game's record, for every player. A bot's decision is
-therefore a function of the record and a random stream, and does not change if it is computed twice in a round.
+therefore a function of the record and a random stream. DeepMind and BlackPanther decide the same if they are asked twice
+in a round; Greedy, which draws its steps, may draw another one once it has chosen a mine.
 """
 
 from __future__ import annotations
