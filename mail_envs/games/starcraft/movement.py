@@ -26,7 +26,7 @@ TURNS = 4  # most units that one step goes around
 TOUCH = np.float32(0.1)  # units with a smaller gap count as touching
 AHEAD = np.float32(0.05)  # least cosine at which a unit is in the way
 NEAR = np.float32(1e-3)  # smaller distances count as zero
-MAP_END = np.float32(SIZE)
+MAP_END = np.nextafter(np.float32(SIZE), np.float32(0))  # still in the last cell, as masks ask
 
 # Long functions with several callers are compiled once and not inlined: their arguments are records.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
@@ -47,7 +47,7 @@ def can_stand(params, kind, x, y):
     """Whether a unit of a type may be at a point; flying units may be anywhere on the map."""
     if not (ZERO <= x <= MAP_END and ZERO <= y <= MAP_END):
         return False
-    if params.flies[kind] != 0 or x == MAP_END or y == MAP_END:
+    if params.flies[kind] != 0:
         return True
     return params.ground[np.int32(kind == COLOSSUS), np.int32(x), np.int32(y)] != 0
 

@@ -19,7 +19,7 @@ from mail_envs.games.starcraft.maps import (
     Point,
     Scenario,
 )
-from mail_envs.games.starcraft.movement import WALKING, separate
+from mail_envs.games.starcraft.movement import MAP_END, WALKING, separate
 from mail_envs.games.starcraft.orders import MARCH
 from mail_envs.games.starcraft.sight import ZERO
 from mail_envs.games.starcraft.units import MEDIVAC, START_ENERGY, TYPES, UNITS
@@ -267,6 +267,6 @@ def free_corner(used, place):
 @device_function
 def place_in_spiral(state, params, j, k, x, y):
     """As the k-th of a group around a point, on the map."""
-    x = min(max(x + params.spiral[k, 0], ZERO), MAP_SIZE)
-    y = min(max(y + params.spiral[k, 1], ZERO), MAP_SIZE)
+    x = min(max(x + params.spiral[k, 0], ZERO), MAP_END)
+    y = min(max(y + params.spiral[k, 1], ZERO), MAP_END)
     place(state, j, x, y)

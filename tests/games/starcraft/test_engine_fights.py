@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from starcraft_skirmish import ATTACK, EAST, NEVER, NORTH, STOP, WEST, Skirmish
+from starcraft_skirmish import ATTACK, EAST, NEVER, NORTH, SOUTH, STOP, WEST, Skirmish
 
 from mail_envs.games.starcraft.units import STALKER, UNITS
 
@@ -265,7 +265,18 @@ def test_medivacs_fly_over_others():
 def test_nobody_leaves_the_map():
     battle = Skirmish(scan=-1).put(0, "stalker", 0.5, 31.5).put(3, "marine", 30, 3)
     battle.play(WEST, rounds=2).play(NORTH, rounds=2)
-    assert battle.world["pos"][0, 0].tolist() == [0, 32]
+    assert battle.world["pos"][0, 0] == pytest.approx([0, 32])
+
+
+@pytest.mark.parametrize(
+    ("way", "along"), [(NORTH, EAST), (EAST, NORTH), (SOUTH, WEST), (WEST, SOUTH)]
+)
+def test_who_stands_at_the_edge_of_the_map_can_walk_along_it(way, along):
+    """Also where the coordinates end: the mask looks at the cell that is one unit ahead."""
+    edge = {NORTH: (16, 31.5), EAST: (31.5, 16), SOUTH: (16, 0.5), WEST: (0.5, 16)}[way]
+    battle = Skirmish(scan=-1, pathing=1).put(0, "stalker", *edge).put(3, "marine", 3, 3)
+    mask = battle.play(way, rounds=2).vector.buffers.action_mask[0, 0]
+    assert not mask[way] and mask[along]
 
 
 def test_enemies_notice_who_is_near_and_go_after_who_hits_them_from_afar():
