@@ -301,6 +301,10 @@ def record(
         num_envs = NUM_ENVS if kernel else os.cpu_count() or 1
     at_least(1, episodes=episodes, num_envs=num_envs)
     check_seed(check_seed(seed) + episodes - 1)
+    if (arguments.get("device", "cpu"), arguments.get("array", "numpy")) != ("cpu", "numpy"):
+        raise ValueError(
+            "demonstrations are recorded on the CPU, in NumPy arrays: leave out device and array"
+        )
     seeds = np.arange(seed, seed + episodes, dtype=np.int64)
     out = Path(out)
     count = min(num_envs, episodes)
