@@ -60,7 +60,8 @@ def raise_outside_space(view: VectorGame, actions: np.ndarray) -> None:
     for e, i in np.argwhere(view.buffers.participation != 0):
         action, space = actions[e, i], view.action_spaces[view.agents[i]]
         own = int(action) if view.discrete else action[: view.action_dims[i]]
-        if not space.contains(own):
+        unknown = not view.discrete and np.isnan(action).any()  # also where it has no component
+        if unknown or not space.contains(own):
             raise ValueError(
                 f"action {action!s} of {view.agents[i]} in environment {e} is not in {space}; "
                 "nothing was played"

@@ -181,6 +181,18 @@ def test_an_invalid_component_names_agent_and_environment(value):
     assert played_nothing(vector, before)
 
 
+def test_nan_is_refused_also_beyond_an_agents_own_components():
+    """The speaker's actions have three components, the listener's five."""
+    vector = mail_envs.make_vec("mpe_simple_speaker_listener", continuous_actions=True, seed=0)
+    actions = np.zeros((1, 2, 5), np.float32)
+    actions[0, 0, 3:] = np.nan
+    with pytest.raises(ValueError, match=r"nan.* of speaker_0 in environment 0"):
+        vector.step(actions)
+    assert vector.clock["rounds"][0] == 0
+    actions[0, 0, 3:] = 7.0
+    assert vector.step(actions)[4]["round"][0] == 1
+
+
 @pytest.mark.parametrize("kind", ["HistoryDependent", "StateDependent"])
 def test_histories_survive_an_invalid_action(kind):
     vector, twin = (
