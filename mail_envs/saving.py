@@ -126,14 +126,16 @@ def _restore(view: VectorGame, arrays: dict[str, np.ndarray]) -> list[int]:
         raise ValueError(
             f"the saved state belongs to another player function: {', '.join(sorted(missing))}"
         )
-    for name, value in arrays.items():
+    hosts = {name: np.asarray(value) for name, value in arrays.items()}
+    for name, host in hosts.items():  # all of them, before the first one is changed
         target = targets[name]
-        host = np.asarray(value)
+        if isinstance(target, np.ndarray) and target.nbytes != host.nbytes:
+            raise ValueError(
+                f"the saved {name} has {host.nbytes} bytes; this game needs {target.nbytes}"
+            )
+    for name, host in hosts.items():
+        target = targets[name]
         if isinstance(target, np.ndarray):
-            if target.nbytes != host.nbytes:
-                raise ValueError(
-                    f"the saved {name} has {host.nbytes} bytes; this game needs {target.nbytes}"
-                )
             records = target.dtype.names is not None
             target[...] = host.view(target.dtype).reshape(target.shape) if records else host
         elif hasattr(target, "copy_to_device"):

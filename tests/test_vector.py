@@ -220,6 +220,16 @@ def test_a_state_of_another_number_of_environments_is_refused():
         three.set_state(two.get_state())
 
 
+def test_a_state_of_another_game_is_refused_and_changes_nothing():
+    relative = mail_envs.make_vec("coop_nav", 2, seed=0)
+    absolute = mail_envs.make_vec("coop_nav", 2, observation="absolute", seed=5)
+    before = relative.get_state()
+    with pytest.raises(ValueError, match="the saved observations has 432 bytes"):
+        relative.set_state(absolute.get_state())
+    after = relative.get_state()
+    assert all(np.array_equal(before[k], after[k]) for k in before)
+
+
 def test_a_state_of_another_player_function_is_refused():
     plain = mail_envs.make_vec("coop_nav", 2, seed=0)
     history = mail_envs.make_vec(
