@@ -179,7 +179,8 @@ class StarCraft(KernelGame):
         battle: id of the scenario, see `maps.SCENARIOS`.
         variant: of SMACv2: "standard", "epo" or "conic".
         null_orders: what φ means: "keep", the unit goes on with its last order, or "stop".
-        start_noise: by how much units on SMAC's maps are off their places at the start, at most, along each axis.
+        start_noise: by how much units on SMAC's maps are off their places at the start, at most, along each axis; not for
+            SMACv2.
         scale_seed: with `faithful=True`, the seed of the SMACv2 battle whose enemies set the scale of all rewards.
         **options: of `options.Options`, such as `faithful=True` or `obs_last_action=True`.
     """
@@ -202,6 +203,15 @@ class StarCraft(KernelGame):
             raise ValueError(f"start_noise={start_noise!r} must be between 0 and {MOST_NOISE}")
         if not isinstance(scale_seed, int) or not 0 <= scale_seed < 2**63:
             raise ValueError(f"scale_seed={scale_seed!r} is not an integer in [0, 2**63)")
+        keeps_scale = chosen.faithful and of.version == 2
+        if start_noise and of.version == 2:
+            raise ValueError(
+                f"start_noise={start_noise!r}: {battle} draws all places, there is nothing to add to"
+            )
+        if scale_seed and not keeps_scale:
+            raise ValueError(
+                f"scale_seed={scale_seed!r}: only smacv2_* ids with faithful=True scale rewards by one battle"
+            )
         self.scenario, self.options = of, chosen
         self.agents = agent_names(of)
         self.max_rounds = chosen.max_rounds or of.max_rounds
@@ -221,7 +231,7 @@ class StarCraft(KernelGame):
                 **spawn_params(of),
                 "start_noise": np.asarray(start_noise, np.float32),
                 "null_stops": np.asarray(choice("null_orders", null_orders, NULL_ORDERS), np.int64),
-                "keeps_scale": np.asarray(chosen.faithful and of.version == 2, np.int64),
+                "keeps_scale": np.asarray(keeps_scale, np.int64),
                 "scale_seed": np.asarray(scale_seed, np.int64),
             }
         )
