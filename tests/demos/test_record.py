@@ -310,6 +310,8 @@ def test_commands_report_errors_in_one_line(tmp_path, capsys):
         ({"policy": "random", "greedy": True}, "greedy needs a learned policy"),
         ({"out": tmp_path / "b"}, "b: already exists and is not an empty folder"),
         ({"set": ("null_action=skip",)}, "null_action='skip'"),
+        ({"set": ("array=torch",)}, "are recorded on the CPU, in NumPy arrays"),
+        ({"set": ("device=cuda",)}, "are recorded on the CPU, in NumPy arrays"),
     ):
         assert main(Args(**{"env": "coop_nav", "out": tmp_path / "a", **given})) == 2
         assert error in capsys.readouterr().err
