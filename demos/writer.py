@@ -81,8 +81,13 @@ class DemonstrationWriter:
             "shards": [],
         }
         held = lock(folder)
-        write_manifest(folder, manifest)
-        return cls(folder, manifest, shard_bytes, held)
+        try:
+            write_manifest(folder, manifest)
+            return cls(folder, manifest, shard_bytes, held)
+        except BaseException:
+            if held >= 0:
+                os.close(held)
+            raise
 
     @classmethod
     def extend(

@@ -332,6 +332,15 @@ def test_one_writer_at_a_time(demos_path):
         DemonstrationWriter.extend(demos_path)
 
 
+def test_metadata_that_cannot_be_written_do_not_block_the_folder(tmp_path):
+    with pytest.raises(TypeError, match="not JSON"):
+        DemonstrationWriter.create(
+            tmp_path / "set", metadata(arguments={"num_agents": np.int64(3)})
+        )
+    write(tmp_path / "set", 2)
+    assert len(Demonstrations.open(tmp_path / "set")) == 2
+
+
 def test_a_file_system_without_locks_holds_sets_too(demos_path, monkeypatch):
     def flock(number, kind):
         raise OSError(errno.ENOSYS, "Function not implemented")
