@@ -238,6 +238,8 @@ def command(args: Args) -> None:
     else:
         show(demonstrations, Console(markup=False, emoji=False))
     if args.plots is not None:
+        if not len(demonstrations):
+            raise ValueError(f"{args.path} has no episodes to plot")
         written = plot(demonstrations, args.plots)
         print("wrote " + ", ".join(map(str, written)), file=beside)
 

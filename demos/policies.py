@@ -104,9 +104,10 @@ def policy_path(spec: str | Path) -> Path:
     path = Path(spec)
     run, at, step = str(spec).rpartition("@")
     if at and not os.path.exists(path) and os.path.isdir(run):
-        kept = {
-            int(p.stem.partition("_")[2]): p for p in Path(run).glob("policies/step_*.safetensors")
+        found = {
+            p.stem.removeprefix("step_"): p for p in Path(run).glob("policies/step_*.safetensors")
         }
+        kept = {int(number): p for number, p in found.items() if number.isdecimal()}
         if not step.isdecimal() or int(step) not in kept:
             known = ", ".join(map(str, sorted(kept))) or "none: train with --policy-every"
             raise ValueError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutants import abandon, flip, forge, shards
-from random_sets import assert_same, random_episode, write
+from random_sets import assert_same, metadata, random_episode, write
 
 from demos import inspect
 from demos.dataset import Demonstrations
@@ -207,3 +207,10 @@ def test_inspect_escapes_strings_from_files(tmp_path, capsys):
     assert inspect.main(inspect.Args(tmp_path / "set")) == 0
     said = capsys.readouterr().out
     assert "\\x1b[2J[/bold]" in said and "\x1b" not in said
+
+
+def test_a_set_without_episodes_has_no_plots(tmp_path, capsys):
+    DemonstrationWriter.create(tmp_path / "set", metadata()).close()
+    assert inspect.main(inspect.Args(tmp_path / "set", plots=tmp_path / "plots")) == 2
+    assert "has no episodes to plot" in capsys.readouterr().err
+    assert not (tmp_path / "plots").exists()

@@ -20,7 +20,7 @@ from demos import inspect as show
 from demos.actions import inverse_cdf
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
-from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy
+from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy, policy_path
 from demos.policy_file import write_policy_file
 from demos.record import record
 from learners.lib import expert_data, sources
@@ -268,6 +268,16 @@ def test_a_policy_for_each_agent(tmp_path):
     assert demos.metadata["demonstrator"] == expected
     with pytest.raises(ValueError, match="greedy needs a learned policy"):
         record("stochastic_coop_nav", f"{a},{b},random", 2, 0, tmp_path / "no", greedy=True)
+
+
+def test_copies_of_a_run_may_have_other_files_beside_them(tmp_path):
+    folder = tmp_path / "run" / "policies"
+    folder.mkdir(parents=True)
+    for name in ("step_80", "step_80 (copy)", "step_best"):
+        (folder / f"{name}.safetensors").touch()
+    assert policy_path(f"{tmp_path}/run@80") == folder / "step_80.safetensors"
+    with pytest.raises(ValueError, match="no copy of step 'best'; steps kept: 80"):
+        policy_path(f"{tmp_path}/run@best")
 
 
 def test_a_set_is_not_continued_by_another_policy_of_the_same_name(tmp_path):
