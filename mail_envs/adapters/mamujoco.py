@@ -47,7 +47,7 @@ observes, in the latter order.
 
 **Reward**: that of Gymnasium (version 5), for every agent that acts. **End**: when ant, hopper, walker or humanoid fall,
 as Gymnasium defines it; after `max_rounds` = 1000 rounds (reacher 50, pusher 100). **Metric**: `x_position` of
-robots that run.
+robots that run: of the torso, and for humanoids in EnvPool of the center of mass.
 
 **Against `mamujoco_v1`**, which `backend="mamujoco_v1"` runs: observations, rewards and states are equal, as float32.
 Agents with different numbers of motors are named `upper_0`, `lower_0`, and `shoulder_0`, `elbow_0`, `wrist_0` instead of
