@@ -218,7 +218,7 @@ class AECGame(AECEnv):
         terminated = bool(self.vector.buffers.terminated[0])
         stay = [self.dead_stay or alive for alive in self._alive.tolist()]
         self.terminations = {a: terminated or not stay[self._index[a]] for a in self.agents}
-        self.truncations = dict.fromkeys(self.agents, not terminated)
+        self.truncations = {a: not ended for a, ended in self.terminations.items()}
         self._set_infos(np.zeros_like(self._participation))
         self._queue = []
         self.agent_selection = self.agents[0]

@@ -114,7 +114,7 @@ class ParallelGame(ParallelEnv):
         over = bool(b.terminated[0] or b.truncated[0])
         rewards = {a: float(b.rewards[0, self._index[a]]) for a in acting}
         terminations = {a: bool(b.terminated[0] or self._left(a)) for a in acting}
-        truncations = dict.fromkeys(acting, bool(b.truncated[0]))
+        truncations = {a: bool(b.truncated[0]) and not ended for a, ended in terminations.items()}
         observations, infos = self._observations(), self._infos()
         self.agents = [] if over else [a for a in acting if not terminations[a]]
         if self.render_mode == "human":

@@ -185,6 +185,7 @@ def test_an_agent_that_dies_in_the_last_round_is_terminated_not_truncated():
     _, _, terminations, truncations, _ = parallel.step(dict.fromkeys(parallel.agents, HIT))
     assert terminations["fighter_1"] and aec.terminations["fighter_1"]
     assert truncations["fighter_0"] and aec.truncations["fighter_0"]
+    assert not (truncations["fighter_1"] or aec.truncations["fighter_1"])
 
 
 def test_the_dead_never_participate_again():
