@@ -230,7 +230,7 @@ def new_set(path: str | Path, metadata: Mapping[str, Any]) -> Iterator[Demonstra
 
 
 def check_new(folder: Path) -> None:
-    """DemonstrationError: the folder of a new set holds something, and not only what `create` left when it was killed."""
+    """DemonstrationError: the folder of a new set holds more than what a killed `create` left."""
     if folder.exists() and (
         not folder.is_dir() or {p.name for p in folder.iterdir()} - {UNWRITTEN}
     ):
