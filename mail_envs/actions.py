@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium import spaces
 
 from mail_envs.kernels import INVALID_ACTION
 
 if TYPE_CHECKING:
+    from mail_envs.markov_game import MarkovGame
     from mail_envs.vector import VectorGame
+
+
+def are_discrete(game: MarkovGame) -> bool:
+    """Whether a game's actions are discrete. ValueError unless all are Discrete from 0 on, or all a Box (A,)."""
+    discrete = isinstance(game.action_spaces[game.agents[0]], spaces.Discrete)
+    for agent in game.agents:
+        space: Any = game.action_spaces[agent]
+        kind = isinstance(space, spaces.Discrete if discrete else spaces.Box)
+        if not kind or (space.start != 0 if discrete else len(space.shape) != 1):
+            raise ValueError(
+                f"the action space of {agent} in {type(game).__name__} is {space}; those of all agents must be "
+                "Discrete(n), which begin with 0, or all a Box (A,)"
+            )
+    return discrete
 
 
 def copy_actions(view: VectorGame, actions: Any) -> None:

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 
 from mail_envs import saving
-from mail_envs.actions import copy_actions, raise_invalid_action
+from mail_envs.actions import are_discrete, copy_actions, raise_invalid_action
 from mail_envs.buffers import Buffers
 from mail_envs.counts import at_least
 from mail_envs.devices import make_device
@@ -159,7 +159,7 @@ class VectorGame:
         ]
         self.action_spaces, self.metadata = dict(game.action_spaces), dict(game.metadata)
         spaces: list[Any] = [game.action_spaces[a] for a in self.agents]
-        self.discrete = isinstance(spaces[0], gymnasium.spaces.Discrete)
+        self.discrete = are_discrete(game)
         self.action_dims = [int(s.n if self.discrete else s.shape[0]) for s in spaces]
         self.null_actions: list[int] = []
         if self.null_action == "as_action":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from sample_games import LastStanding, finish
 from sample_players import COMPILED
 
@@ -360,6 +361,24 @@ def test_a_game_written_in_main_works():
     vector.reset(seed=0)
     vector.step(np.ones((4, 3), int))
     assert run.stdout.strip() == str(vector.buffers.state.tolist())
+
+
+@pytest.mark.parametrize(
+    ("spaces", "named"),
+    [
+        ([Discrete(3, start=1)] * 3, r"fighter_0 in LastStanding is Discrete\(3, start=1\)"),
+        ([MultiDiscrete([3, 2])] * 3, r"fighter_0 in LastStanding is MultiDiscrete"),
+        ([Discrete(3), Box(0, 1, (3,)), Discrete(3)], r"fighter_1 in LastStanding is Box"),
+        ([Box(0, 1, (3,)), Discrete(3), Discrete(3)], r"fighter_1 in LastStanding is Discrete"),
+        ([Box(0, 1, (3, 1))] * 3, r"fighter_0 in LastStanding is Box"),
+    ],
+    ids=str,
+)
+def test_a_game_with_other_action_spaces_is_refused(spaces, named):
+    game = LastStanding()
+    game.action_spaces = dict(zip(game.agents, spaces, strict=True))
+    with pytest.raises(ValueError, match=named):
+        VectorGame(game, mail_envs.Synchronous())
 
 
 def test_a_game_without_kernels_names_what_it_lacks():
