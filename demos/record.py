@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 NUM_ENVS = 256
 MAX_ATTEMPTS = 3  # at an episode whose simulator dies
-REFERENCE_EPISODES = 500
+REFERENCE_EPISODES = 50, 500  # of random play: as many as are recorded, between these numbers
 IDENTITY = (
     "id", "arguments", "player_function", "null_action", "max_rounds", "fixed_horizon", "agents",
     "observation_dims", "demonstrator",
@@ -234,9 +234,7 @@ class _Tape:
         )
 
 
-def mean_return(
-    env: Any, policy: Policy, episodes: int = REFERENCE_EPISODES, progress: bool = False
-) -> float:
+def mean_return(env: Any, policy: Policy, episodes: int, progress: bool = False) -> float:
     """Mean return over fixed seeds, averaged over the game's return agents: a reference return."""
     counted = counted_agents(env)
     seeds = stream_seed(0, "references") + np.arange(episodes)
@@ -285,7 +283,8 @@ def record(
         out: folder of the set.
         num_envs: environments played at the same time; the result does not depend on it. None: 256, of simulators
             one per core.
-        random_return: return of random play, for normalized returns; by default measured over 500 episodes.
+        random_return: return of random play, for normalized returns; by default measured over as many episodes,
+            at least 50 and at most 500.
         expert_return: return of the expert, for normalized returns; by default the mean of this set if
             the demonstrator is the shipped expert or a scripted one.
         greedy: learned policies take their most likely action.
@@ -315,7 +314,7 @@ def record(
         name = demonstrator or _name(policy, player, greedy)
         described = describe(env, name, random_return, expert_return)
         described |= _origin(player, seed, greedy)
-        writer, recorded = _writer(out, described, env, progress)
+        writer, recorded = _writer(out, described, env, episodes, progress)
         left = np.setdiff1d(seeds, recorded)
         played, label = rollouts(env, player, left), f"{env.id} by {name}"
         earlier = (writer.manifest.get("statistics") or {}).get("return_mean")
@@ -367,14 +366,15 @@ def _contents(mixture: Mixture, seeds: np.ndarray, greedy: bool) -> list[dict[st
 
 
 def _writer(
-    out: Path, metadata: dict[str, Any], env: Any, progress: bool
+    out: Path, metadata: dict[str, Any], env: Any, episodes: int, progress: bool
 ) -> tuple[DemonstrationWriter, np.ndarray]:
     """A writer for a new or existing set in `out`, and the seeds that the set holds."""
     if (out / MANIFEST).exists():
         return _continue(out, metadata)
     check_new(out)
     if metadata["random_return"] is None:
-        metadata["random_return"] = mean_return(env, load_policy("random", env), progress=progress)
+        count = int(np.clip(episodes, *REFERENCE_EPISODES))
+        metadata["random_return"] = mean_return(env, load_policy("random", env), count, progress)
     return DemonstrationWriter.create(out, metadata), np.zeros(0, np.int64)
 
 

@@ -365,3 +365,13 @@ def test_replay_draws_some_rounds(tmp_path, monkeypatch, capsys, option, frames)
     assert "every=0 must be at least 1" in capsys.readouterr().err
     assert replay.main(replay.Args(tmp_path / "set", verify=True, **option)) == 2
     assert "--every and --max-frames need --out" in capsys.readouterr().err
+
+
+def test_random_play_is_measured_over_about_as_many_episodes_as_are_recorded(tmp_path):
+    def random_return(episodes):
+        made = record("coop_nav", "random", episodes, 0, tmp_path / str(episodes), max_rounds=5)
+        return made.metadata["random_return"]
+
+    env = mail_envs.make_vec("coop_nav", 1, max_rounds=5)
+    means = [mean_return(env, load_policy("random", env), n) for n in (50, 60, 500)]
+    assert [random_return(n) for n in (3, 60, 600)] == pytest.approx(means, rel=1e-6)
