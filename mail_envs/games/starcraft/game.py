@@ -100,7 +100,7 @@ win rates from 0 to 100 %.
 | `smac_corridor` | 3.4 ± 0.8, 41 | nearest: 16 %, 15.2 ± 2.3, 40 |
 | `smac_6h_vs_8z` | 5.4 ± 0.5, 21 | focus fire: 0 %, 7.6 ± 0.3, 22 |
 | `smac_2s_vs_1sc` | 0.9 ± 0.7, 76 | focus fire: 0 %, 8.4 ± 0.1, 39 |
-| `smac_so_many_baneling` | 15.2 ± 2.8, 24 | focus fire: 0 %, 7.5 ± 0.7, 13 |
+| `smac_so_many_baneling` | 14.6 ± 2.6, 23 | focus fire: 0 %, 7.4 ± 0.6, 13 |
 | `smac_bane_vs_bane` | 18.8 ± 2.0, 32 | nearest: 70 %, 18.7 ± 2.0, 22 |
 | `smac_2c_vs_64zg` | 13.5 ± 2.7, 36 | nearest: 0 %, 13.2 ± 1.2, 28 |
 | `smacv2_protoss_5_vs_5` | 4.7 ± 1.9, 52 | focus fire: 45 %, 16.6 ± 3.4, 58 |

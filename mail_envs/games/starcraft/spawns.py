@@ -19,8 +19,9 @@ from mail_envs.games.starcraft.maps import (
     Point,
     Scenario,
 )
-from mail_envs.games.starcraft.movement import MAP_END, WALKING, separate
+from mail_envs.games.starcraft.movement import MAP_END, WALKING, separate, slide
 from mail_envs.games.starcraft.orders import MARCH
+from mail_envs.games.starcraft.paths import ground
 from mail_envs.games.starcraft.sight import ZERO
 from mail_envs.games.starcraft.units import MEDIVAC, START_ENERGY, TYPES, UNITS
 from mail_envs.games.starcraft.weapons import NOBODY, NOT_AIMING
@@ -28,6 +29,8 @@ from mail_envs.kernels import device_function
 from mail_envs.random import uniform, uniform_symmetric
 
 EDGE_GAP = 0.05  # between neighbors in a formation
+INWARD = 0.05  # by which a formation that does not fit into its arena moves at a time
+NOISE_STEPS = 8  # in which units are displaced; shorter than walls are thick
 PASSES = 24  # of keeping apart units that are created on top of one another
 PITCH = 0.5  # of the spiral in which they are
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
@@ -37,14 +40,18 @@ MAP_SIZE = np.float32(32.0)
 LEFT = np.float32(15.0)  # agents of "reflect" are at most here
 NEAR_CENTER = np.float32(2.0)  # where the diagonals of "surrounded" begin, from the center
 HALF = np.float32(0.5)
-LOOPS = np.float32(8.0)
+NOISE_STEP = np.float32(1 / NOISE_STEPS)
 NUM_TYPES = len(next(iter(SMACV2_TYPES.values())))
 
 
 def formation(
-    army: Army, points: tuple[Point, ...], turned: bool
+    army: Army, points: tuple[Point, ...], turned: bool, terrain: str
 ) -> list[tuple[int, float, float]]:
-    """Type, x and y of an army's units in order of creation; each group at its own point, or all at one."""
+    """Type, x and y of an army's units in order of creation; each group at its own point, or all at one.
+
+    A group that would stand in a wall moves toward the center of the map.
+    """
+    open_cells = ground(terrain)[0]
     groups = [[name] * count for name, count in army]
     if len(points) == 1:
         groups = [[name for group in groups for name in group]]
@@ -54,10 +61,13 @@ def formation(
         pitch = 2 * max(UNITS[name].separation for name in group) + EDGE_GAP
         rows = math.ceil(len(group) / columns)
         sign = -1 if turned else 1
-        for k, name in enumerate(group):
-            across = (k % columns - (columns - 1) / 2) * pitch
-            along = (k // columns - (rows - 1) / 2) * pitch
-            placed.append((TYPES.index(name), x + sign * across, y + sign * along))
+        k = np.arange(len(group))
+        across = (k % columns - (columns - 1) / 2) * pitch
+        along = (k // columns - (rows - 1) / 2) * pitch
+        places = np.stack([x + sign * across, y + sign * along], axis=1)
+        while not open_cells[tuple(places.astype(int).T)].all():
+            places += INWARD * np.sign(16 - np.array([x, y]))
+        placed += [(TYPES.index(name), *xy) for name, xy in zip(group, places.tolist())]
     return placed
 
 
@@ -72,8 +82,8 @@ def spawn_params(of: Scenario) -> dict[str, np.ndarray]:
     """Parameters of the start, by name."""
     placed = [(0, 0.0, 0.0)]  # not read in SMACv2
     if of.version == 1:
-        placed = formation(of.allies, of.ally_points, False)
-        placed += formation(of.enemies, of.enemy_points, True)
+        placed = formation(of.allies, of.ally_points, False, of.terrain)
+        placed += formation(of.enemies, of.enemy_points, True, of.terrain)
     race = next((r for r in SMACV2_TYPES if r[0].upper() == of.ally_race), "")
     weights, exceptions = SMACV2_TYPES[race], SMACV2_EXCEPTIONS[race]
     goals = of.enemy_goal or ((0, 0),)
@@ -103,8 +113,10 @@ def place_armies(state, rng, params):
         for j in range(params.num_units):
             state.type[j] = params.start_type[j]
             place(state, j, params.start[j, 0], params.start[j, 1])
-            state.pos[j, 0] += params.start_noise * uniform_symmetric(rng)
-            state.pos[j, 1] += params.start_noise * uniform_symmetric(rng)
+            dx = params.start_noise * uniform_symmetric(rng) * NOISE_STEP
+            dy = params.start_noise * uniform_symmetric(rng) * NOISE_STEP
+            for _ in range(NOISE_STEPS):  # walls stop it
+                slide(state, params, j, dx, dy)
     for j in range(params.num_units):
         make_new(state, params, j)
     for _ in range(PASSES):

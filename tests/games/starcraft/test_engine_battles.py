@@ -40,6 +40,8 @@ def test_armies_stand_at_their_points_in_the_order_of_creation(id):
     np.fill_diagonal(gaps, 9)
     size = np.array([UNITS[name].separation for name in names])
     assert (gaps >= size[:, None] + size[None] - 1e-4).all()
+    x, y = params["start"].astype(int).T
+    assert paths.ground(of.terrain)[0][x, y].all(), "nobody begins in a wall"
 
 
 def test_agents_are_sorted_and_named_by_type():
@@ -194,11 +196,13 @@ def test_paths_lead_around_walls_and_are_short():
     assert paths.ways("flat")[1].shape == (1, 1)
 
 
-def test_nobody_stands_in_walls():
-    vector, info = begin("smac_corridor", 8)
+@pytest.mark.parametrize("start_noise", [0.0, 4.0])
+def test_nobody_stands_in_walls(start_noise):
+    vector, info = begin("smac_corridor", 8, start_noise=start_noise)
     rng = np.random.default_rng(0)
-    for _ in range(30):
-        *_, info = vector.step(at_random(vector, info, rng))
+    for t in range(30):
+        if t:
+            *_, info = vector.step(at_random(vector, info, rng))
         x, y = np.clip(vector.buffers.world["pos"].astype(int), 0, 31).transpose(2, 0, 1)
         alive = vector.buffers.world["health"] > 0
         assert paths.ground("corridor")[0][x, y][alive].all()
