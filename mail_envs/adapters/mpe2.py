@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mail_envs.counts import check_kind
 from mail_envs.simulator import SimulatorGame
 
 SEEDS = 2**31
@@ -45,6 +46,8 @@ class Mpe2Game(SimulatorGame):
         ):
             if value != only:
                 raise ValueError(f"{name}={value!r}: backend='mpe2' supports only {only!r}")
+        for name in ("continuous_actions", "terminate_on_success"):
+            check_kind(name, arguments.get(name, False), "bool")
         self.env = _load(module).raw_env(render_mode="rgb_array", max_cycles=NEVER, **arguments)
         self.agents = list(self.env.possible_agents)
         self.observation_spaces = dict(self.env.observation_spaces)
@@ -135,7 +138,7 @@ def simple_spread(
         null_dynamics,
         N=N,
         local_ratio=0.5 if local_ratio is None else local_ratio,
-        terminate_on_success=bool(terminate_on_success),
+        terminate_on_success=terminate_on_success or False,
         num_agent_neighbors=num_agent_neighbors,
         num_landmark_neighbors=num_landmark_neighbors,
         continuous_actions=continuous_actions,

@@ -99,6 +99,12 @@ def test_arguments_reach_mpe2():
         original("mpe_simple_tag", null_dynamics="hold")
 
 
+@pytest.mark.parametrize("name", ["continuous_actions", "terminate_on_success"])
+def test_switches_are_true_or_false(name):
+    with pytest.raises(TypeError, match=f"{name}='no' must be True or False"):
+        mail_envs.make("mpe_simple_spread", backend="mpe2", **{name: "no"})
+
+
 def test_seeds_repeat_episodes():
     first, second = (original("mpe_simple_world_comm") for _ in "ab")
     np.testing.assert_array_equal(first.reset(seed=9)[0], second.reset(seed=9)[0])
