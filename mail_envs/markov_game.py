@@ -85,7 +85,8 @@ class KernelGame(MarkovGame):
     rng: pass it to `mail_envs.random.uniform`. params: one record, `self.params[0]`.
     actions: (N,) for discrete, (N, A) for continuous actions. acts: uint8 (N,), 0 if the agent takes
     the null action, because it does not participate or its action was masked, else the number of the action
-    set it chose from. The outputs are written in place: rewards float32 (N,), metrics float32
+    set it chose from. The outputs are written in place, every number in every call, because they still hold those of
+    the last round: rewards float32 (N,), metrics float32
     (K,), observations float32 (N, D), action_mask int8 (N, A) where the game has one, alive bool (N,)
     where agents die, global_state float32 (S,). `step_env` returns whether the game has terminated.
     Rewards of agents that do not participate are set to 0 afterwards.
