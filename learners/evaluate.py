@@ -11,7 +11,8 @@ prey; usually all agents); normalized returns are 0 for random play and 1 for th
 
 The result is written into the run folder: `evaluation.json`, `evaluation_greedy.json` with `--greedy`, or
 `cross_play_<other>.json` for cross-play, which `learners.report` collects. A file with more episodes is not
-replaced by one with fewer. With `--json` nothing is written.
+replaced by one with fewer. With `--json` nothing is written, nor is the `evaluation.json` of a run that is still in
+training or was interrupted: reports and sweeps take it for the run's result.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from learners.lib.evaluation import (
 from learners.lib.evaluation_file import keep_larger, read_evaluation
 from learners.lib.outcomes import wins_text
 from learners.lib.references import shipped
+from learners.lib.settings import read_config
 from learners.lib.sources import Source, find, known_references
 from mail_envs.commands.errors import exit_status
 from mail_envs.recorded import Named
@@ -148,6 +150,7 @@ def evaluate(args: Args) -> dict[str, Any]:
         if opponent is not None:
             choose_game(opponent, dataclasses.replace(args, env=id))
     path = destination(args, source, opponent, id)
+    early = "" if path is None or path.name != NAMES[False] else unfinished(source)
     if path is not None:
         read_evaluation(path)  # a damaged file is an error before anything is played
     seed = source.identity.get("seed") if args.seed is None else args.seed
@@ -166,9 +169,21 @@ def evaluate(args: Args) -> dict[str, Any]:
         vec.close()
     score = normalized(result["return"], references)
     result |= {"references": references, "normalized_return": score, **source.training}
-    if path is not None:
+    if early:
+        result["file"] = f"no file: {early}"
+    elif path is not None:
         result["file"] = keep_larger(path, result) or str(path)
     return result
+
+
+def unfinished(source: Source) -> str:
+    """Why a run's policy is not yet its result, or "". A run that ended before its last step has its own evaluation."""
+    assert source.folder is not None
+    planned, steps = read_config(source.folder).get("steps"), source.training.get("steps")
+    own = (read_evaluation(source.folder / NAMES[False]) or {}).get("steps")
+    if planned is None or steps is None or steps >= planned or steps == own:
+        return ""
+    return f"{source.folder} has made {steps:,} of {planned:,} steps, --resume finishes it"
 
 
 def play(

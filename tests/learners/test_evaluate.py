@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import mail_envs
 from demos.policies import load_policy
@@ -80,6 +81,19 @@ def test_fewer_episodes_do_not_replace_more(run):
     evaluate(Args(str(run), episodes=4, greedy=True))
     greedy = json.loads((run / "evaluation_greedy.json").read_text())
     assert (greedy["episodes"], greedy["mode"]) == (4, "greedy")
+
+
+def test_a_run_in_training_does_not_get_its_evaluation(run):
+    """Reports would take it for the run's result, and a sweep would never continue the run."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["crc32"]
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, "steps": 50}))
+    assert evaluate(Args(str(run), episodes=30))["file"].endswith("evaluation.json")  # stopped early
+    (run / "evaluation.json").unlink()
+    assert "20 of 50 steps, --resume" in evaluate(Args(str(run), episodes=5))["file"]
+    assert not (run / "evaluation.json").exists()
+    evaluate(Args(str(run), episodes=5, greedy=True))
+    assert (run / "evaluation_greedy.json").exists()
 
 
 def test_json_is_printed_and_no_file_is_written(run):
