@@ -45,6 +45,7 @@ from learners.lib.evaluation_file import read_cross_play
 from learners.lib.files import write_json
 from learners.lib.metrics_file import read_metrics
 from learners.lib.results import (
+    FREE,
     Figures,
     Key,
     RunRecord,
@@ -56,7 +57,7 @@ from learners.lib.results import (
     references_of,
 )
 from learners.lib.statistics import RESAMPLES, stratified_bootstrap
-from learners.lib.sweep_spec import cells, read_spec
+from learners.lib.sweep_spec import Cell, cells, read_spec
 from mail_envs.commands.errors import exit_status
 from mail_envs.recorded import run_game_of
 from mail_envs.streams import stream_seed
@@ -130,7 +131,8 @@ def build(args: Args) -> Report:
                 text = f"{error} (of learners.evaluate {record.folder} --references)"
                 remarks.append(f"the references of {task} were not measured: {text}")
     plan, paper = ({}, {}) if args.spec is None else planned(args.spec)
-    table = figures(records, references, plan or None)
+    remarks += unplanned(records, plan)
+    table = figures(records, references, Counter(key for key, _ in plan) or None)
     for task in sorted({r.task for r in records}):
         if not {"random", "expert"} <= references.get(task, {}).keys():
             remarks.append(f"{task} has no references: --references measures random and expert")
@@ -151,18 +153,35 @@ def measured(record: RunRecord) -> dict[str, float]:
         vec.close()
 
 
-def planned(path: Path) -> tuple[dict[Key, int], dict[tuple[str, str], float]]:
-    """How many seeds a sweep plans for each cell, and the paper's returns by task and algorithm."""
+def planned(path: Path) -> tuple[dict[tuple[Key, int], Cell], dict[tuple[str, str], float]]:
+    """A sweep's runs by cell and seed, and the paper's returns by task and algorithm."""
     none, spec = np.zeros(0), read_spec(path)
-    counts: Counter[Key] = Counter()
-    paper = {}
+    runs, paper = {}, {}
     for c in cells(spec):
         task = RunRecord(Path(), {"env": c.env, **c.settings}, None, none, none).task
-        counts[task, c.algorithm, c.num_demos] += 1
+        runs[(task, c.algorithm, c.num_demos), c.seed] = c
         found = spec["paper"].get(c.game, {})
         if c.algorithm in found:
             paper[task, c.algorithm] = found[c.algorithm]
-    return counts, paper
+    return runs, paper
+
+
+def unplanned(records: Sequence[RunRecord], plan: Mapping[tuple[Key, int], Cell]) -> list[str]:
+    """Remarks about runs in the cells of a sweep that are not runs of the sweep: of other seeds, or other settings."""
+    remarks, cells = [], {key for key, _ in plan}
+    for record in (r for r in records if r.key in cells):
+        cell, config = plan.get((record.key, record.seed)), record.config
+        settings = {} if cell is None else {"learner": cell.learner, **cell.settings}
+        unlike = [
+            f"{k} is {config[k]}, not {v}"
+            for k, v in settings.items()
+            if k in config and k not in FREE and config[k] != v
+        ]
+        if cell is None:
+            unlike = [f"its seed, {record.seed}, is not in it"]
+        if unlike:
+            remarks.append(f"{record.folder} is not as in the sweep file: {'; '.join(unlike)}")
+    return remarks
 
 
 def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, Any]]:

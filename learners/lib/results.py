@@ -22,7 +22,7 @@ from learners.lib import references
 from learners.lib.evaluation import normalized
 from learners.lib.evaluation_file import read_evaluation
 from learners.lib.metrics_file import read_metrics
-from learners.lib.settings import learner_names, read_config
+from learners.lib.settings import OPERATIONAL, learner_names, read_config
 from learners.lib.sources import known_references, sweep_name
 from learners.lib.statistics import half_width, mean_interval, wilson_interval
 from mail_envs.recorded import shown_player_function
@@ -34,6 +34,8 @@ INCIDENTAL = {
     "budget", "run_dir", "resume", "device", "threads", "checkpoint_every", "policy_every", "log_every",
     "eval_episodes", "film", "progress", "control",
 }  # fmt: skip
+# Settings in which the runs of one cell may differ; the last two are part of the task.
+FREE = {*OPERATIONAL, "seed", "run_dir", "resume", "set", "player_function"}
 Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 
 
@@ -41,7 +43,8 @@ Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 class RunRecord:
     """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end.
 
-    `wins`: win rates at the same steps, NaN where the game does not report who won.
+    `wins`: win rates at the same steps, NaN where the game does not report who won. `trained`: steps in the last line of
+    the metrics.
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class RunRecord:
     returns: np.ndarray
     algorithm: str = ""
     wins: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    trained: int = 0
 
     @property
     def task(self) -> str:
@@ -121,6 +125,12 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
     kept: dict[tuple, RunRecord] = {}
     remarks = []
     for record in with_names(list(records.values())):
+        evaluated = (record.evaluation or {}).get("steps", record.trained)
+        if evaluated < record.trained:
+            remarks.append(
+                f"{record.folder} is not finished: it was evaluated after {evaluated:,} steps, and then trained on"
+            )
+            record = dataclasses.replace(record, evaluation=None)
         key = (*record.key, record.seed)
         if key in kept:
             used, unused = kept[key], record
@@ -129,16 +139,36 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
             remarks.append(f"{unused.folder} is left out: it repeats the cell of {used.folder}")
             record = used
         kept[key] = record
-    return list(kept.values()), remarks
+    return list(kept.values()), remarks + mixed(list(kept.values()))
+
+
+def mixed(records: list[RunRecord]) -> list[str]:
+    """A remark for every cell whose runs differ in a setting other than those in `FREE`.
+
+    Settings that only some of the runs have are those of another version, and are not compared.
+    """
+    cells: dict[Key, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        cells[record.key].append(record)
+    remarks = []
+    for key, runs in cells.items():
+        shared = set.intersection(*(set(r.config) for r in runs)) - FREE
+        values = {k: list(dict.fromkeys(json.dumps(r.config[k]) for r in runs)) for k in shared}
+        unlike = [f"{k} is {' or '.join(v)}" for k, v in sorted(values.items()) if len(v) > 1]
+        if unlike:
+            folders = ", ".join(str(r.folder) for r in runs)
+            remarks.append(f"one cell holds runs of different settings ({'; '.join(unlike)}): {folders}")
+    return remarks
 
 
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder; ValueError naming the file in it that is damaged."""
     config, evaluation = read_config(folder), read_evaluation(folder / "evaluation.json")
-    lines = [x for x in read_metrics(folder / "metrics.jsonl") if "return" in x]
-    points = [(x["step"], x["return"], x.get("win_rate", np.nan)) for x in lines]
+    lines = read_metrics(folder / "metrics.jsonl")
+    trained = lines[-1]["step"] if lines else 0
+    points = [(x["step"], x["return"], x.get("win_rate", np.nan)) for x in lines if "return" in x]
     steps, returns, wins = np.array(points, np.float64).reshape(-1, 3).T
-    return RunRecord(folder, config, evaluation, steps, returns, wins=wins)
+    return RunRecord(folder, config, evaluation, steps, returns, wins=wins, trained=trained)
 
 
 def with_names(records: list[RunRecord]) -> list[RunRecord]:

@@ -223,6 +223,22 @@ def test_cells_of_the_spec_without_runs_are_reported(runs, tmp_path):
     assert report.table[GAME, "mack", None].state == "not run"
 
 
+def test_runs_that_are_not_those_of_the_spec_are_named(runs, tmp_path):
+    """The cell would seem complete, with runs of other seeds and with another number of steps."""
+    make_run(runs / "mack_0", "mack", seed=0, num_demos=None, steps=3_000_000)
+    make_run(runs / "mack_7", "mack", seed=7, num_demos=None, steps=9)
+    algorithms = {"amagail": {"seeds": 3}, "mack": {"seeds": 2, "steps": 3_000_000}}
+    spec = {"environments": [GAME], "num_demos": [200], "algorithms": algorithms}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
+    report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))
+    (remark,) = [r for r in report.remarks if "not as in the sweep file" in r]
+    assert "mack_7" in remark and "its seed, 7, is not in it" in remark
+    algorithms["mack"]["steps"] = 5
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
+    remarks = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10)).remarks
+    assert any("mack_0 is not as" in r and "steps is 3000000, not 5" in r for r in remarks)
+
+
 def test_a_papers_figures_stand_beside_ours(runs, tmp_path):
     spec = {"environments": [GAME], "algorithms": {"amagail": None, "mack": None}, "paper": {GAME: {"amagail": -16}}}  # fmt: skip
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
@@ -260,6 +276,28 @@ def test_the_same_cell_counts_once(tmp_path):
     make_run(tmp_path / "b", value=-20.0)
     records, remarks = gather([tmp_path, tmp_path / "a"])
     assert [r.folder.name for r in records] == ["b"] and "a is left out" in remarks[0]
+
+
+def test_a_cell_of_runs_with_different_settings_is_named(tmp_path):
+    """Steps and demonstrations are part of no name: such runs would be averaged without a word."""
+    make_run(tmp_path / "a", seed=0, steps=100, demos="good", device="cpu")
+    make_run(tmp_path / "b", seed=1, steps=9000, demos="bad", device="cuda")
+    make_run(tmp_path / "c", seed=2, steps=100, demos="good", added_later=True)
+    make_run(tmp_path / "d", seed=0, num_demos=400, steps=7)  # the only one of its cell
+    (remark,) = gather([tmp_path])[1]
+    assert 'demos is "good" or "bad"; steps is 100 or 9000' in remark
+    assert "device" not in remark and "added_later" not in remark
+
+
+def test_an_evaluation_that_is_older_than_the_policy_does_not_count(runs):
+    """The run was continued with more steps, and killed."""
+    for seed, steps in ((0, 3000), (1, 2000)):
+        path = runs / f"amagail_{seed}" / "evaluation.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "steps": steps}))
+    records, (remark,) = gather([runs])
+    assert "amagail_1 is not finished: it was evaluated after 2,000 steps" in remark
+    unfinished = {r.folder.name for r in records if r.evaluation is None}
+    assert unfinished == {"amagail_1", "magail"}
 
 
 def test_games_with_other_arguments_are_other_tasks(tmp_path):
