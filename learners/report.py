@@ -10,7 +10,7 @@ Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation
 - `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell, and what the sweep file says
   that a paper reports;
 - `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
-  stratified bootstrap intervals, for each number of demonstrations and for all together (`all`);
+  stratified bootstrap intervals (three or more seeds), for each number of demonstrations and for all together (`all`);
 - `differences.csv`: with `--compare ALGORITHM`, its return minus that of every other algorithm, over runs with
   equal seeds, which share demonstrations and initial weights;
 - `cross_play.csv`: results of `learners.evaluate --against`, if there are any;
@@ -45,6 +45,7 @@ from learners.lib.evaluation_file import read_cross_play
 from learners.lib.files import write_json
 from learners.lib.metrics_file import read_metrics
 from learners.lib.results import (
+    ENOUGH_SEEDS,
     FREE,
     Figures,
     Key,
@@ -185,7 +186,10 @@ def unplanned(records: Sequence[RunRecord], plan: Mapping[tuple[Key, int], Cell]
 
 
 def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, Any]]:
-    """One row per algorithm and number of demonstrations; it ran on `tasks` of the `all_tasks` tasks."""
+    """One row per algorithm and number of demonstrations; it ran on `tasks` of the `all_tasks` tasks.
+
+    Without an interval (None) where a cell has fewer than three runs: one run has no spread to resample.
+    """
     everything = {task for tasks in scores.values() for task in tasks}
     numbers = sorted({n for _, n in everything}, key=lambda n: -1 if n is None else n)
     rows = []
@@ -194,9 +198,10 @@ def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, 
         for algorithm in sorted(scores):
             own = {t: x for t, x in sorted(scores[algorithm].items(), key=str) if t in wanted}
             if own:
-                value, (low, high) = stratified_bootstrap(own, resamples=resamples)
-                runs = sum(map(len, own.values()))
-                figures = {"tasks": len(own), "all_tasks": len(wanted), "runs": runs}
+                counts = [len(x) for x in own.values()]
+                value, bounds = stratified_bootstrap(own, resamples=resamples)
+                low, high = bounds if min(counts) >= ENOUGH_SEEDS else (None, None)
+                figures = {"tasks": len(own), "all_tasks": len(wanted), "runs": sum(counts)}
                 interval = {"iqm": value, "low": low, "high": high}
                 rows.append({"algorithm": algorithm, "num_demos": number, **interval, **figures})
     return rows
@@ -316,7 +321,9 @@ def cell_text(cell: Figures | None) -> str:
         return "–"
     if cell.mean is None:
         return cell.state
-    text = f"**{cell.mean:.2f}** ± {cell.sd_episodes:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
+    text = f"**{cell.mean:.2f}** ± {cell.sd_episodes:.2f}"
+    if cell.low is not None:
+        text += f" [{cell.low:.2f}, {cell.high:.2f}]"
     if cell.interval == "episodes":
         text += "ᵉ"
     if cell.normalized is not None:
@@ -382,11 +389,13 @@ def _aggregate_page(report: Report) -> list[str]:
     if not report.aggregate:
         return []
     lines = ["## Over all tasks", "",
-             "Interquartile mean of normalized returns, 95 % stratified bootstrap interval.", "",
+             "Interquartile mean of normalized returns, 95 % stratified bootstrap interval (where every cell has "
+             "three or more runs).", "",
              *_header(["algorithm", "demonstrations", "IQM", "interval", "tasks", "runs"])]  # fmt: skip
     for r in report.aggregate:
         number = "none" if r["num_demos"] is None else r["num_demos"]
-        lines.append(f"| {r['algorithm']} | {number} | {r['iqm']:.3f} | {r['low']:.3f} to {r['high']:.3f} | "
+        interval = "–" if r["low"] is None else f"{r['low']:.3f} to {r['high']:.3f}"
+        lines.append(f"| {r['algorithm']} | {number} | {r['iqm']:.3f} | {interval} | "
                      f"{r['tasks']} of {r['all_tasks']} | {r['runs']} |")  # fmt: skip
     return [*lines, "", "![aggregate](aggregate.png)", ""]
 
@@ -464,7 +473,7 @@ def show(report: Report, console: Console) -> None:
                 escape(algorithm),
                 demos,
                 f"{c.mean:.2f} ± {c.sd_episodes:.2f}",
-                f"{c.low:.2f} to {c.high:.2f}{mark}",
+                "" if c.low is None else f"{c.low:.2f} to {c.high:.2f}{mark}",
                 "" if c.normalized is None else f"{c.normalized:.3f}",
                 c.state.removesuffix(" seeds") or str(c.seeds),
                 *[wins(c)] * won,

@@ -95,13 +95,15 @@ def finals(
             cell = table.get((task, name, number))
             if cell is None:
                 continue
-            if cell.mean is None or cell.low is None or cell.high is None:
+            if cell.mean is None:
                 axes.annotate(
                     cell.state, (0.5, row), xycoords=("axes fraction", "data"), ha="center",
                     va="center", color="0.5", fontsize="small",
                 )  # fmt: skip
                 continue
-            axes.plot([cell.low, cell.high], [row, row], color=color[name], linewidth=5, alpha=0.4)
+            if cell.low is not None and cell.high is not None:
+                bar = [cell.low, cell.high]
+                axes.plot(bar, [row, row], color=color[name], linewidth=5, alpha=0.4)
             axes.plot(cell.mean, row, "o", color=color[name])
         for key, value in references.items():
             axes.axvline(value, linestyle=MARKS.get(key, "-"), color="0.4", linewidth=1, label=key)
@@ -121,7 +123,8 @@ def aggregates(path: Path, rows: Sequence[Mapping[str, Any]], color: Mapping[str
     for axes, number in zip(panels, numbers):
         for row in groups[number]:
             k, shade = names.index(row["algorithm"]), color[row["algorithm"]]
-            axes.plot([row["low"], row["high"]], [k, k], color=shade, linewidth=5, alpha=0.4)
+            if row["low"] is not None:
+                axes.plot([row["low"], row["high"]], [k, k], color=shade, linewidth=5, alpha=0.4)
             axes.plot(row["iqm"], k, "o", color=shade)
         axes.set_yticks(range(len(names)), names)
         axes.set(

@@ -86,8 +86,9 @@ class Figures:
 
     `sd_seeds` is the standard deviation of the runs' means, `sd_episodes` that within a run. The 95 %
     interval `low` to `high` of the mean is the wider of two, and `interval` names it: "seeds" (Student's t,
-    with three or more) or "episodes" of one run (also Student's t). The interval of the win rate is chosen
-    the same way, with Wilson's interval over episodes.
+    with three or more) or "episodes" of one run (also Student's t; if runs have different numbers of episodes, the
+    root mean square of their intervals). It is None if neither is known. The interval of the win rate is chosen
+    the same way, with Wilson's interval over episodes, those of the run with the fewest.
     """
 
     seeds: int
@@ -261,10 +262,12 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
     if not results:
         return Figures(0, planned, unfinished=len(runs))
     mean, sd, over_seeds = mean_interval([e["return"] for e in results])
-    within = [e.get("sd", 0.0) for e in results]
-    sd_episodes = math.sqrt(float(np.mean(np.square(within))))
-    half = half_width(sd_episodes, max(e.get("episodes", 1) for e in results))
+    within = [(e.get("sd", 0.0), e.get("episodes", 1)) for e in results]
+    sd_episodes = root_mean_square([s for s, _ in within])
+    half = root_mean_square([half_width(s, n) for s, n in within])
     low, high, kind = mean - half, mean + half, "episodes"
+    if min(n for _, n in within) < 2:
+        half, low, high, kind = 0.0, None, None, ""
     if over_seeds and len(results) >= ENOUGH_SEEDS and over_seeds[1] - mean > half:
         (low, high), kind = over_seeds, "seeds"
     return Figures(
@@ -282,13 +285,18 @@ def cell_figures(runs: Sequence[RunRecord], planned: int, references: dict[str, 
     )
 
 
+def root_mean_square(values: Sequence[float]) -> float:
+    """Square root of the mean square."""
+    return math.sqrt(float(np.mean(np.square(values))))
+
+
 def win_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Win rate of a cell's evaluations and its interval; {} where the game does not report who won."""
     rates = [float(e["win_rate"]) for e in results if e.get("win_rate") is not None]
     if not rates:
         return {}
     mean, _, over_seeds = mean_interval(rates)
-    low, high = wilson_interval(mean, max(e.get("episodes", 1) for e in results))
+    low, high = wilson_interval(mean, min(e.get("episodes", 1) for e in results))
     if over_seeds and len(rates) >= ENOUGH_SEEDS and over_seeds[1] - over_seeds[0] > high - low:
         low, high = max(over_seeds[0], 0.0), min(over_seeds[1], 1.0)
     return {"win_rate": mean, "win_low": low, "win_high": high}

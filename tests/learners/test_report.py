@@ -13,8 +13,9 @@ import yaml
 from learners import bc
 from learners.lib import references
 from learners.lib.files import write_json
-from learners.lib.results import binned, gather
+from learners.lib.results import RunRecord, binned, cell_figures, gather
 from learners.lib.statistics import (
+    half_width,
     iqm,
     mean_interval,
     probability_of_improvement,
@@ -181,6 +182,42 @@ def test_aggregates_state_how_many_tasks_they_cover(runs, tmp_path):
     assert float(table["amagail", "200"]["iqm"]) == pytest.approx(0.76)
     assert (table["bc", "all"]["tasks"], table["bc", "all"]["all_tasks"]) == ("1", "2")
     assert table["amagail", "all"]["runs"] == "4"
+
+
+def test_aggregates_of_single_runs_have_no_interval(runs, tmp_path):
+    """Resampling one run gives this run: an interval of width 0, which would claim certainty."""
+    write(build(Args((runs,), resamples=200)), tmp_path / "out")
+    table = {(r["algorithm"], r["num_demos"]): r for r in rows(tmp_path / "out" / "aggregate.csv")}
+    assert float(table["amagail", "200"]["low"]) < 0.76 < float(table["amagail", "200"]["high"])
+    for name, number in (("amagail", "1000"), ("amagail", "all"), ("bc", "200")):
+        assert table[name, number]["low"] == table[name, number]["high"] == ""
+        assert table[name, number]["iqm"] != ""
+    assert "| bc | 200 | 0.600 | – | 1 of 1 | 1 |" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_an_interval_over_episodes_counts_those_of_every_run():
+    def cell(*runs):
+        made = [{"return": r, "sd": s, "episodes": n, "win_rate": 0.5} for r, s, n in runs]
+        none = np.zeros(0)
+        return cell_figures([RunRecord(Path(), {}, e, none, none) for e in made], 0, {})
+
+    long, short = half_width(5.0, 1000), half_width(5.0, 10)
+    two = cell((1.0, 5.0, 1000), (1.0, 5.0, 10))
+    assert two.high == pytest.approx(1.0 + ((long**2 + short**2) / 2) ** 0.5)
+    assert (two.win_low, two.win_high) == wilson_interval(0.5, 10)
+    equal = cell((1.0, 3.0, 50), (1.0, 4.0, 50))
+    assert equal.high == pytest.approx(1.0 + half_width(12.5**0.5, 50))
+    assert (cell((1.0, 0.0, 1)).low, cell((1.0, 0.0, 1)).interval) == (None, "")
+    assert cell((1.0, 0.0, 1), (2.0, 0.0, 1), (3.0, 0.0, 1)).interval == "seeds"
+
+
+def test_a_cell_without_an_interval_is_shown(tmp_path, capsys):
+    make_run(tmp_path / "runs")
+    path = tmp_path / "runs" / "evaluation.json"
+    path.write_text(json.dumps({"return": -20.0, "sd": 0.0, "episodes": 1}))
+    assert main(Args((tmp_path / "runs",), out=tmp_path / "out", resamples=10)) == 0
+    assert "**-20.00** ± 0.00, normalized" in (tmp_path / "out" / "report.md").read_text()
+    assert "-20.00 to" not in capsys.readouterr().out
 
 
 def test_algorithms_are_compared_by_pairs_of_runs_with_equal_seeds(runs, tmp_path):
