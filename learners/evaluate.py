@@ -149,14 +149,14 @@ def evaluate(args: Args) -> dict[str, Any]:
         id, arguments = choose_game(source, args)
         if opponent is not None:
             choose_game(opponent, dataclasses.replace(args, env=id))
-    path = destination(args, source, opponent, id)
-    early = "" if path is None or path.name != NAMES[False] else unfinished(source)
-    if path is not None:
-        read_evaluation(path)  # a damaged file is an error before anything is played
     seed = source.identity.get("seed") if args.seed is None else args.seed
     seeds = evaluation_seeds(seed or 0, args.episodes)
     vec = make_copies(id, args.episodes, arguments)
     try:
+        path = destination(args, source, opponent, id, vec)
+        early = "" if path is None or path.name != NAMES[False] else unfinished(source)
+        if path is not None:
+            read_evaluation(path)  # a damaged file is an error before anything is played
         result = {"env": id, "policy": source.identity, **play(vec, source, opponent, args, seeds)}
         references = {}
         if args.references:
@@ -200,17 +200,19 @@ def play(
     return {**sides, **evaluation.evaluate(vec, policy, seeds, "evaluating"), **mode}
 
 
-def destination(args: Args, source: Source, opponent: Source | None, id: str) -> Path | None:
+def destination(
+    args: Args, source: Source, opponent: Source | None, id: str, vec: Any
+) -> Path | None:
     """File for the result; None without a run folder, or when the run was trained on another game."""
-    if args.json:
+    home, guest = (source, opponent) if source.folder or opponent is None else (opponent, source)
+    if args.json or home.folder is None or id != home.env or not home.own_game:
         return None
-    if opponent is None:
-        own = id == source.env and source.own_game
-        return source.folder / NAMES[args.greedy] if source.folder and own else None
-    home, guest = (source, opponent) if source.folder else (opponent, source)
-    if home.folder is None:
-        return None
+    if guest is None:
+        return home.folder / NAMES[args.greedy]
     words = [str(v) for v in guest.identity.values() if v is not None]
+    theirs = others(vec, args.roles).tolist()
+    if theirs != others(vec, ()).tolist():  # not the usual sides
+        words += ["against", *dict.fromkeys(role(vec.agents[i]) for i in theirs)]
     side = "" if home is source else "by_"
     name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join(words)).strip("_")[:100]
     greedy = "_greedy" if args.greedy else ""

@@ -208,7 +208,7 @@ def aggregated(scores: Mapping[str, Mapping], resamples: int) -> list[dict[str, 
 
 
 def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Cross-play results, averaged over all pairs of runs of the two algorithms."""
+    """Cross-play results, averaged over all pairs of runs of the two algorithms that play the same sides."""
     found: dict[tuple, list[float]] = defaultdict(list)
     for record in records:
         for path in sorted(record.folder.glob("cross_play_*.json")):
@@ -217,16 +217,17 @@ def cross_play(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
             home = 1 if path.name.startswith("cross_play_by_") else 0
             sides[home]["name"] = record.algorithm
             names = tuple((s["name"], s.get("num_demos")) for s in sides)
-            key = (result["env"], ", ".join(result["return_agents"]), result["mode"])
+            agents = (", ".join(result.get(k, ())) for k in ("return_agents", "against_plays"))
+            key = (result["env"], *agents, result["mode"])
             found[key + names].append(result["return"])
     return [
         {
-            "environment": env, "returns_of": whose, "mode": mode,
+            "environment": env, "returns_of": whose, "against_plays": theirs, "mode": mode,
             "policy": a, "policy_demos": n, "against": b, "against_demos": m,
             "return": float(np.mean(x)), "pairs": len(x),
             "sd_pairs": float(np.std(x, ddof=1)) if len(x) > 1 else None,
         }
-        for (env, whose, mode, (a, n), (b, m)), x in sorted(found.items(), key=str)
+        for (env, whose, theirs, mode, (a, n), (b, m)), x in sorted(found.items(), key=str)
     ]  # fmt: skip
 
 
@@ -402,11 +403,15 @@ def _aggregate_page(report: Report) -> list[str]:
 
 def _cross_play_page(report: Report) -> list[str]:
     lines: list[str] = []
-    games = dict.fromkeys((r["environment"], r["returns_of"], r["mode"]) for r in report.cross_play)
-    for env, whose, mode in games:
-        rows = [r for r in report.cross_play if (r["environment"], r["mode"]) == (env, mode)]
+    keys = ("environment", "returns_of", "against_plays", "mode")
+    games = dict.fromkeys(tuple(r[k] for k in keys) for r in report.cross_play)
+    for game in games:
+        rows = [r for r in report.cross_play if tuple(r[k] for k in keys) == game]
+        env, whose, theirs, mode = game
         columns = list(dict.fromkeys((r["against"], r["against_demos"]) for r in rows))
-        text = f"Return of {whose} ({mode}d actions), mean over pairs of runs."
+        how = "sampled" if mode == "sample" else "most likely"
+        text = f"Return of {whose} ({how} actions), mean over pairs of runs."
+        text += f" The opponent plays {theirs}." if theirs else ""
         lines += [f"## Cross-play on {env}", "", text, ""]
         lines += _header(["policy", *(f"against {_side(*c)}" for c in columns)])
         for side in dict.fromkeys((r["policy"], r["policy_demos"]) for r in rows):

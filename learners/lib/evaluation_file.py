@@ -7,7 +7,8 @@ from typing import Any
 
 from learners.lib.files import number, read_json, whole, write_json, wrong
 
-IDENTITY = ("steps", "mode", "policy", "against")  # keys that identify the evaluated policies
+# Keys that identify the evaluated policies, and what they played.
+IDENTITY = ("steps", "mode", "policy", "against", "against_plays")
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:
@@ -45,9 +46,10 @@ def read_cross_play(path: Path) -> dict[str, Any]:
     for key in ("env", "mode"):
         if not isinstance(result.get(key), str):
             raise wrong(path, key, result.get(key), "a string")
-    agents = result.get("return_agents")
-    if not isinstance(agents, list) or not all(isinstance(a, str) for a in agents):
-        raise wrong(path, "return_agents", agents, "a list of names")
+    for key in ("return_agents", "against_plays"):
+        agents = result.get(key, [] if key == "against_plays" else None)
+        if not isinstance(agents, list) or not all(isinstance(a, str) for a in agents):
+            raise wrong(path, key, agents, "a list of names")
     for key in ("policy", "against"):
         side = result.get(key, {})
         if not isinstance(side.get("name"), str):

@@ -155,6 +155,13 @@ def test_cross_play_is_written_into_the_run_folder(trained, tmp_path):
     assert result["env"] == "stochastic_predator_prey"
     names = {p.name for p in folder.glob("cross_play_*.json")}
     assert names == {"cross_play_random.json", "cross_play_by_random.json"}
+    evaluate(Args(str(folder), against="random", roles=("prey",), episodes=2))
+    assert (folder / "cross_play_random_against_prey.json").exists()  # other sides, another file
+    evaluate(Args(str(folder), against="random", roles=("adversary",), episodes=2))  # the usual ones
+    assert read_json(folder / "cross_play_random.json")["episodes"] == 3
+    changed = Args(str(folder), against="random", episodes=9, player_function="Stochastic(0.3)")
+    assert "file" not in evaluate(changed)  # trained on another game
+    assert len(list(folder.glob("cross_play_*.json"))) == 3
     with pytest.raises(ValueError, match="another game than stochastic_predator_prey"):
         evaluate(Args(str(folder), against=str(trained), episodes=3))
 

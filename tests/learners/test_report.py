@@ -360,6 +360,24 @@ def test_cross_play_becomes_a_table(runs, tmp_path):
     assert "against amagail, 200 demonstrations" in page and "-55.00 (2)" in page
 
 
+def test_cross_play_of_different_sides_is_not_averaged(runs, tmp_path):
+    for k, (plays, mode, whose) in enumerate(
+        (("prey_0", "sample", "prey_0"), ("adversary_0", "sample", "prey_0"),
+         ("prey_0", "greedy", "prey_0"), ("prey_0", "sample", "prey_1"))
+    ):  # fmt: skip
+        result = {
+            "env": "stochastic_predator_prey", "return": -10.0 * k + 0.0, "return_agents": [whose],
+            "mode": mode, "policy": {"name": "amagail"}, "against": {"name": "expert"}, "against_plays": [plays],
+        }  # fmt: skip
+        (runs / "amagail_0" / f"cross_play_{k}.json").write_text(json.dumps(result))
+    report = build(Args((runs,), resamples=10))
+    assert sorted(r["return"] for r in report.cross_play) == [-30.0, -20.0, -10.0, 0.0]
+    page = markdown(report, set()).partition("## Cross-play")[2]
+    shown = {line.split("|")[2].strip() for line in page.splitlines() if line[:4] == "| am"}
+    assert shown == {"-30.00 (1)", "-20.00 (1)", "-10.00 (1)", "0.00 (1)"}
+    assert "The opponent plays adversary_0." in page and "(most likely actions)" in page
+
+
 def test_user_errors_are_one_line(tmp_path, capsys):
     cases = [
         ((tmp_path / "nowhere",), "is not a folder"),
