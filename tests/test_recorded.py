@@ -151,6 +151,13 @@ def test_what_a_recording_says_makes_the_same_game_again():
     ) == ("coop_nav", {**given, "player_function": player, "max_rounds": 7, "fixed_horizon": True})  # fmt: skip
 
 
+def test_the_command_line_overrides_the_time_limit_of_a_file():
+    named = Named.typed(None, None, ("max_rounds=9",))
+    for read, said in ((game_of, NAV), (run_game_of, {"env": "coop_nav"})):
+        _, keywords = read({**said, "max_rounds": 7}, SOURCE, named)
+        assert keywords["max_rounds"] == 9
+
+
 def test_environments_of_pettingzoo_itself_need_no_naming():
     for id in ("pettingzoo:sisl/pursuit-v5", "pettingzoo:classic/chess"):
         assert game_of({"id": id}, SOURCE) == (id, {})
