@@ -1,7 +1,7 @@
 """Learning curves and tables of many runs.
 
     python -m learners.report runs/ --out report/
-    python -m learners.report runs/tables --spec docs/results/sweep.yaml --out docs/results
+    python -m learners.report runs/navigation --spec docs/results/navigation.yaml --out report/
 
 Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation.json) and writes
 - `report.md`: everything below on one page; cells without runs are marked "not run";
@@ -240,7 +240,7 @@ def order(item: tuple[Key, Figures]) -> tuple:
 
 def slug(task: str) -> str:
     """A task's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", task).strip("_")
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", task).strip("_")  # . and -: 1.5 is not 15, nor -1
 
 
 def write(report: Report, out: Path) -> list[Path]:

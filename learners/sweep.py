@@ -1,7 +1,7 @@
 """Run algorithms x environments x numbers of demonstrations x seeds, each cell in its own process.
 
-    python -m learners.sweep docs/results/sweep.yaml --jobs 2
-    python -m learners.sweep docs/results/sweep.yaml --dry-run
+    python -m learners.sweep docs/results/navigation.yaml --jobs 2
+    python -m learners.sweep docs/results/navigation.yaml --dry-run
 
 `learners/lib/sweep_spec.py` describes the file. Treat it as code: `environments` may name Python
 files of your own games, which are imported. Finished cells (with `evaluation.json`) are skipped and interrupted
@@ -39,7 +39,7 @@ from mail_envs.commands.errors import exit_status
 POLL = 0.2  # seconds between two polls of the running cells
 GRACE = 120.0  # seconds that interrupted cells have to save
 INTERRUPTED = 130
-LONGEST_LINE = 4096  # bytes of metrics.jsonl
+LONGEST_LINE = 1 << 16  # bytes of metrics.jsonl; some learners log figures of every agent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,7 +59,7 @@ class RunRecord:
     @property
     def task(self) -> str:
         config = self.config
-        arguments = parse_settings(config.get("set") or ())
+        arguments = dict(sorted(parse_settings(config.get("set") or ()).items()))
         text = config.get("player_function")
         if text is not None:  # the user's own function is only named, not imported
             plain = player_function_config(text)

@@ -137,6 +137,10 @@ def cells(spec: dict[str, Any]) -> list[Cell]:
     for algorithm, own in spec["algorithms"].items():
         learner = learners[algorithm]
         found += _cells_of(spec, algorithm, learner, dict(own), known[learner])
+    for game, figures in spec["paper"].items():
+        for name in figures:
+            if not any((c.game, c.algorithm) == (game, name) for c in found):
+                raise SpecError(f"paper: {game}: {name}: the sweep has no such cell")
     order = {id: k for k, id in enumerate(spec["environments"])}
     return sorted(found, key=lambda c: (c.seed, order.get(c.game, len(order))))
 
@@ -193,6 +197,8 @@ def _check(algorithm: str, learner: str, key: str, value: Any, known: Mapping[st
         fitting(key, value, known[key])
     except (TypeError, ValueError) as error:
         raise SpecError(f"{algorithm}: {error}") from None
+    if key == "eval_episodes" and not value:
+        raise SpecError(f"{algorithm}: eval_episodes=0: a cell is finished by its evaluation")
 
 
 def _mapping(value: Any, name: str) -> dict[str, dict]:

@@ -22,7 +22,7 @@ from learners.lib.statistics import (
     stratified_bootstrap,
     wilson_interval,
 )
-from learners.report import Args, build, main, markdown, result_rows, write
+from learners.report import Args, build, main, markdown, result_rows, slug, write
 
 GAME = "stochastic_coop_nav"
 REFERENCES = {"random": -60.0, "expert": -10.0}
@@ -342,6 +342,16 @@ def test_games_with_other_arguments_are_other_tasks(tmp_path):
     make_run(tmp_path / "b", fixed_horizon=True)
     tasks = {r.task for r in gather([tmp_path])[0]}
     assert tasks == {GAME, f"{GAME} (fixed_horizon=True)"}
+
+
+def test_the_order_of_arguments_makes_no_task(tmp_path):
+    make_run(tmp_path / "a", set=["num_agents=4", "penalty=none"])
+    make_run(tmp_path / "b", set=["penalty=none", "num_agents=4"], seed=1)
+    assert {r.task for r in gather([tmp_path])[0]} == {f"{GAME} (num_agents=4, penalty=none)"}
+
+
+def test_tasks_do_not_share_files():
+    assert len({slug(f"{GAME} (x={x})") for x in ("1", "-1", "1.5", "15", "1_5")}) == 5
 
 
 def test_cross_play_becomes_a_table(runs, tmp_path):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from learners.lib.sweep_spec import SpecError, cells, read_spec
-from learners.sweep import Args, RayJobs, main, state_of
+from learners.sweep import Args, RayJobs, main, progress_of, state_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GAME = "stochastic_coop_nav"
@@ -109,6 +109,9 @@ def test_settings_become_a_command_line(tmp_path):
         ({"settings": {"checkpoint_every": 0}}, "bc: checkpoint_every=0 must be at least 1"),
         ({"algorithms": {"../bc": {"learner": "bc"}}}, "cannot be the name of a folder"),
         ({"out": ["runs"]}, "must be the path of a folder"),
+        ({"settings": {"eval_episodes": 0}}, "bc: eval_episodes=0: a cell is finished by its"),
+        ({"paper": {GAME: {"bcc": -26.1}}}, f"paper: {GAME}: bcc: the sweep has no such cell"),
+        ({"paper": {"coop_nav": {"bc": -26.1}}}, "paper: coop_nav: bc: the sweep has no such cell"),
     ],
 )
 def test_a_wrong_spec_is_an_error_before_anything_runs(changes, text, tmp_path, capsys):
@@ -165,6 +168,14 @@ def test_a_cell_with_other_settings_is_not_continued(tmp_path):
     (other,) = cells_of(tmp_path, num_demos=[2], algorithms={"bc": {"lr": 0.1, "batch": 5}})
     with pytest.raises(SpecError, match="batch was None, is 5"):
         state_of(other, folder)
+
+
+def test_the_steps_of_a_cell_are_read_from_long_lines(tmp_path):
+    """mild2 logs a histogram for every agent: five kilobytes with four of them."""
+    long = {"step": 700, "return": -3.5, **{f"advantage_share_{k}": 1 / 3 for k in range(300)}}
+    lines = [json.dumps({"step": 600}), json.dumps(long)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert len(lines[1]) > 4096 and progress_of(tmp_path) == (700, -3.5)
 
 
 def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
