@@ -479,9 +479,12 @@ def test_bench_measures_the_memory_of_fewer_copies_of_large_games(monkeypatch):
         ("smac_2m_vs_1z", []),
         ("smacv2_terran_5_vs_5", []),
         ("mpe_simple_spread", ["mpe2 simple_spread", "jaxmarl simple_spread"]),
+        ("stochastic_coop_nav", ["mpe2 simple_spread", "jaxmarl simple_spread"]),
+        ("stochastic_predator_prey", []),
+        ("coop_reaching", []),
     ],
 )
-def test_bench_compares_with_the_same_battle(id, names):
+def test_bench_compares_with_the_same_scenario(id, names):
     assert [r.name for r in bench.rivals((id,), ["mpe2", "jaxmarl", "smaclite"])[id]] == names
 
 
@@ -490,6 +493,18 @@ def test_a_peer_with_fewer_copies_is_compared_at_its_best():
     theirs = {"vector 1": {"cpu": 5.0}, "vector 8": {"cpu": 20.0}, "vector 64": None}
     assert bench.ratio(ours, theirs, "vector 64") == "5.00×"
     assert bench.ratio(ours, theirs, "aec") == "–"
+
+
+def test_the_table_says_that_a_peer_has_fewer_copies(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "SIZES", (1, 64))
+    pairs = {"coop_nav": [bench.Rival("mpe2", "simple_spread")]}
+    rate = {"cpu": 100.0}
+    results = {"coop_nav": {"vector 1": rate, "vector 64": rate}, "mpe2 simple_spread": {"vector 1": rate}}
+    bench.print_tables(results, pairs, start=False)
+    assert "compared at its best rate" in capsys.readouterr().out
+    results["mpe2 simple_spread"]["vector 64"] = rate
+    bench.print_tables(results, pairs, start=False)
+    assert "compared at its best rate" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("id", ["smac_3m", "smac_6h_vs_8z", "smac_mmm2"])

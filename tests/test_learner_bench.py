@@ -78,6 +78,7 @@ def test_the_tables_show_ratios_and_say_what_was_not_measured(capsys, monkeypatc
         (["--learners", "--against", "vmas"], "with jaxmarl only"),
         (["--learners", "--jaxmarl-python", "/no/python"], "/no/python: No such file"),
         (["--jaxmarl-python", sys.executable], "needs --learners"),
+        (["smac_3m", "--learners"], "measures its own games; leave out smac_3m"),
     ],
 )
 def test_errors_are_one_line(words, message, capsys):

@@ -26,6 +26,7 @@ from mail_envs.commands.peers import (
 )
 from mail_envs.commands.rates import aec_turns, last_line_of, measure
 
+DEFAULT = ("stochastic_coop_nav",)
 SIZES = (1, 64, 1024, 8192)
 SIMULATOR_SIZES = (1, 64)
 # Numbers of environments for which the memory of native games is measured: the largest that fits.
@@ -83,9 +84,7 @@ print(used() - before)
 
 
 def bench(
-    ids: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID")] = (
-        "stochastic_coop_nav",
-    ),
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID")] = DEFAULT,
     against: str = "installed",
     seconds: float = 1.5,
     start: bool = True,
@@ -107,6 +106,8 @@ def bench(
         json_output: print JSON instead of tables.
     """
     if learners:
+        if ids != DEFAULT:
+            raise CommandError(f"--learners measures its own games; leave out {', '.join(ids)}")
         bench_learners(against, jaxmarl_python, seconds, json_output)
         return
     if jaxmarl_python is not None:
@@ -412,6 +413,9 @@ def print_tables(
             ratios = [ratio(results[id], results[rival.name], what) for what in whats]
             rates.add_row(f"{id} / {rival.peer}", *ratios, style="dim")
     console.print(rates)
+    peers = {rival.name for opponents in pairs.values() for rival in opponents}
+    if any(results[peer].get(what) is None for peer in peers for what in whats[:-1]):
+        console.print("[dim]A library without as many copies (–) is compared at its best rate.[/]")
     if start:
         print_starts(console, {id: results[id] for id in pairs})
     machine = describe_machine()

@@ -1,7 +1,8 @@
 """Speed of the environments of other libraries.
 
 Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 is measured on all
-scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative navigation, N = 3). Multi-Agent MuJoCo is in
+scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative navigation, N = 3), which no other game of the
+particle family is compared with. Multi-Agent MuJoCo is in
 `mail_envs.commands.mamujoco_peers`, StarCraft, including JaxMARL's SMAX, in `mail_envs.commands.starcraft_peers`, and
 football in `mail_envs.commands.football_peers`.
 """
@@ -145,7 +146,7 @@ def scenario_of(peer: str, id: str, family: str) -> str | None:
     if family == "mpe":
         scenario = id.removeprefix("mpe_")
         return scenario if peer == "mpe2" or scenario == SPREAD else None
-    return SPREAD if family == "particle" else None
+    return SPREAD if id.endswith("coop_nav") and family == "particle" else None
 
 
 def installed() -> list[str]:
