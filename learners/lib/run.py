@@ -23,7 +23,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from demos.layout import DemonstrationError
 from demos.policies import load_policy
+from demos.store import lock
 from learners.lib import references
 from learners.lib.architectures import save_policy
 from learners.lib.checkpoints import (
@@ -96,7 +98,12 @@ class Run:
         self.device = choose_device(args.device)
         name = re.sub(r"[^\w.-]+", "_", f"{learner}_{args.env}_{args.seed}")
         self.folder = Path(args.resume or args.run_dir or f"runs/{name}")
-        self._enter_folder()
+        self._lock = -1
+        try:
+            self._enter_folder()
+        except BaseException:
+            self._unlock()
+            raise
         torch.set_num_threads(args.threads)
         torch.manual_seed(stream_seed(args.seed, "networks"))
         self.rng = torch.Generator(self.device).manual_seed(stream_seed(args.seed, "updates"))
@@ -124,6 +131,10 @@ class Run:
                 f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = lock(self.folder)  # until this run ends, however it ends
+        except DemonstrationError:
+            raise ValueError(f"{self.folder}: another process is training in this folder") from None
         if os.path.lexists(self.folder / "config.yaml"):
             read_config(self.folder, type(self.args))
         check_plain(self.folder, FILES, FOLDERS)
@@ -148,10 +159,16 @@ class Run:
             self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
+
     def __exit__(self, *error) -> None:
         for opened in (self.bar, self._metrics, self._board):
             if opened is not None:
                 opened.close()
+        self._unlock()
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
 

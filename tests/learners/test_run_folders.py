@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from learners.evaluate import Args, evaluate
 from learners.lib import sources
 from learners.lib.checkpoints import checkpoints, same_form
 from learners.lib.files import checksum, read_json, write_json, write_yaml
+from learners.lib.run import Run
 from learners.lib.settings import COMMANDS, learner_names, parse, read_config, resumed
 from mail_envs.commands.errors import MISTAKES
 
@@ -301,6 +303,18 @@ def test_a_pipe_instead_of_a_file_is_an_error(use, run):
     error = outcome(use, run)
     assert isinstance(error, OSError | ValueError) and "a named pipe" in str(error), error
     assert str(run / "config.yaml") in str(error)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    """Before its first checkpoint a run can be started again: the second would replace the first one's settings."""
+    args = mack.Args(run_dir=str(tmp_path / "run"), progress=False)
+    with Run("mack", args):
+        for second in (dataclasses.replace(args, lr=0.2), args):
+            with pytest.raises(ValueError, match="another process is training in this folder"):
+                Run("mack", second)
+        assert read_config(tmp_path / "run")["lr"] == args.lr
+    with Run("mack", dataclasses.replace(args, lr=0.2)):
+        assert read_config(tmp_path / "run")["lr"] == 0.2
 
 
 def test_parts_of_a_checkpoint_have_the_shapes_of_the_learners_parts():
