@@ -499,7 +499,10 @@ def test_the_table_says_that_a_peer_has_fewer_copies(capsys, monkeypatch):
     monkeypatch.setattr(bench, "SIZES", (1, 64))
     pairs = {"coop_nav": [bench.Rival("mpe2", "simple_spread")]}
     rate = {"cpu": 100.0}
-    results = {"coop_nav": {"vector 1": rate, "vector 64": rate}, "mpe2 simple_spread": {"vector 1": rate}}
+    results = {
+        "coop_nav": {"vector 1": rate, "vector 64": rate},
+        "mpe2 simple_spread": {"vector 1": rate},
+    }
     bench.print_tables(results, pairs, start=False)
     assert "compared at its best rate" in capsys.readouterr().out
     results["mpe2 simple_spread"]["vector 64"] = rate

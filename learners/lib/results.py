@@ -152,13 +152,15 @@ def mixed(records: list[RunRecord]) -> list[str]:
     for record in records:
         cells[record.key].append(record)
     remarks = []
-    for key, runs in cells.items():
+    for runs in cells.values():
         shared = set.intersection(*(set(r.config) for r in runs)) - FREE
         values = {k: list(dict.fromkeys(json.dumps(r.config[k]) for r in runs)) for k in shared}
         unlike = [f"{k} is {' or '.join(v)}" for k, v in sorted(values.items()) if len(v) > 1]
         if unlike:
             folders = ", ".join(str(r.folder) for r in runs)
-            remarks.append(f"one cell holds runs of different settings ({'; '.join(unlike)}): {folders}")
+            remarks.append(
+                f"one cell holds runs of different settings ({'; '.join(unlike)}): {folders}"
+            )
     return remarks
 
 

@@ -88,7 +88,9 @@ def test_a_run_in_training_does_not_get_its_evaluation(run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     del config["crc32"]
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "steps": 50}))
-    assert evaluate(Args(str(run), episodes=30))["file"].endswith("evaluation.json")  # stopped early
+    assert evaluate(Args(str(run), episodes=30))["file"].endswith(
+        "evaluation.json"
+    )  # stopped early
     (run / "evaluation.json").unlink()
     assert "20 of 50 steps, --resume" in evaluate(Args(str(run), episodes=5))["file"]
     assert not (run / "evaluation.json").exists()
@@ -157,7 +159,9 @@ def test_cross_play_is_written_into_the_run_folder(trained, tmp_path):
     assert names == {"cross_play_random.json", "cross_play_by_random.json"}
     evaluate(Args(str(folder), against="random", roles=("prey",), episodes=2))
     assert (folder / "cross_play_random_against_prey.json").exists()  # other sides, another file
-    evaluate(Args(str(folder), against="random", roles=("adversary",), episodes=2))  # the usual ones
+    evaluate(
+        Args(str(folder), against="random", roles=("adversary",), episodes=2)
+    )  # the usual ones
     assert read_json(folder / "cross_play_random.json")["episodes"] == 3
     changed = Args(str(folder), against="random", episodes=9, player_function="Stochastic(0.3)")
     assert "file" not in evaluate(changed)  # trained on another game
