@@ -186,7 +186,8 @@ def demonstrated(run: Run, vec) -> list[Tensor]:
         sets.append(opened(run, source, place, k * args.num_demos))
         sets[k].check_compatible(vec)
     if not run.references:
-        run.references = references.of_demonstrations(sets[0].metadata, Path(args.demos[0]))
+        path = Path(args.demos[0])
+        run.references = references.of_demonstrations(sets[0].metadata, describe(vec), path)
     seed = stream_seed(args.seed, "demonstrations")
     shown, episodes = [], None
     for i, dims in enumerate(vec.observation_dims):

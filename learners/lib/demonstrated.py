@@ -18,6 +18,7 @@ from demos.dataset import Demonstrations
 from learners.lib import references
 from learners.lib.batch import Batch
 from learners.lib.expert_data import check_allowed, demonstrations_of, with_null
+from learners.lib.game import describe
 from learners.lib.memory import free_bytes, size_text
 from learners.lib.replay import PLAYED, SEEN, batch_of, picked
 from learners.lib.run import Run
@@ -158,7 +159,8 @@ def demonstrated(run: Run, vec, state: bool = True) -> Demonstrated:
     """
     demos = demonstrations_of(run)
     if not run.references:
-        run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
+        path = Path(run.args.demos)
+        run.references = references.of_demonstrations(demos.metadata, describe(vec), path)
     found = Demonstrated(demos.first(run.args.num_demos), vec, run.device, state)
     run.say(f"demonstrations: {found}")
     return found

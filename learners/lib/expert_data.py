@@ -18,7 +18,7 @@ from demos.layout import DemonstrationError
 from demos.policies import policy_path
 from learners.lib import references
 from learners.lib.fields import Count
-from learners.lib.game import game_arguments
+from learners.lib.game import describe, game_arguments
 from learners.lib.networks import Policy
 from learners.lib.run import Run
 from learners.lib.settings import Settings
@@ -132,7 +132,9 @@ def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
                 "which discriminators can tell"
             )
     if not run.references:
-        run.references = references.of_demonstrations(demos.metadata, Path(run.args.demos))
+        run.references = references.of_demonstrations(
+            demos.metadata, describe(vec), Path(run.args.demos)
+        )
     return to_torch(transitions_of(run, demos), vec, run.device)
 
 

@@ -2,11 +2,13 @@
 
 The file demos/experts/references.json holds one pair for every game with an expert, measured with default
 arguments (`python -m learners.references`). All runs of such a game use it, whatever demonstrations they learn
-from. Other games, and games with changed arguments, have their references in the metadata of the demonstrations.
+from. Other games, and games with changed arguments, have their references in the metadata of the demonstrations, if
+these were recorded in the same game.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from learners.lib.files import number, read_json
 SHIPPED = EXPERTS / "references.json"
 # Settings that make a game differ from its default.
 CHANGES = ("set", "player_function", "max_rounds", "fixed_horizon", "backend")
+# What the metadata of demonstrations and a description of a game both say about the game.
+SAME = ("id", "arguments", "player_function", "max_rounds", "fixed_horizon")
 
 
 def shipped(env: str) -> dict[str, float]:
@@ -34,8 +38,23 @@ def of_settings(settings: Mapping[str, Any]) -> dict[str, float]:
     return shipped(settings["env"])
 
 
-def of_demonstrations(metadata: Mapping[str, Any], path: Path) -> dict[str, float]:
-    """The references in the metadata of demonstrations, those that are present; `path` is for errors."""
+def of_demonstrations(
+    metadata: Mapping[str, Any], game: Mapping[str, Any], path: Path
+) -> dict[str, float]:
+    """The references in the metadata of demonstrations, those that are present; `path` is for errors.
+
+    {} if they were measured in another game than `game`, which describes that of the run (`learners.lib.game.describe`):
+    demonstrations may have another time limit, or other rewards.
+    """
+    for name in SAME:
+        ours, theirs = game.get(name), metadata.get(name)
+        if ours is not None and theirs is not None and _plain(ours) != _plain(theirs):
+            return {}
     keys = {k: f"{k}_return" for k in ("random", "expert")}
     known = {k: key for k, key in keys.items() if metadata.get(key) is not None}
     return {k: number(path, metadata, key) for k, key in known.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value as it is after having been written to a file."""
+    return json.loads(json.dumps(value))

@@ -143,5 +143,7 @@ def known_references(folder: Path | None) -> dict[str, float]:
     sets = [demos] if isinstance(demos, str) else demos
     for path in (folder / "demonstrations", *map(Path, sets)):
         if (path / MANIFEST).is_file():
-            return references.of_demonstrations(read_manifest(path), path / MANIFEST)
+            policy = folder / "policy.safetensors"
+            game = NetworkPolicy.load(policy).metadata if policy.is_file() else {}
+            return references.of_demonstrations(read_manifest(path), game, path / MANIFEST)
     return {}

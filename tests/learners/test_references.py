@@ -77,6 +77,20 @@ def test_another_game_has_the_references_of_its_demonstrations(tmp_path):
     assert found == result["references"]
 
 
+@pytest.mark.parametrize("change", [{"max_rounds": 20}, {"set": ("penalty=hard",)}])
+def test_demonstrations_of_another_game_give_no_references(change, tmp_path):
+    """They fit (horizon and rewards may differ), but returns over 50 rounds do not normalize those over 20."""
+    record(GAME, "random", 2, 0, tmp_path / "set", random_return=-50.0, expert_return=-20.0)
+    result = bc.train(
+        bc.Args(
+            demos=str(tmp_path / "set"), num_demos=2, hidden=(8,), steps=2, eval_episodes=2, progress=False,
+            run_dir=str(tmp_path / "run"), **change,
+        )
+    )  # fmt: skip
+    assert result["references"] == {} and result["normalized_return"] is None
+    assert known_references(tmp_path / "run") == {}
+
+
 @pytest.mark.parametrize(
     "change", [{"set": ("num_agents=5",)}, {"player_function": "Stochastic(0.3)"}, {"max_rounds": 9},
                {"fixed_horizon": True}]
