@@ -32,7 +32,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mail_envs
-from demos.policies import load_policy
+from demos.policies import NetworkPolicy, load_policy
 from learners.lib import evaluation
 from learners.lib.evaluation import (
     evaluation_seeds,
@@ -42,6 +42,7 @@ from learners.lib.evaluation import (
     role,
 )
 from learners.lib.evaluation_file import keep_larger, read_evaluation
+from learners.lib.game import describe, same_game
 from learners.lib.outcomes import wins_text
 from learners.lib.references import shipped
 from learners.lib.settings import read_config
@@ -209,6 +210,9 @@ def destination(
         return None
     if guest is None:
         return home.folder / NAMES[args.greedy]
+    trained_on = NetworkPolicy.load(home.folder / "policy.safetensors").metadata
+    if not same_game(describe(vec), trained_on):  # with --env, the game need not be that of the run
+        return None
     words = [str(v) for v in guest.identity.values() if v is not None]
     theirs = others(vec, args.roles).tolist()
     if theirs != others(vec, ()).tolist():  # not the usual sides

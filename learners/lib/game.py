@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -56,3 +57,11 @@ def describe(vec) -> dict[str, Any]:
         "max_rounds": vec.max_rounds,
         "fixed_horizon": vec.fixed_horizon,
     }
+
+
+def same_game(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two descriptions (`describe`, or the metadata of demonstrations) are of one game, as far as both say."""
+    names = ("id", "arguments", "player_function", "max_rounds", "fixed_horizon")
+    known = [n for n in names if a.get(n) is not None and b.get(n) is not None]
+    plain = [json.loads(json.dumps([said[n] for n in known])) for said in (a, b)]  # as in a file
+    return plain[0] == plain[1]

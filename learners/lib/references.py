@@ -8,19 +8,17 @@ these were recorded in the same game.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from demos.policies import EXPERTS
 from learners.lib.files import number, read_json
+from learners.lib.game import same_game
 
 SHIPPED = EXPERTS / "references.json"
 # Settings that make a game differ from its default.
 CHANGES = ("set", "player_function", "max_rounds", "fixed_horizon", "backend")
-# What the metadata of demonstrations and a description of a game both say about the game.
-SAME = ("id", "arguments", "player_function", "max_rounds", "fixed_horizon")
 
 
 def shipped(env: str) -> dict[str, float]:
@@ -46,15 +44,8 @@ def of_demonstrations(
     {} if they were measured in another game than `game`, which describes that of the run (`learners.lib.game.describe`):
     demonstrations may have another time limit, or other rewards.
     """
-    for name in SAME:
-        ours, theirs = game.get(name), metadata.get(name)
-        if ours is not None and theirs is not None and _plain(ours) != _plain(theirs):
-            return {}
+    if not same_game(game, metadata):
+        return {}
     keys = {k: f"{k}_return" for k in ("random", "expert")}
     known = {k: key for k, key in keys.items() if metadata.get(key) is not None}
     return {k: number(path, metadata, key) for k, key in known.items()}
-
-
-def _plain(value: Any) -> Any:
-    """A value as it is after having been written to a file."""
-    return json.loads(json.dumps(value))

@@ -149,12 +149,14 @@ def test_cross_play_is_written_into_the_run_folder(trained, tmp_path):
     bc.train(
         bc.Args(
             env="stochastic_predator_prey", steps=5, num_demos=2, demos="random", hidden=(8,),
-            eval_episodes=0, run_dir=str(folder), progress=False,
+            eval_episodes=0, run_dir=str(folder), progress=False, max_rounds=20,
         )
     )  # fmt: skip
+    usual = Args("random", env="stochastic_predator_prey", against=str(folder), episodes=3)
+    assert evaluate(usual)["length"] == 50 and not list(folder.glob("cross_play_*.json"))
     evaluate(Args(str(folder), against="random", episodes=3))
     result = evaluate(Args("random", against=str(folder), episodes=3))
-    assert result["env"] == "stochastic_predator_prey"
+    assert result["length"] == 20 and result["env"] == "stochastic_predator_prey"
     names = {p.name for p in folder.glob("cross_play_*.json")}
     assert names == {"cross_play_random.json", "cross_play_by_random.json"}
     evaluate(Args(str(folder), against="random", roles=("prey",), episodes=2))
