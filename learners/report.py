@@ -429,25 +429,32 @@ def _side(name: str, number: int | None) -> str:
 
 
 def marl_eval(report: Report) -> dict[str, Any]:
-    """Environment -> task -> algorithm -> seed -> step_k, absolute_metrics; returns by episode where known."""
+    """Environment -> task -> algorithm -> seed -> step_k, absolute_metrics; returns by episode where known.
+
+    marl-eval averages step_k over seeds, so all runs of a cell have the same steps, up to the end of the shortest.
+    """
     tree: dict[str, Any] = {}
+    cells: dict[Key, list[RunRecord]] = defaultdict(list)
     for record in report.records:
-        if record.evaluation is None:
-            continue
-        task, algorithm, number = record.key
+        if record.evaluation is not None:
+            cells[record.key].append(record)
+    for (task, algorithm, number), records in cells.items():
         known = report.references.get(task, {})
-        last = record.steps[-1] if len(record.steps) else 0
+        last = min(r.steps[-1] if len(r.steps) else 0 for r in records)
         edges = np.linspace(0, last, MARL_EVAL_STEPS + 1) if last else np.zeros(1)
-        values = binned(record.steps, record.returns, edges) if last else np.zeros(0)
-        run: dict[str, Any] = {}
-        for step, value in zip(edges[1:], values):
-            if not np.isnan(value):
-                run[f"step_{len(run)}"] = {"step_count": int(step), **_metrics([value], known)}
-        final = record.evaluation.get("episode_returns") or [record.evaluation["return"]]
-        run["absolute_metrics"] = _metrics(final, known)
+        values = [binned(r.steps, r.returns, edges) for r in records]
+        everywhere = np.flatnonzero(~np.isnan(values).any(axis=0))
         name = slug(task) if number is None else f"{slug(task)}_{number}_demos"
         runs = tree.setdefault(name, {}).setdefault(algorithm, {})
-        runs[f"seed_{record.seed}"] = run
+        for record, own in zip(records, values, strict=True):
+            run: dict[str, Any] = {
+                f"step_{k}": {"step_count": int(edges[b + 1]), **_metrics([own[b]], known)}
+                for k, b in enumerate(everywhere)
+            }
+            result = record.evaluation or {}
+            final = result.get("episode_returns") or [result["return"]]
+            run["absolute_metrics"] = _metrics(final, known)
+            runs[f"seed_{record.seed}"] = run
     return {"mail_envs": tree}
 
 

@@ -22,7 +22,7 @@ from learners.lib.statistics import (
     stratified_bootstrap,
     wilson_interval,
 )
-from learners.report import Args, build, main, markdown, result_rows, slug, write
+from learners.report import Args, build, main, markdown, marl_eval, result_rows, slug, write
 
 GAME = "stochastic_coop_nav"
 REFERENCES = {"random": -60.0, "expert": -10.0}
@@ -250,6 +250,18 @@ def test_marl_eval_layout(runs, tmp_path):
     assert run["absolute_metrics"]["normalized_return"] == [pytest.approx(0.8)]
     assert run["step_0"]["step_count"] == 150 and run["step_0"]["return"] == [-59.0]
     assert len([k for k in run if k.startswith("step_")]) == 20
+
+
+def test_marl_eval_has_the_same_steps_for_all_seeds(runs):
+    """It averages step_k over seeds. Runs with --budget end at different steps."""
+    path = runs / "amagail_1" / "metrics.jsonl"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:20]))
+    tree = marl_eval(build(Args((runs,), resamples=10)))["mail_envs"]
+    steps = [
+        [value["step_count"] for key, value in run.items() if key.startswith("step_")]
+        for run in tree[f"{GAME}_200_demos"]["amagail"].values()
+    ]
+    assert steps == [list(range(100, 2001, 100))] * 3
 
 
 def test_cells_of_the_spec_without_runs_are_reported(runs, tmp_path):
