@@ -139,6 +139,9 @@ def evaluate(args: Args) -> dict[str, Any]:
         raise ValueError(f"episodes={args.episodes} must be at least 1")
     if args.roles and args.against is None:
         raise ValueError("--roles needs --against, the policy that plays these roles")
+    sides = [p for p in (args.policy, args.against) if p is not None]
+    if args.greedy and all(p.partition(":")[0] in ("random", "scripted") for p in sides):
+        raise ValueError(f"--greedy needs a learned policy, which {' and '.join(sides)} is not")
     if args.env is not None:
         game_id(args.env)  # imports the user's own game, which files may then refer to
     named = Named.typed(None, args.player_function, args.set)

@@ -203,6 +203,10 @@ def test_user_errors_are_one_line(run, tmp_path):
         (Args("nowhere"), "neither expert, scripted, random nor"),
         (Args(str(tmp_path / "empty")), "not a run folder"),
         (Args("random", env="stochastic_nav"), "unknown id"),
+        (
+            Args("random", env=GAME, greedy=True),
+            "--greedy needs a learned policy, which random is not",
+        ),
         (Args(str(run), episodes=0), "at least 1"),
         (Args(str(run), roles=("agent",)), "--against"),
         (Args(str(run), against="random"), "two sides"),
