@@ -50,12 +50,13 @@ def recover(learner: Any, demos: Demonstrations, vec: Any) -> dict[str, np.ndarr
     follows is unknown.
 
     Returns:
-        episode, round: int64 (R,). reward: float32 (R, M), M = 1 for the team's or the number of agents, 0 where an
-        agent does not act; true_reward: the recorded ones, (R, M), the team's is their mean over the agents.
+        episode, round: int64 (R,). reward: float32 (R, M), M = 1 for the team's or the number of agents; counts: bool
+        (R, M), where it is known, elsewhere it is 0: an agent does not act, or what follows is unknown. true_reward: the
+        recorded ones, (R, M), the team's is their mean over the agents.
     """
     source, rng = Demonstrated(demos, vec), torch.Generator().manual_seed(0)
     columns: dict[str, list[np.ndarray]] = {
-        n: [] for n in ("episode", "round", "reward", "true_reward")
+        n: [] for n in ("episode", "round", "reward", "true_reward", "counts")
     }
     for first in range(0, len(demos), AT_ONCE):
         which = torch.arange(first, min(first + AT_ONCE, len(demos)))
@@ -67,15 +68,20 @@ def recover(learner: Any, demos: Demonstrations, vec: Any) -> dict[str, np.ndarr
         columns["round"].append(t.numpy())
         columns["reward"].append(torch.where(counts, rewards, 0.0)[t, b].numpy())
         columns["true_reward"].append(true[t, b].numpy())
+        columns["counts"].append(counts[t, b].numpy())
     return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
 def agreement(found: dict[str, np.ndarray]) -> dict[str, float | None]:
-    """Correlations of learned and true rewards: over rounds (and agents), and of the episodes' sums; None if constant."""
+    """Correlations of learned and true rewards: over rounds (and agents), and of the episodes' sums; None if constant.
+
+    Only rewards that count: the zeros of agents that do not act, in both, would correlate whatever was learned.
+    """
+    where = found["counts"]
     learned, true = (found[n].astype(np.float64) for n in ("reward", "true_reward"))
-    sums = [np.bincount(found["episode"], x.sum(1)) for x in (learned, true)]
+    sums = [np.bincount(found["episode"], np.where(where, x, 0.0).sum(1)) for x in (learned, true)]
     return {
-        "reward_correlation": _correlation(learned.ravel(), true.ravel()),
+        "reward_correlation": _correlation(learned[where], true[where]),
         "return_correlation": _correlation(*sums),
     }
 

@@ -63,8 +63,11 @@ def test_rewards_are_written_beside_demonstrations(
     k, t = acts[-1]
     own = demos[k].rewards[t]
     assert found["true_reward"][-1] == pytest.approx(own if agents > 1 else own.mean(keepdims=True))
+    counts = found["counts"]
+    assert counts.any(1).all() and not found["reward"][~counts].any()
+    assert counts.all() == (agents == 1)
     assert result["reward_correlation"] == pytest.approx(
-        np.corrcoef(found["reward"].ravel(), found["true_reward"].ravel())[0, 1]
+        np.corrcoef(found["reward"][counts], found["true_reward"][counts])[0, 1]
     )
 
 
@@ -100,10 +103,22 @@ def test_agreement_is_a_correlation_over_rounds_and_over_episodes():
     found = {
         "episode": np.array([0, 0, 1, 1]), "round": np.arange(4),
         "reward": np.array([[1.0], [2.0], [3.0], [5.0]]), "true_reward": np.array([[3.0], [5.0], [7.0], [11.0]]),
+        "counts": np.ones((4, 1), bool),
     }  # fmt: skip
     assert agreement(found) == pytest.approx({"reward_correlation": 1.0, "return_correlation": 1.0})
     found["true_reward"] = np.ones((4, 1))
     assert agreement(found) == {"reward_correlation": None, "return_correlation": None}
+
+
+def test_absent_agents_do_not_make_an_agreement():
+    """Learned rewards around 5 that are unrelated to the true ones around -20, and zeros of agents that do not act."""
+    rng = np.random.default_rng(0)
+    counts = rng.random((400, 3)) < 0.5
+    rewards = [np.where(counts, mean + rng.normal(size=counts.shape), 0.0) for mean in (5, -20)]
+    assert np.corrcoef(*(x.ravel() for x in rewards))[0, 1] < -0.9
+    found = dict(zip(("reward", "true_reward"), rewards, strict=True), counts=counts)
+    found |= {"episode": np.arange(400) // 20, "round": np.arange(400) % 20}
+    assert abs(agreement(found)["reward_correlation"] or 1) < 0.1
 
 
 def test_runs_without_a_reward_are_refused(tmp_path, capsys, demonstrations):
