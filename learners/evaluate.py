@@ -35,6 +35,7 @@ import mail_envs
 from demos.policies import NetworkPolicy, load_policy
 from learners.lib import evaluation
 from learners.lib.evaluation import (
+    best_expert,
     evaluation_seeds,
     make_copies,
     measure_references,
@@ -82,7 +83,7 @@ class Args:
     """Also evaluate random play and the expert (or scripted) on the same episodes, to normalize returns."""
     rewards: str | None = None
     """Demonstrations: write the reward that a run of mifq or mafis has learned beside them, as DEMOS.rewards_RUN.npz
-    (one row per round: episode, round, reward, true_reward), and print its correlation with the true one."""
+    (one row per round: episode, round, reward, true_reward, counts), and print its correlation with the true one."""
     json: bool = False
     """Print JSON and write no file."""
 
@@ -161,6 +162,8 @@ def evaluate(args: Args) -> dict[str, Any]:
         early = "" if path is None or path.name != NAMES[False] else unfinished(source)
         if path is not None:
             read_evaluation(path)  # a damaged file is an error before anything is played
+        if args.references:
+            load_policy(best_expert(vec.id), vec)  # there may be none
         result = {"env": id, "policy": source.identity, **play(vec, source, opponent, args, seeds)}
         references = {}
         if args.references:

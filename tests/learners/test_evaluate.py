@@ -120,6 +120,12 @@ def test_references_put_random_at_zero_and_the_expert_at_one():
     assert evaluate(changed)["normalized_return"] is None
 
 
+def test_references_without_an_expert_are_an_error_before_anything_is_played(monkeypatch):
+    monkeypatch.setattr("learners.evaluate.play", lambda *_: pytest.fail("it was played"))
+    with pytest.raises(ValueError, match="no scripted demonstrator for 'mpe_simple_adversary'"):
+        evaluate(Args("random", env="mpe_simple_adversary", episodes=2, references=True))
+
+
 def test_in_cross_play_each_policy_controls_its_own_agents():
     vec = mail_envs.make_vec("stochastic_predator_prey", 3)
     theirs = others(vec, ())
