@@ -130,9 +130,7 @@ def aggregates(path: Path, rows: Sequence[Mapping[str, Any]], color: Mapping[str
         axes.set(
             title=demos_text(number), xlabel="normalized return", ylim=(len(names) - 0.5, -0.5)
         )
-    _save(
-        figure, path, "Interquartile mean over tasks and seeds, 95 % stratified bootstrap intervals"
-    )
+    _save(figure, path, "Interquartile means,\n95 % stratified bootstrap intervals")
 
 
 def _panels(count: int) -> tuple[Any, list]:
