@@ -201,9 +201,8 @@ def _episode(
         absent = acting[:, i] == 0
         actions[:, i] = np.where(absent[:-1], 0, data.actions[agent])
         masks[:, i, :n] = leaves[i]["action_mask"][:, :-1]
-        if (
-            meta.get("null_action", "null") == "null"
-        ):  # there a mask allows everything to an agent that waits
+        # With "null", a mask allows everything to an agent that waits.
+        if meta.get("null_action", "null") == "null":
             masks[absent & alive[:, i], i, :n] = 1
     if masks is not None:
         actions = actions.astype(np.int32)

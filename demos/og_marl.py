@@ -190,10 +190,8 @@ def _opened(folder: Path, name: str) -> Any:
         raise DemonstrationError(
             "OG-MARL vaults are read with tensorstore: pip install 'mail-envs[og-marl]'"
         ) from None
-    base = {
-        "driver": "file",
-        "path": f"{folder.resolve()}/",
-    }  # in an address, # ? and %20 are no characters
+    # Not as an address, where #, ? and %20 have a meaning of their own.
+    base = {"driver": "file", "path": f"{folder.resolve()}/"}
     spec = {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": name}}
     try:
         return tensorstore.open(spec, open=True, read=True, write=False).result()

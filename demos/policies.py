@@ -26,7 +26,6 @@ def make(vec):                        # a VectorGame: vec.agents, vec.action_dim
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,7 +35,6 @@ import numpy as np
 
 from demos.actions import action_bounds, inverse_cdf, own_actions
 from mail_envs.own_games import import_attribute
-from mail_envs.plain_files import read_regular
 
 Policy = Callable[[np.ndarray, Mapping[str, Any], Any], np.ndarray]
 
@@ -214,7 +212,7 @@ class NetworkPolicy:
         greedy: take the most likely action instead of sampling.
         action_dims: the game's own actions of every agent.
         memory: of policies that have one, a tensor (environments, N, M); M = 0 otherwise.
-        sha256: of the file, if it is from one.
+        path: of the file, if it is from one.
     """
 
     def __init__(self, policy: Any, metadata: Mapping[str, Any], greedy: bool = False) -> None:
@@ -222,7 +220,7 @@ class NetworkPolicy:
         self.null_output = metadata.get("null_action") == "as_action"
         self.action_dims = np.array(policy.action_dims) - self.null_output
         self.bounds: tuple[np.ndarray, np.ndarray] | None = None
-        self.sha256: str | None = None
+        self.path: Path | None = None
         weights = next(policy.parameters())
         self.memory = weights.new_zeros((0, len(self.action_dims), policy.memory_size))
 
@@ -238,7 +236,7 @@ class NetworkPolicy:
         from learners.lib.architectures import read_policy
 
         policy = cls(*read_policy(path, torch.float64), greedy)
-        policy.sha256 = hashlib.sha256(read_regular(path)).hexdigest()
+        policy.path = Path(path)
         if env is not None:
             policy.check(env, path)
         return policy

@@ -9,6 +9,7 @@ interrupted set.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
 from mail_envs.counts import at_least
 from mail_envs.markov_game import KernelGame
+from mail_envs.plain_files import read_regular
 from mail_envs.random import check_seed
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 from mail_envs.streams import stream_seed
@@ -334,7 +336,8 @@ def record(
 
 def _origin(player: Policy, seed: int, greedy: bool) -> dict[str, Any]:
     """Entries of the manifest on the policies themselves; a mixture's episodes are counted when they are there."""
-    files = [p.sha256 for p in _parts(player) if isinstance(p, NetworkPolicy)]
+    paths = [p.path for p in _parts(player) if isinstance(p, NetworkPolicy)]
+    files = [path and hashlib.sha256(read_regular(path)).hexdigest() for path in paths]
     found: dict[str, Any] = {"policy_files": list(dict.fromkeys(files))} if files else {}
     if isinstance(player, Mixture):
         nothing = np.zeros(0, np.int64)

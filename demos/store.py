@@ -385,8 +385,8 @@ def shard_name(number: int) -> str:
 
 
 def lock(folder: Path) -> int:
-    """Lock the folder for writing; returns a file descriptor to close, -1 where there are no locks (some
-    network file systems have none).
+    """Lock the folder for writing; returns what `unlock` takes, -1 where there are no locks (some network file systems
+    have none).
 
     DemonstrationError: another process holds the lock. The lock ends with this process.
     """
@@ -402,6 +402,12 @@ def lock(folder: Path) -> int:
         os.close(number)
         return -1
     return number
+
+
+def unlock(held: int) -> None:
+    """Release what `lock` returned."""
+    if held >= 0:
+        os.close(held)
 
 
 class ShardWriter:
@@ -467,6 +473,5 @@ class ShardWriter:
 
     def release(self) -> None:
         """Release the folder's lock."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        unlock(self._lock)
+        self._lock = -1

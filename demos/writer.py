@@ -33,7 +33,7 @@ from demos.manifest import (
     write_manifest,
 )
 from demos.repair import mend
-from demos.store import SHARD_BYTES, ShardWriter, lock, open_shards, shard_number
+from demos.store import SHARD_BYTES, ShardWriter, lock, open_shards, shard_number, unlock
 
 
 class DemonstrationWriter:
@@ -85,8 +85,7 @@ class DemonstrationWriter:
             write_manifest(folder, manifest)
             return cls(folder, manifest, shard_bytes, held)
         except BaseException:
-            if held >= 0:
-                os.close(held)
+            unlock(held)
             raise
 
     @classmethod
@@ -113,8 +112,7 @@ class DemonstrationWriter:
             notices = _mend(folder, manifest, repair)
             writer = cls(folder, manifest, shard_bytes, held)
         except BaseException:
-            if held >= 0:
-                os.close(held)
+            unlock(held)
             raise
         writer.notices += notices
         for notice in notices:

@@ -18,17 +18,15 @@ Only rounds in which an agent is alive and acts count, in its demonstrations as 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from learners import ippo
-from learners.lib import references
 from learners.lib.actor_critic import check_chunks, estimate_advantages
 from learners.lib.adversarial import RewardForm, balanced_loss, gradient_penalty, reward
-from learners.lib.expert_data import opened
+from learners.lib.expert_data import adopt_references, opened
 from learners.lib.fields import Between, Count, NonEmpty, Positive, Sizes
 from learners.lib.game import describe, make_game
 from learners.lib.mlp import MLP, Activation
@@ -185,9 +183,7 @@ def demonstrated(run: Run, vec) -> list[Tensor]:
         place = f"demonstrations/{k}" if several else "demonstrations"
         sets.append(opened(run, source, place, k * args.num_demos))
         sets[k].check_compatible(vec)
-    if not run.references:
-        path = Path(args.demos[0])
-        run.references = references.of_demonstrations(sets[0].metadata, describe(vec), path)
+    adopt_references(run, sets[0], vec, args.demos[0])
     seed = stream_seed(args.seed, "demonstrations")
     shown, episodes = [], None
     for i, dims in enumerate(vec.observation_dims):

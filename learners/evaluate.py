@@ -32,7 +32,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import mail_envs
-from demos.policies import NetworkPolicy, load_policy
+from demos.policies import load_policy
 from learners.lib import evaluation
 from learners.lib.evaluation import (
     best_expert,
@@ -216,8 +216,8 @@ def destination(
         return None
     if guest is None:
         return home.folder / NAMES[args.greedy]
-    trained_on = NetworkPolicy.load(home.folder / "policy.safetensors").metadata
-    if not same_game(describe(vec), trained_on):  # with --env, the game need not be that of the run
+    # With --env, the game need not be that of the run.
+    if not same_game(describe(vec), home.metadata):
         return None
     words = [str(v) for v in guest.identity.values() if v is not None]
     theirs = others(vec, args.roles).tolist()

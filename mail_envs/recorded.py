@@ -66,6 +66,8 @@ class Named:
 
 
 NOTHING = Named()
+# Entries of a file that say which game was played.
+GAME = ("id", "arguments", "player_function", "max_rounds", "fixed_horizon")
 
 
 def game_of(

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from demos.dataset import Demonstrations
-from learners.lib import references
 from learners.lib.batch import Batch
-from learners.lib.expert_data import check_allowed, demonstrations_of, with_null
-from learners.lib.game import describe
+from learners.lib.expert_data import adopt_references, check_allowed, demonstrations_of, with_null
 from learners.lib.memory import free_bytes, size_text
 from learners.lib.replay import PLAYED, SEEN, batch_of, picked
 from learners.lib.run import Run
@@ -158,9 +155,7 @@ def demonstrated(run: Run, vec, state: bool = True) -> Demonstrated:
     They also give the references of games without measured ones.
     """
     demos = demonstrations_of(run)
-    if not run.references:
-        path = Path(run.args.demos)
-        run.references = references.of_demonstrations(demos.metadata, describe(vec), path)
+    adopt_references(run, demos, vec, run.args.demos)
     found = Demonstrated(demos.first(run.args.num_demos), vec, run.device, state)
     run.say(f"demonstrations: {found}")
     return found

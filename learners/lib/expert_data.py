@@ -131,11 +131,14 @@ def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
                 f"warning: {name} is {theirs} in the demonstrations and {ours} in this run: episodes end differently, "
                 "which discriminators can tell"
             )
-    if not run.references:
-        run.references = references.of_demonstrations(
-            demos.metadata, describe(vec), Path(run.args.demos)
-        )
+    adopt_references(run, demos, vec, run.args.demos)
     return to_torch(transitions_of(run, demos), vec, run.device)
+
+
+def adopt_references(run: Run, demos: Demonstrations, vec, source: str) -> None:
+    """Take a run's references from the demonstrations that `source` names, where none were measured."""
+    if not run.references:
+        run.references = references.of_demonstrations(demos.metadata, describe(vec), Path(source))
 
 
 def transitions_of(run: Run, demos: Demonstrations) -> Transitions:

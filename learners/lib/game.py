@@ -10,6 +10,7 @@ import torch
 
 import mail_envs
 from learners.lib.settings import Settings
+from mail_envs.recorded import GAME
 from mail_envs.settings_text import game_keywords
 
 
@@ -61,7 +62,6 @@ def describe(vec) -> dict[str, Any]:
 
 def same_game(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether two descriptions (`describe`, or the metadata of demonstrations) are of one game, as far as both say."""
-    names = ("id", "arguments", "player_function", "max_rounds", "fixed_horizon")
-    known = [n for n in names if a.get(n) is not None and b.get(n) is not None]
+    known = [n for n in GAME if a.get(n) is not None and b.get(n) is not None]
     plain = [json.loads(json.dumps([said[n] for n in known])) for said in (a, b)]  # as in a file
     return plain[0] == plain[1]

@@ -29,13 +29,11 @@ from mail_envs.recorded import shown_player_function
 from mail_envs.settings_text import parse_settings, player_function_config
 
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds is meaningless
-INCIDENTAL = {
-    "learner", "env", "set", "player_function", "max_rounds", "fixed_horizon", "seed", "steps", "demos", "num_demos",
-    "budget", "run_dir", "resume", "device", "threads", "checkpoint_every", "policy_every", "log_every",
-    "eval_episodes", "film", "progress", "control",
-}  # fmt: skip
 # Settings in which the runs of one cell may differ; the last two are part of the task.
 FREE = {*OPERATIONAL, "seed", "run_dir", "resume", "set", "player_function"}
+INCIDENTAL = {
+    *FREE, "learner", "env", "max_rounds", "fixed_horizon", "steps", "demos", "num_demos", "budget", "control",
+}  # fmt: skip
 Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from demos.layout import DemonstrationError
 from demos.policies import load_policy
-from demos.store import lock
+from demos.store import lock, unlock
 from learners.lib import references
 from learners.lib.architectures import save_policy
 from learners.lib.checkpoints import (
@@ -160,8 +160,7 @@ class Run:
         return self
 
     def _unlock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
+        unlock(self._lock)
         self._lock = -1
 
     def __exit__(self, *error) -> None:

@@ -29,7 +29,7 @@ class Source:
         env: id of the game it was trained on, if known. arguments: of `make_vec`, including those that the
             user named. own_game: whether these are the arguments that the policy was trained with.
         identity: for tables: name, num_demos, seed and steps, if known.
-        training: learner and steps of a run folder's policy.
+        training: learner and steps of a run folder's policy. metadata: that of the policy file.
     """
 
     spec: str
@@ -39,6 +39,7 @@ class Source:
     own_game: bool
     identity: dict[str, Any]
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def find(spec: str, named: Named = NOTHING) -> Source:
@@ -58,7 +59,8 @@ def find(spec: str, named: Named = NOTHING) -> Source:
         arguments.pop("null_action", None)  # policies choose among the game's own actions
         names = {"name": "learner", "steps": "steps"}
         identity = {k: metadata[v] for k, v in names.items() if v in metadata}
-        return Source(spec, None, env, arguments, same, {"name": path.stem} | identity)
+        named_after = {"name": path.stem} | identity
+        return Source(spec, None, env, arguments, same, named_after, metadata=metadata)
     if not path.is_dir():
         raise ValueError(
             f"policy {spec!r} is neither {', '.join(BUILT_IN)} nor a run folder or a policy file"
@@ -70,7 +72,9 @@ def find(spec: str, named: Named = NOTHING) -> Source:
         )
     stated = parse_settings(config.get("set", ()))
     env, arguments, same = _game(run_game_of, config, stated, path / "config.yaml", named)
-    return Source(spec, path, env, arguments, same, identify(path, config), trained(path, config))
+    metadata = NetworkPolicy.load(path / "policy.safetensors").metadata
+    training = trained(path, config, metadata)
+    return Source(spec, path, env, arguments, same, identify(path, config), training, metadata)
 
 
 def _game(
@@ -115,10 +119,9 @@ def sweep_name(folder: Path, config: dict[str, Any]) -> str | None:
     return name if (env, seed) == (config["env"], f"seed_{config.get('seed')}") else None
 
 
-def trained(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+def trained(folder: Path, config: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """Learner and steps of a run's policy; ValueError when the policy file is from another run."""
     path = folder / "policy.safetensors"
-    metadata = NetworkPolicy.load(path).metadata
     said = {"id": config["env"], "learner": config["learner"], "seed": config.get("seed")}
     for key, expected in said.items():
         if key in metadata and metadata[key] != expected:

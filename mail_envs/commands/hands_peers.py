@@ -20,11 +20,8 @@ def mj_step(scenario: str, num_envs: int, seconds: float) -> Rate | None:
     import mujoco
 
     game: Any = mail_envs.make_game(scenario)[0]
-    model, substeps, kind = (
-        game.worlds.model,
-        game.physics.substeps,
-        mujoco.mjtState.mjSTATE_INTEGRATION,
-    )
+    model, substeps = game.worlds.model, game.physics.substeps
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
     states = random_play(game, kind)
     copies = [mujoco.MjData(model) for _ in range(num_envs)]
 
@@ -47,14 +44,14 @@ def random_play(game: Any, kind: Any) -> np.ndarray:
     states = np.empty((ROUNDS, mujoco.mj_stateSize(model, kind)))
     actions = rng.uniform(-1, 1, (ROUNDS, 2, game.task.actions)).astype(np.float32)
     acts, rewards, metrics = np.ones(2, bool), np.zeros(2, np.float32), np.zeros(2, np.float32)
-    length = game.max_rounds
+    ended, length = True, 0
     for k in range(ROUNDS):
-        if length == game.max_rounds:
+        if ended or length == game.max_rounds:
             game.reset(k)
             length = 0
         mujoco.mj_getState(model, data, states[k], kind)
         ended = any(game.step(actions[k], acts, rewards, metrics))
-        length = game.max_rounds if ended else length + 1
+        length += 1
         mujoco.mj_setState(model, scratch, states[k], kind)
         scratch.ctrl[:] = worlds.arrays.control[0]
         scratch.xfrc_applied[worlds.forearms] = worlds.arrays.wrench[0]

@@ -13,6 +13,7 @@ import numpy as np
 from mail_envs.commands.arguments import GameArguments
 from mail_envs.commands.errors import CommandError
 from mail_envs.counts import at_least
+from mail_envs.recorded import GAME
 
 if TYPE_CHECKING:
     from mail_envs.rendering import Canvas
@@ -231,7 +232,7 @@ class Recorder:
         try:
             if folder.is_dir() and any(folder.iterdir()):
                 known = Demonstrations.open(folder).metadata
-                for part in ("id", "arguments", "player_function", "max_rounds", "fixed_horizon"):
+                for part in GAME:
                     if known.get(part) != metadata[part]:
                         raise CommandError(
                             f"--record {folder}: contains episodes of another game, with {part} "

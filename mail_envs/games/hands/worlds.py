@@ -246,18 +246,17 @@ class Worlds:
 
         model, kept, step1, step2 = self.model, self.kept, mujoco.mj_step1, mujoco.mj_step2
         measure_forces = mujoco.mj_rnePostConstraint
+        last = self.physics.substeps - 1
         for e in worlds:
             data = self.datas[e]
             (targets, control), (pushed, wrench), speeds = self._moved[e]
             targets[:], pushed[:] = control, wrench
-            for _ in range(self.physics.substeps - 1):
+            for k in range(last + 1):
                 step2(model, data)
+                if k == last:
+                    measure_forces(model, data)  # contacts still belong to the forces
                 speeds *= kept
                 step1(model, data)
-            step2(model, data)
-            measure_forces(model, data)  # contacts still belong to the forces
-            speeds *= kept
-            step1(model, data)
             self._gather(e)
 
     def _gather(self, e: int) -> None:
