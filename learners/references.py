@@ -13,6 +13,7 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -23,7 +24,7 @@ from demos.experts import SCRIPTED
 from demos.policies import EXPERTS, load_policy
 from learners.lib.evaluation import best_expert, evaluate, make_copies
 from learners.lib.fields import Count
-from learners.lib.files import read_json, write_json
+from learners.lib.files import read_json, whole, write_json
 from learners.lib.references import SHIPPED
 from mail_envs.commands.errors import exit_status
 from mail_envs.streams import stream_seed
@@ -39,6 +40,8 @@ class Args:
     """Games; by default all with a trained or a scripted expert."""
     episodes: Count = 1000
     """Number of episodes."""
+    force: bool = False
+    """Also replace measurements over more episodes, as after a change of a game's rules."""
 
 
 def measure(id: str, episodes: int) -> dict[str, Any]:
@@ -74,9 +77,23 @@ def games_with_experts() -> list[str]:
     return list(dict.fromkeys([*SCRIPTED, *trained]))
 
 
+def check_fewer(ids: Sequence[str], episodes: int) -> None:
+    """ValueError: the file has a measurement of one of the games over more episodes."""
+    known = read_json(SHIPPED) if os.path.lexists(SHIPPED) else {}
+    for id in ids:
+        if id in known and (stored := whole(SHIPPED, known[id], "episodes")) > episodes:
+            raise ValueError(
+                f"{id}: {episodes} episodes would replace the measurement over {stored} in {SHIPPED.name}: give "
+                f"--episodes {stored} or more, or --force"
+            )
+
+
 def command(args: Args) -> None:
     """Measure the games one by one, and write each result to the file."""
-    for id in args.ids or games_with_experts():
+    ids = args.ids or games_with_experts()
+    if not args.force:
+        check_fewer(ids, args.episodes)
+    for id in ids:
         try:
             figures = measure(id, args.episodes)
         except ValueError as error:

@@ -148,3 +148,18 @@ def test_the_command_measures_games_one_by_one_and_keeps_the_others(tmp_path, mo
         seeds = stream_seed(0, "references") + np.arange(3)
         found = evaluate.evaluation.evaluate(vec, evaluate.load_policy(policy, vec), seeds)
         assert written[GAME][f"{name}_return"] == pytest.approx(found["return"], abs=1e-4)
+
+
+def test_fewer_episodes_do_not_replace_a_measurement_unless_forced(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "references.json"
+    monkeypatch.setattr(command, "SHIPPED", path)
+    stored = {GAME: {"episodes": 5, "random_return": -7.0, "expert_return": 7.0}}
+    write_json(path, stored)
+    assert command.main(command.Args((GAME,), episodes=4)) != 0
+    text = capsys.readouterr().err
+    for part in (f"{GAME}: 4 episodes", "measurement over 5", "--force"):
+        assert part in text
+    assert read_json(path) == stored
+    assert command.main(command.Args((GAME,), episodes=4, force=True)) == 0
+    assert read_json(path)[GAME]["episodes"] == 4
+    assert command.main(command.Args((GAME,), episodes=4)) == 0  # as many are no loss
