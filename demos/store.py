@@ -35,7 +35,7 @@ import pyarrow as pa
 
 from demos.actions import own_actions
 from demos.layout import DemonstrationError, checksum, decode
-from demos.manifest import SHARD_NAME, shown, values_of
+from demos.manifest import MANIFEST, SHARD_NAME, shown, values_of
 from demos.messages import (
     END_OF_STREAM,
     RECORD_BATCH,
@@ -57,6 +57,8 @@ except ImportError:  # no advisory locks on this platform
     fcntl = None
 
 SHARD_BYTES = 64 * 2**20
+# What the process does that holds a folder's lock, by the file that it writes first.
+WRITERS = {MANIFEST: "recording into this set", "config.yaml": "training in this folder"}
 MIN_ROWS = 2  # of an episode: one round and the final observation
 
 # The search for episodes after a damaged place reads at most SEARCH bytes per byte of the file. Only a file that
@@ -397,7 +399,10 @@ def lock(folder: Path) -> int:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(number)
-        raise DemonstrationError(f"{folder}: another process is recording into this set") from None
+        doing = (what for name, what in WRITERS.items() if os.path.lexists(folder / name))
+        raise DemonstrationError(
+            f"{folder}: another process is {next(doing, 'writing into this folder')}"
+        ) from None
     except OSError:
         os.close(number)
         return -1

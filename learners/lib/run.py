@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from demos.layout import DemonstrationError
 from demos.policies import load_policy
 from demos.store import lock, unlock
 from learners.lib import references
@@ -131,10 +130,7 @@ class Run:
                 f"{self.folder} already holds a run: give --resume {self.folder} or another --run-dir"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = lock(self.folder)  # until this run ends, however it ends
-        except DemonstrationError:
-            raise ValueError(f"{self.folder}: another process is training in this folder") from None
+        self._lock = lock(self.folder)  # until this run ends, however it ends
         if os.path.lexists(self.folder / "config.yaml"):
             read_config(self.folder, type(self.args))
         check_plain(self.folder, FILES, FOLDERS)

@@ -327,7 +327,7 @@ def test_nothing_is_unpickled(tmp_path, demos_path, monkeypatch):
 def test_one_writer_at_a_time(demos_path):
     with (
         DemonstrationWriter.extend(demos_path),
-        pytest.raises(DemonstrationError, match="another process"),
+        pytest.raises(DemonstrationError, match="another process is recording into this set"),
     ):
         DemonstrationWriter.extend(demos_path)
 

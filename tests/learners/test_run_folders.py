@@ -23,6 +23,8 @@ from mutated_runs import mutant
 import mail_envs
 from demos.policies import load_policy
 from demos.policy_file import read_policy_file
+from demos.record import record
+from demos.writer import DemonstrationWriter
 from learners import bc, ippo, mack, report
 from learners.evaluate import Args, evaluate
 from learners.lib import sources
@@ -305,6 +307,16 @@ def test_a_pipe_instead_of_a_file_is_an_error(use, run):
     assert str(run / "config.yaml") in str(error)
 
 
+def test_a_run_does_not_start_in_a_set_that_is_being_recorded(tmp_path):
+    record("stochastic_coop_nav", "random", 1, 0, tmp_path, random_return=0.0)
+    args = mack.Args(run_dir=str(tmp_path), progress=False)
+    with (
+        DemonstrationWriter.extend(tmp_path),
+        pytest.raises(ValueError, match="another process is recording into this set"),
+    ):
+        Run("mack", args)
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     """Before its first checkpoint a run can be started again: the second would replace the first one's settings."""
     args = mack.Args(run_dir=str(tmp_path / "run"), progress=False)
@@ -312,6 +324,8 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
         for second in (dataclasses.replace(args, lr=0.2), args):
             with pytest.raises(ValueError, match="another process is training in this folder"):
                 Run("mack", second)
+        with pytest.raises(ValueError, match="another process is training in this folder"):
+            DemonstrationWriter.extend(tmp_path / "run")
         assert read_config(tmp_path / "run")["lr"] == args.lr
     with Run("mack", dataclasses.replace(args, lr=0.2)):
         assert read_config(tmp_path / "run")["lr"] == 0.2
