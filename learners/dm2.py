@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from learners import ippo
 from learners.lib.actor_critic import check_chunks, estimate_advantages
 from learners.lib.adversarial import RewardForm, balanced_loss, gradient_penalty, reward
+from learners.lib.checkpoints import restore_random
 from learners.lib.expert_data import adopt_references, opened
 from learners.lib.fields import Between, Count, NonEmpty, Positive, Sizes
 from learners.lib.game import describe, make_game
@@ -156,7 +157,7 @@ class Discriminators:
         self.networks.load_state_dict(state["networks"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.rng.set_state(state["rng"])
+        restore_random(self.rng, state["rng"])
 
 
 def loss_of(

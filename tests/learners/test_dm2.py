@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 
 import line_game
 import pytest
@@ -14,7 +16,7 @@ from demos.record import record
 from learners import dm2, ippo
 from learners.lib.adversarial import REWARDS
 from learners.lib.architectures import read_policy
-from learners.lib.checkpoints import checkpoints, load_checkpoint
+from learners.lib.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from learners.lib.game import make_game
 from learners.lib.metrics_file import read_metrics
 from learners.lib.rollout import Rollout
@@ -180,6 +182,22 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(sets, tmp_path):
     for part in ("policy", "discriminators"):
         a, b = (tree[part].get("networks", tree[part]) for tree in trees)
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_continues_on_another_kind_of_device(sets, tmp_path):
+    """The states of random generators on CUDA have 16 bytes; here, they are written into the checkpoint."""
+    own = {**TINY, **DISCRIMINATORS, "env": "line_game", "demos": (sets["right"],)}
+    dm2.train(dm2.Args(**{**own, "steps": 240}, run_dir=str(tmp_path)))
+    newest = checkpoints(tmp_path)[-1]
+    tree, policy = load_checkpoint(newest), (newest / "policy.safetensors").read_bytes()
+    for size, error in ((17, "state size to be 17"), (16, None)):
+        shutil.rmtree(newest)
+        tree["rng"] = torch.arange(16, dtype=torch.uint8)
+        tree["parts"]["discriminators"]["rng"] = torch.arange(size, dtype=torch.uint8)
+        save_checkpoint(tmp_path, 240, tree, lambda path: path.write_bytes(policy))
+        args = resumed(tmp_path, dm2.Args, progress=False, steps=480)
+        with pytest.raises(ValueError, match=error) if error else nullcontext():
+            assert dm2.train(args)["steps"] == 480
 
 
 def test_demonstrators_of_each_agent_are_recorded_first(sets, tmp_path):
