@@ -7,7 +7,7 @@ sampled (`--soft`).
 
 The reward is never negative, so longer episodes are worth more. Where episodes can end early, the rounds from there
 to the time limit therefore count as an absorbing state of whoever reached it, with the same reward
-(`--no-absorbing`: they are worth nothing).
+(`--no-absorbing`: they are worth nothing). With `--mixer none`, an agent's return ends with its death.
 
     python -m learners.masqil --env smac_3m --demos runs/ippo_smac_3m_0
 """
@@ -107,7 +107,7 @@ def rewards_of(vec: Any, batch: Batch, origin: Tensor, gamma: float, absorbing: 
 def targets_of(
     online: Tensor, values: Values, target: Values, batch: Batch, rewards: Tensor
 ) -> Tensor:
-    """One-step targets (L, B, M), carried over rounds in which nobody acts whose value it is.
+    """One-step targets (L, B, M), carried over rounds in which nobody acts whose value it is. The dead are worth 0.
 
     `online`: values of all own actions, (L + 1, B, N, A), of the networks that are trained.
     """
@@ -119,7 +119,7 @@ def targets_of(
         best = masked(online[1:], after.action_mask).argmax(-1, keepdim=True)
         q = later.gather(-1, best).squeeze(-1)
     acts = after.participation & after.alive
-    decides = acts.any(-1, keepdim=True) if values.mixer.team else acts
+    decides = acts.any(-1, keepdim=True) if values.mixer.team else acts | ~after.alive
     counts = (after.participation | ~decides) & after.alive
     last = batch.filled & ~torch.cat([batch.filled[1:], torch.zeros_like(batch.filled[:1])])
     ends = continues(values.vec, batch.terminated, batch.truncated)

@@ -16,7 +16,8 @@ from small_worlds import Episodes, PointMass, Tabular, policies_of, world
 
 import mail_envs
 from learners import mafis, masqil
-from learners.lib.batch import Batch
+from learners.lib.batch import Batch, Seen
+from learners.lib.metrics_file import read_metrics
 from learners.lib.mixers import SigmoidWeights
 from learners.lib.replay import Replay, sample_chunks, sample_episodes
 from learners.lib.rollout import Rollout
@@ -30,10 +31,11 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def battles(module: Any, **changes) -> tuple[Any, Batch, torch.Tensor]:
+def battles(module: Any, players=None, **changes) -> tuple[Any, Batch, torch.Tensor]:
     """A learner of a game with deaths, absent agents and forbidden actions; episodes of it, and where they are from."""
     torch.manual_seed(0)
-    vec = VectorGame(LastStanding(max_rounds=6), mail_envs.Stochastic(0.6), 6, array="torch")
+    players = players or mail_envs.Stochastic(0.6)
+    vec = VectorGame(LastStanding(max_rounds=6), players, 6, array="torch")
     args = module.Args(gamma=0.9, hidden=(16,), hyper_hidden=8, **changes)
     learner = module.Learner(vec, args, CPU)
     policy, rng = learner.values.agents.policy, torch.Generator().manual_seed(0)
@@ -85,6 +87,29 @@ def test_masqils_targets_are_soft_or_hard_values_of_allowed_actions(soft):
         assert float(found[t, b]) == pytest.approx(float(rewards[t, b]) + 0.9 * total, abs=1e-4)
         checked += 1
     assert checked > 50
+
+
+def test_the_return_of_an_agent_alone_ends_with_its_death():
+    """Whole episodes, as with --recurrent, and single rounds, as without, give the same targets."""
+    learner, whole, origin = battles(masqil, mail_envs.Synchronous(), mixer="none")
+    rounds = len(whole.filled)
+    pairs = [[x[t : t + 2] for t in range(rounds)] for x in vars(whole.rows).values()]
+    seen = Seen(*(torch.cat(parts, 1) for parts in pairs))
+    names = ("actions", "rewards", "terminated", "truncated", "filled")
+    played = {name: getattr(whole, name).flatten(0, 1)[None] for name in names}
+    single = Batch(seen, **played, memory=whole.memory.repeat(rounds, 1, 1))
+    found = []
+    for batch, where in ((whole, origin), (single, origin.repeat(rounds))):
+        rewards = masqil.rewards_of(learner.values.vec, batch, where, 0.9, True)
+        with torch.no_grad():
+            online = learner.values.agents.of_actions(batch)
+            targets = masqil.targets_of(online, learner.values, learner.target, batch, rewards)
+        found.append(targets.flatten(0, 1)[batch.learned_from().flatten(0, 1)])
+    assert torch.allclose(*found, atol=1e-6)
+    dies = whole.learned_from() & ~whole.next.alive & ~whole.terminated[..., None]
+    paid = (origin == 0)[None, :, None].expand(dies.shape)[whole.learned_from()].float()
+    died = dies[whole.learned_from()]
+    assert died.sum() > 10 and torch.equal(found[0][died], paid[died])
 
 
 def test_without_discount_every_round_after_an_early_end_counts_fully():
