@@ -41,6 +41,9 @@ class KFAC:
         cold_steps: number of initial steps of plain SGD with momentum, until the factors are reliable.
         cold_grad_norm: bound on the gradient's norm in these steps.
         eigen_every: steps between eigendecompositions; None means 1 below width 200, else 10.
+
+    Attributes:
+        skipped: steps that were not made because a gradient was not finite.
     """
 
     def __init__(
@@ -88,7 +91,6 @@ class KFAC:
         with torch.no_grad():
             done = self._descend(blocks)
         self.steps += 1
-        self.skipped += not done
         return done
 
     @contextmanager
@@ -136,6 +138,7 @@ class KFAC:
         if self.steps < self.cold_steps:
             norm = math.sqrt(sum(float((g * g).sum()) for g in gradients))
             if not math.isfinite(norm):
+                self.skipped += 1
                 return False
             directions, scale = gradients, min(1.0, self.cold_grad_norm / (norm + 1e-12))
         else:
@@ -144,6 +147,7 @@ class KFAC:
             directions = self._precondition(gradients)
             product = float(sum((v * g).sum() for v, g in zip(directions, gradients, strict=True)))
             if not math.isfinite(product) or product <= 0:
+                self.skipped += not math.isfinite(product)
                 return False
             size = self.lr**2 * product  # 0 at the end of a learning rate that decreases to zero
             scale = min(1.0, math.sqrt(self.kl_clip / size)) if size else 1.0

@@ -8,8 +8,8 @@ Only K-FAC calls `fisher`, see `learners.lib.kfac`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,15 @@ def make_optimizer(
     if kind == "kfac":
         return KFAC(module, lr=lr, kl_clip=kl_clip, eigen_every=eigen_every)
     return Adam(module, lr=lr)
+
+
+def optimizers_in(held: Any) -> Iterator[KFAC | Adam]:
+    """The optimizers in nested lists, tuples and dictionaries, such as the attributes of an object."""
+    if isinstance(held, KFAC | Adam):
+        yield held
+    elif isinstance(held, dict | list | tuple):
+        for x in held.values() if isinstance(held, dict) else held:
+            yield from optimizers_in(x)
 
 
 def anneal(optimizer: KFAC | Adam, fraction: float, lr: float, kl_clip: float) -> None:

@@ -47,6 +47,7 @@ from learners.lib.files import (
     wrong,
 )
 from learners.lib.game import game_arguments
+from learners.lib.optimizers import KFAC, Adam, optimizers_in
 from learners.lib.metrics_file import read_metrics
 from learners.lib.outcomes import wins_text
 from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config
@@ -197,6 +198,7 @@ class Run:
         kept = [json.dumps(x) + "\n" for x in self._lines if x["update"] <= self.updates]
         write_text(self.folder / "metrics.jsonl", "".join(kept))
         self._metrics = open(self.folder / "metrics.jsonl", "a")
+        self._optimizers = list(optimizers_in([vars(part) for part in parts.values()]))
         self._board = _tensorboard(self.folder)
         self.bar = tqdm(
             total=self.args.steps,
@@ -224,6 +226,7 @@ class Run:
             raise Interrupted(f"saved at step {self.steps}; continue with --resume {self.folder}")
         if self.updates % self.args.checkpoint_every == 0 or self.done:
             self.save()
+        self._count_skipped()
 
     @property
     def seconds(self) -> float:
@@ -237,6 +240,18 @@ class Run:
         return min(max(share, self.time_used), 1.0)
 
     @property
+    def _count_skipped(self) -> None:
+        """Count the gradient steps that were not made because something was not finite; warn of the first."""
+        skipped = sum(optimizer.skipped for optimizer in self._optimizers)
+        if not skipped:
+            return
+        if "skipped_steps" not in self.results:
+            self.say(
+                f"warning: step {self.steps}: a gradient was not finite, and its step was not made (metrics count "
+                "such steps: skipped_steps); try a smaller learning rate"
+            )
+        self.results["skipped_steps"] = skipped
+
     def time_used(self) -> float:
         """Share of the time (--budget) that is used up; 0 without a budget."""
         return 0.0 if self.args.budget is None else self.seconds / seconds_of(self.args.budget)
@@ -267,6 +282,7 @@ class Run:
             for key, value in record.items():
                 self._board.add_scalar(key, value, self.steps)
         whose = "team_return" if "team_return" in line else "return"
+        means |= {k: x for k, x in self.results.items() if k == "skipped_steps"}
         shown = {"return": whose, "norm": "normalized_return", "wins": "win_rate"}
         shown |= {"loss": "loss", "disc": "disc_loss"}
         texts = {k: f"{line[v]:.2f}" for k, v in shown.items() if v in line}

@@ -389,8 +389,14 @@ def test_a_loss_that_is_not_finite_is_an_alarm(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         masqil, "rewards_of", lambda vec, batch, *_: batch.rewards[..., :1] * math.nan
     )
-    masqil.train(masqil.Args(**TINY, env="coop_nav", run_dir=str(tmp_path)))
-    assert "values diverge: |V| is nan" in capsys.readouterr().out
+    result = masqil.train(masqil.Args(**TINY, env="coop_nav", run_dir=str(tmp_path)))
+    said = capsys.readouterr().out
+    assert "values diverge: |V| is nan" in said
+    assert said.count("a gradient was not finite, and its step was not made") == 1
+    steps = TINY["updates"] * 8  # in 8 fragments of 8 copies and 10 rounds
+    assert result["skipped_steps"] == steps
+    counts = [line["skipped_steps"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert counts == list(range(2, steps + 1, 2))
 
 
 def test_the_target_plays_no_game_of_its_own():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from learners.lib.optimizers import Adam, Kind, anneal, make_optimizer
+from learners.lib.optimizers import Adam, Kind, anneal, make_optimizer, optimizers_in
 
 
 def gaussian_nll(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -69,3 +69,18 @@ def test_adam_skips_gradients_that_are_not_finite():
     assert not optimizer.step(network(torch.full((1, 2), torch.nan)).sum())
     assert optimizer.skipped == 1 and torch.equal(network.weight, before)
     assert not any(float(x.abs().sum()) for moments in optimizer.moments for x in moments)
+
+
+def test_optimizers_are_found_in_nested_containers():
+    adam, kfac = (make_optimizer(k, nn.Linear(2, 1), 0.1, 1e-3) for k in ("adam", "kfac"))
+    held = {"a": [[adam]], "b": {"c": (kfac,)}, "rate": 0.1, "network": nn.Linear(2, 1)}
+    assert list(optimizers_in(held)) == [adam, kfac]
+
+
+def test_a_zero_gradient_is_no_skipped_step():
+    """K-FAC makes no step then, but nothing is wrong."""
+    network, x = nn.Linear(2, 1), torch.randn(8, 2)
+    optimizer = make_optimizer("kfac", network, 0.1, 1e-3)
+    for _ in range(12):  # the first ones are not preconditioned
+        optimizer.step(0.0 * network(x).mean(), partial(gaussian_nll, network, x))
+    assert optimizer.skipped == 0
