@@ -46,7 +46,7 @@ def describe(
         "return_agents": [env.agents[i] for i in counted_agents(env)],
         "convention": published.get("convention"),
         "demonstrator": demonstrator,
-        "versions": _versions(),
+        "versions": versions("mail_envs", "numpy", "numba", "pyarrow"),
         "random_return": published.get("random_return") if random_return is None else random_return,
         "expert_return": published.get("expert_return") if expert_return is None else expert_return,
         "layout": asdict(layout),
@@ -58,11 +58,12 @@ def counted_agents(env: Any) -> list[int]:
     return [env.agents.index(a) for a in env.metadata.get("return_agents") or env.agents]
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("mail_envs", "numpy", "numba", "pyarrow"):
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of Python and of these packages, by name."""
+    found = {"python": platform.python_version()}
+    for package in packages:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            versions[package] = str(getattr(__import__(package), "__version__", "not installed"))
-    return versions
+            found[package] = str(getattr(__import__(package), "__version__", "not installed"))
+    return found

@@ -7,6 +7,7 @@ process killed at any moment leaves only complete checkpoints. Changed or damage
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from learners.lib.files import read_bytes, read_json, temporary_of, write_json
+from learners.lib.files import read_bytes, read_json, temporary_of, whole, write_json, wrong
 
 KEPT = 2  # newest checkpoints that are kept
 CUDA_STATE = 16  # bytes of the state of a CUDA device's random generator
@@ -83,6 +84,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path / STATE} does not match {TENSORS}: {', '.join(sorted(tensors))[:80]}"
         )
     return tree
+
+
+def read_saved(path: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint and its tree; ValueError naming what is damaged. The learner's parts are checked later."""
+    tree = load_checkpoint(path)
+    if whole(path, tree, "steps") != int(path.name.removeprefix("step_")):
+        raise wrong(path, "steps", tree["steps"], path.name)
+    whole(path, tree, "updates")
+    for key in ("parts", "pending", "results"):
+        if not isinstance(tree.get(key), dict):
+            raise wrong(path, key, tree.get(key), "a mapping")
+    seconds = tree.get("seconds", 0.0)
+    if not isinstance(seconds, float) or not 0 <= seconds < math.inf:
+        raise wrong(path, "seconds", seconds, "a number of seconds")
+    if not isinstance(tree.get("settings", {}), dict):
+        raise wrong(path, "settings", tree["settings"], "a mapping")
+    for key, value in tree["results"].items():
+        if not isinstance(value, int | float):
+            raise wrong(path, f"results/{key}", value, "a number")
+    for key, values in tree["pending"].items():
+        if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
+            raise wrong(path, f"pending/{key}", values, "a list of numbers")
+    return path, tree
 
 
 def restore_random(rng: torch.Generator, state: torch.Tensor) -> None:

@@ -24,6 +24,9 @@ def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     return game_keywords(settings.get("set") or (), **{n: settings.get(n) for n in names})
 
 
+SIMULATOR = ("simulator", "backend", "pettingzoo")  # what a game's metadata say of its simulator
+
+
 def make_game(
     args: Settings,
     num_envs: int,
@@ -57,6 +60,7 @@ def describe(vec) -> dict[str, Any]:
         "null_action": vec.null_action,
         "max_rounds": vec.max_rounds,
         "fixed_horizon": vec.fixed_horizon,
+        **{name: str(vec.metadata[name]) for name in SIMULATOR if name in vec.metadata},
     }
 
 

@@ -1,14 +1,14 @@
 """Run folders: settings, metrics, checkpoints that resume to the same result, and the final evaluation.
 
-A run folder holds config.yaml, metrics.jsonl, TensorBoard events, checkpoints/step_<k>/ (see
-`learners.lib.checkpoints`), policy.safetensors (the latest), policies/ (--policy-every), evaluation.json and rollout.gif.
+A run folder holds config.yaml (the settings, and the versions of the code it was begun with), metrics.jsonl, TensorBoard
+events, checkpoints/step_<k>/ (see `learners.lib.checkpoints`), policy.safetensors (the latest), policies/ (--policy-every),
+evaluation.json and rollout.gif.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import re
 import signal
@@ -23,13 +23,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from demos.description import versions
 from demos.policies import load_policy
 from demos.store import lock, unlock
 from learners.lib import references
 from learners.lib.architectures import save_policy
 from learners.lib.checkpoints import (
     checkpoints,
-    load_checkpoint,
+    read_saved,
     restore_random,
     same_form,
     save_checkpoint,
@@ -41,16 +42,14 @@ from learners.lib.files import (
     check_plain,
     remove_temporary,
     temporary_of,
-    whole,
     write_text,
     write_yaml,
-    wrong,
 )
-from learners.lib.game import game_arguments
-from learners.lib.optimizers import KFAC, Adam, optimizers_in
+from learners.lib.game import SIMULATOR, game_arguments
 from learners.lib.metrics_file import read_metrics
+from learners.lib.optimizers import KFAC, Adam, optimizers_in
 from learners.lib.outcomes import wins_text
-from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config
+from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config, read_versions
 from learners.lib.sources import identify
 from mail_envs.commands.errors import exit_status
 from mail_envs.settings_text import game_id
@@ -110,6 +109,7 @@ class Run:
         self.steps = self.updates = 0
         self.done = False
         self.parts: dict[str, Any] = {}
+        self._optimizers: list[KFAC | Adam] = []  # of the parts
         self.policy_metadata: dict = {}
         self.references = references.of_settings(vars(args))
         self.results: dict[str, float] = {}
@@ -149,6 +149,18 @@ class Run:
         """What config.yaml holds: the learner and its settings."""
         return {"learner": self.learner, **dataclasses.asdict(self.args), "resume": None}
 
+    def _note_versions(self, metadata: dict[str, Any]) -> None:
+        """Add to config.yaml the versions that the run is begun with; a resumed run says which are others now."""
+        now = versions("mail_envs", "torch", "numpy", "numba")
+        now |= {name: metadata[name] for name in SIMULATOR if name in metadata}
+        first = now if self.fresh else read_versions(self.folder)
+        others = [
+            f"{k} {v} (now {now.get(k, 'none')})" for k, v in first.items() if v != now.get(k)
+        ]
+        if others:
+            self.say(f"{self.folder} was begun with other versions: {', '.join(others)}")
+        write_yaml(self.folder / "config.yaml", {**self.config(), "versions": first})
+
     # ------------------------------------------------------------------------------------- lifetime
     def __enter__(self) -> Run:
         self._old_handler = None
@@ -186,19 +198,19 @@ class Run:
         Every part has state_dict/load_state_dict; the run's random generator is always included.
         """
         self.policy, self.parts = policy, {"policy": policy, **parts}
+        self._optimizers = list(optimizers_in([vars(part) for part in parts.values()]))
         self.policy_metadata = {"learner": self.learner, "seed": self.args.seed, **metadata}
         if "rollout" in parts:
             self._per_episode = parts["rollout"].episode_figures
         if self._saved is not None:
             self._restore(*self._saved)
-            write_yaml(self.folder / "config.yaml", self.config())
+        self._note_versions(metadata)
         self.done = self.steps >= self.args.steps or (self.updates > 0 and self._time_is_over())
         if self.fresh and self.resumed:
             self.say(f"{self.folder} has no checkpoint yet: starting from the beginning")
         kept = [json.dumps(x) + "\n" for x in self._lines if x["update"] <= self.updates]
         write_text(self.folder / "metrics.jsonl", "".join(kept))
         self._metrics = open(self.folder / "metrics.jsonl", "a")
-        self._optimizers = list(optimizers_in([vars(part) for part in parts.values()]))
         self._board = _tensorboard(self.folder)
         self.bar = tqdm(
             total=self.args.steps,
@@ -214,6 +226,7 @@ class Run:
         self.steps += steps
         self.updates += 1
         self.done = self.steps >= self.args.steps or self._time_is_over()
+        self._count_skipped()
         self.bar.update(steps)
         for key, value in metrics.items():
             self._sums[key].append(value)
@@ -226,7 +239,18 @@ class Run:
             raise Interrupted(f"saved at step {self.steps}; continue with --resume {self.folder}")
         if self.updates % self.args.checkpoint_every == 0 or self.done:
             self.save()
-        self._count_skipped()
+
+    def _count_skipped(self) -> None:
+        """Count the gradient steps that were not made because something was not finite; warn of the first."""
+        skipped = sum(optimizer.skipped for optimizer in self._optimizers)
+        if not skipped:
+            return
+        if "skipped_steps" not in self.results:
+            self.say(
+                f"warning: step {self.steps}: a gradient was not finite, and its step was not made (metrics count "
+                "such steps: skipped_steps); try a smaller learning rate"
+            )
+        self.results["skipped_steps"] = skipped
 
     @property
     def seconds(self) -> float:
@@ -240,18 +264,6 @@ class Run:
         return min(max(share, self.time_used), 1.0)
 
     @property
-    def _count_skipped(self) -> None:
-        """Count the gradient steps that were not made because something was not finite; warn of the first."""
-        skipped = sum(optimizer.skipped for optimizer in self._optimizers)
-        if not skipped:
-            return
-        if "skipped_steps" not in self.results:
-            self.say(
-                f"warning: step {self.steps}: a gradient was not finite, and its step was not made (metrics count "
-                "such steps: skipped_steps); try a smaller learning rate"
-            )
-        self.results["skipped_steps"] = skipped
-
     def time_used(self) -> float:
         """Share of the time (--budget) that is used up; 0 without a budget."""
         return 0.0 if self.args.budget is None else self.seconds / seconds_of(self.args.budget)
@@ -270,6 +282,7 @@ class Run:
         score = normalized(means["return"], self.references) if "return" in means else None
         if score is not None:
             means["normalized_return"] = score
+        means |= {k: x for k, x in self.results.items() if k == "skipped_steps"}
         now = time.perf_counter()
         before, at = self._speed_mark
         speed = (self.steps - at) / max(now - before, 1e-9)
@@ -282,7 +295,6 @@ class Run:
             for key, value in record.items():
                 self._board.add_scalar(key, value, self.steps)
         whose = "team_return" if "team_return" in line else "return"
-        means |= {k: x for k, x in self.results.items() if k == "skipped_steps"}
         shown = {"return": whose, "norm": "normalized_return", "wins": "win_rate"}
         shown |= {"loss": "loss", "disc": "disc_loss"}
         texts = {k: f"{line[v]:.2f}" for k, v in shown.items() if v in line}
@@ -439,26 +451,3 @@ def _tensorboard(folder: Path):
     except ImportError:
         return None
     return SummaryWriter(str(folder))
-
-
-def read_saved(path: Path) -> tuple[Path, dict[str, Any]]:
-    """A checkpoint and its tree; ValueError naming what is damaged. The learner's parts are checked later."""
-    tree = load_checkpoint(path)
-    if whole(path, tree, "steps") != int(path.name.removeprefix("step_")):
-        raise wrong(path, "steps", tree["steps"], path.name)
-    whole(path, tree, "updates")
-    for key in ("parts", "pending", "results"):
-        if not isinstance(tree.get(key), dict):
-            raise wrong(path, key, tree.get(key), "a mapping")
-    seconds = tree.get("seconds", 0.0)
-    if not isinstance(seconds, float) or not 0 <= seconds < math.inf:
-        raise wrong(path, "seconds", seconds, "a number of seconds")
-    if not isinstance(tree.get("settings", {}), dict):
-        raise wrong(path, "settings", tree["settings"], "a mapping")
-    for key, value in tree["results"].items():
-        if not isinstance(value, int | float):
-            raise wrong(path, f"results/{key}", value, "a number")
-    for key, values in tree["pending"].items():
-        if not isinstance(values, list) or not all(isinstance(v, int | float) for v in values):
-            raise wrong(path, f"pending/{key}", values, "a list of numbers")
-    return path, tree

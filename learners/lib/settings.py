@@ -14,7 +14,7 @@ import docstring_parser
 import tyro
 
 from learners.lib.fields import check_mapping, field_types, fit
-from learners.lib.files import read_yaml
+from learners.lib.files import read_yaml, wrong
 from learners.lib.groups import Evaluation, Game, Running
 from mail_envs.recorded import Named, run_game_of
 from mail_envs.settings_text import (
@@ -164,7 +164,17 @@ def read_config(folder: Path, kind: type | None = None) -> dict[str, Any]:
         check_mapping(kind or Settings, config)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
+    config.pop("versions", None)  # no setting
     return config
+
+
+def read_versions(folder: Path) -> dict[str, str]:
+    """The versions in config.yaml that a run was begun with; {} in files of earlier versions. Raises as `read_config`."""
+    path = folder / "config.yaml"
+    found = read_yaml(path).get("versions", {})
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise wrong(path, "versions", found, "a mapping to text")
+    return found
 
 
 def resumed(folder: Path | str, kind: type[Kind], **changes: Any) -> Kind:

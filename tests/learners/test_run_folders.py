@@ -29,9 +29,17 @@ from learners import bc, ippo, mack, report
 from learners.evaluate import Args, evaluate
 from learners.lib import sources
 from learners.lib.checkpoints import checkpoints, same_form
-from learners.lib.files import checksum, read_json, write_json, write_yaml
+from learners.lib.files import checksum, read_json, read_yaml, write_json, write_yaml
+from learners.lib.game import describe
 from learners.lib.run import Run
-from learners.lib.settings import COMMANDS, learner_names, parse, read_config, resumed
+from learners.lib.settings import (
+    COMMANDS,
+    learner_names,
+    parse,
+    read_config,
+    read_versions,
+    resumed,
+)
 from mail_envs.commands.errors import MISTAKES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -305,6 +313,39 @@ def test_a_pipe_instead_of_a_file_is_an_error(use, run):
     error = outcome(use, run)
     assert isinstance(error, OSError | ValueError) and "a named pipe" in str(error), error
     assert str(run / "config.yaml") in str(error)
+
+
+def test_versions_are_recorded_once_and_a_resumed_run_says_what_has_changed(
+    run, capsys, monkeypatch
+):
+    described = mack.describe
+    monkeypatch.setattr(mack, "describe", lambda vec: {**described(vec), "simulator": "mujoco 9"})
+    first = read_versions(run)
+    assert first.keys() == {"python", "mail_envs", "torch", "numpy", "numba"}
+    assert first["torch"] == torch.__version__
+    others = {**first, "numpy": "1.0", "simulator": "mujoco 3"}
+    write_yaml(run / "config.yaml", {**read_yaml(run / "config.yaml"), "versions": others})
+    continued(run)
+    text = f"begun with other versions: numpy 1.0 (now {np.__version__}), simulator mujoco 3 (now mujoco 9)\n"
+    assert text in capsys.readouterr().out
+    assert read_versions(run) == others and "versions" not in read_config(run)
+
+
+def test_runs_of_earlier_versions_do_not_say_with_what_they_were_made(run, capsys):
+    config = read_yaml(run / "config.yaml")
+    del config["versions"]
+    write_yaml(run / "config.yaml", config)
+    continued(run)
+    assert "other versions" not in capsys.readouterr().out and read_versions(run) == {}
+    write_yaml(run / "config.yaml", {**config, "versions": {"numpy": 2}})
+    assert "versions is {'numpy': 2}, not a mapping to text" in str(outcome(continued, run))
+
+
+def test_the_description_of_a_game_says_what_simulates_it():
+    vec = mail_envs.make_vec("coop_nav", 1)
+    assert "simulator" not in describe(vec)
+    vec.metadata["simulator"] = "mujoco 3.3"
+    assert describe(vec)["simulator"] == "mujoco 3.3"
 
 
 def test_a_run_does_not_start_in_a_set_that_is_being_recorded(tmp_path):
