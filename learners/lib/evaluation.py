@@ -21,7 +21,7 @@ import numpy as np
 import mail_envs
 from demos.description import counted_agents
 from demos.policies import EXPERTS, load_policy
-from demos.record import act
+from demos.rollouts import act
 from learners.lib.outcomes import winning
 from learners.lib.statistics import mean_interval
 from mail_envs.bars import bar

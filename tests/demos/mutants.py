@@ -518,7 +518,7 @@ def record_sound(path: Path) -> None:
     import mail_envs
     from demos.description import describe
     from demos.policies import load_policy
-    from demos.record import rollouts
+    from demos.rollouts import rollouts
     from demos.writer import DemonstrationWriter
 
     env = mail_envs.make_vec("stochastic_coop_nav", 12, max_rounds=6)

@@ -8,8 +8,9 @@ import pytest
 import mail_envs
 from demos.experts.football import PLANS, Pitch, Search, toward
 from demos.policies import load_policy
-from demos.record import record, rollouts
+from demos.record import record
 from demos.replay import verify
+from demos.rollouts import rollouts
 
 THREE = "football_3_vs_1_with_keeper"
 

@@ -7,7 +7,8 @@ import pytest
 
 import mail_envs
 from demos.policies import load_policy
-from demos.record import record, rollouts
+from demos.record import record
+from demos.rollouts import rollouts
 from mail_envs.games.gold_miner import bots
 
 EASY = "gold_miner_easy_2_vs_2"

@@ -10,8 +10,9 @@ from sample_faults import ENDS, FINE, KILLED, RAISES, SLEEPS, Faulty
 
 import mail_envs
 from demos import replay
-from demos.record import Args, main, record, rollouts
+from demos.record import Args, main, record
 from demos.replay import make_env
+from demos.rollouts import rollouts
 from mail_envs.player_functions import Synchronous
 from mail_envs.vector import VectorGame
 
@@ -55,7 +56,7 @@ def test_a_lost_episode_is_recorded_again(tmp_path, fault, caplog):
         assert episode.terminated and not episode.truncated
         assert episode.rewards[:, 0].tolist() == list(range(len(episode)))
         assert episode.observations[:, 0, 1].tolist() == list(range(len(episode) + 1))
-    notices = [r.getMessage() for r in caplog.records if r.name == "demos.record"]
+    notices = [r.getMessage() for r in caplog.records if r.name == "demos.rollouts"]
     assert len(notices) == 2 and "seeds 2" in notices[0]  # a batch of four each
     assert replay.verify(demos, make_env(demos.metadata)) == []
 

@@ -12,7 +12,8 @@ import pytest
 import mail_envs
 from demos import load_policy, replay
 from demos.policies import __doc__ as policies_page
-from demos.record import Args, main, record, rollouts
+from demos.record import Args, main, record
+from demos.rollouts import rollouts
 from learners import evaluate
 from mail_envs.__main__ import main as mail_envs_command
 

@@ -19,7 +19,8 @@ from demos import inspect, replay
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationError
 from demos.policies import load_policy
-from demos.record import Args, main, mean_return, record, rollouts
+from demos.record import Args, main, mean_return, record
+from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter
 from mail_envs.streams import stream_seed
 
@@ -254,7 +255,7 @@ def test_stopping_before_the_first_episode_leaves_nothing_and_says_so(
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("demos.record.act", stop)  # while the return of random play is measured
+    monkeypatch.setattr("demos.rollouts.act", stop)  # while the return of random play is measured
     assert main(Args(env="coop_nav", out=tmp_path / "set")) == 130
     assert "stopped; no episode was recorded" in capsys.readouterr().err
     assert not (tmp_path / "set").exists()

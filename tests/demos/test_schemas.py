@@ -20,6 +20,7 @@ from demos.layout import DemonstrationError
 from demos.policies import random_policy
 from demos.record import record, rollouts
 from demos.replay import simulate, verify
+from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter
 from mail_envs.vector import VectorGame
 

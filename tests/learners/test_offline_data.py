@@ -19,7 +19,7 @@ from demos.description import describe
 from demos.episode import Episode
 from demos.layout import DemonstrationError
 from demos.policies import random_policy
-from demos.record import rollouts
+from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter
 from learners import bc, cql, icq, mafis, mifq, td3bc
 from learners.lib import offline
