@@ -155,7 +155,7 @@ class Demonstrations(Sequence):
     # --- flat arrays -----------------------------------------------------------------------------------------
 
     def transitions(self) -> Transitions:
-        """Load all selected episodes into memory as flat arrays."""
+        """Load all selected episodes into memory as flat arrays, each round with its true successor."""
         lengths = self.lengths
         total = int(lengths.sum())
         starts = np.cumsum(lengths) - lengths
@@ -164,7 +164,7 @@ class Demonstrations(Sequence):
         out: dict[str, Any] = {
             k: np.empty((total, *shape), dtype) for k, (dtype, shape) in arrays.items()
         }
-        following = ("observations", "alive", "action_mask", "participation")
+        following = ("observations", "state", "alive", "action_mask", "participation")
         following = [name for name in following if name in arrays]
         for name in following:
             out[f"next_{name}"] = np.empty_like(out[name])

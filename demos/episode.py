@@ -92,6 +92,12 @@ class Episode:
 class Transitions:
     """M transitions as flat arrays, in the order of their episodes.
 
+    `observations`, `actions`, `rewards`, `next_observations`, `terminated` and `truncated` are what libraries of offline
+    learning ask for. What comes next is always of the same episode: after its last round, what was truly seen at the
+    end. In sets of schema 1, `next_observations` and `next_state` are as recorded there, too; the other three follow from
+    the rest after the last round (`demos.schema_one`): all actions are allowed, nobody acts, and the living are those of
+    the round before.
+
     Attributes:
         observations, next_observations: float32 (M, N, D).
         actions: int32 (M, N) or float32 (M, N, A). participation: uint8 (M, N).
@@ -99,7 +105,7 @@ class Transitions:
         action_mask, next_action_mask: uint8 (M, N, A), of `observations` and `next_observations`; None in
             continuous games.
         next_participation: uint8 (M, N), who acts next, or would have acted where the episode ended.
-        rewards: float32 (M, N). state: float32 (M, S).
+        rewards: float32 (M, N). state, next_state: float32 (M, S).
         terminated, truncated: bool (M,), true in the last transition of an episode that ended so.
         episode: int64 (M,), position of the episode in the set. round: int32 (M,).
     """
@@ -112,6 +118,7 @@ class Transitions:
     rewards: np.ndarray
     state: np.ndarray
     next_observations: np.ndarray
+    next_state: np.ndarray
     next_alive: np.ndarray
     next_action_mask: np.ndarray | None
     next_participation: np.ndarray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_transitions_are_those_of_the_episodes(tmp_path, select, discrete):
         assert np.array_equal(t.observations[rows], e.observations[:-1])
         assert np.array_equal(t.next_observations[rows], e.observations[1:])
         assert np.array_equal(t.state[rows], e.states[:-1])
+        assert np.array_equal(t.next_state[rows], e.states[1:])
         assert np.array_equal(t.alive[rows], e.alive[:-1])
         assert np.array_equal(t.next_alive[rows], e.alive[1:])
         acting = np.concatenate([e.participation, e.final_participation[None]])
@@ -104,6 +106,21 @@ def test_transitions_are_those_of_the_episodes(tmp_path, select, discrete):
         assert np.all(t.episode[rows] == k)
         start += len(e)
     assert start == len(t)
+
+
+def test_no_transition_looks_into_the_next_episode(tmp_path):
+    """All that is seen in the k-th episode of the set is k."""
+    order = np.array([4, 0, 5, 2, 1, 3])
+    with DemonstrationWriter.create(tmp_path / "set", metadata(), shard_bytes=2000) as writer:
+        for k in range(6):
+            e = random_episode(np.random.default_rng(k), t=1 + k % 3, seed=k, metrics=())
+            same = {name: np.full_like(getattr(e, name), k) for name in ("observations", "states")}
+            writer.append(replace(e, **same))
+    t = Demonstrations.open(tmp_path / "set")[order].transitions()
+    for name in ("observations", "next_observations", "state", "next_state"):
+        values = getattr(t, name).reshape(len(t), -1)
+        assert np.array_equal(values, np.broadcast_to(order[t.episode, None], values.shape)), name
+    assert (t.terminated | t.truncated).sum() == 6
 
 
 def test_table_and_statistics(demos_path):

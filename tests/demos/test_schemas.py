@@ -18,7 +18,7 @@ from demos import inspect
 from demos.dataset import Demonstrations, mix
 from demos.layout import DemonstrationError
 from demos.policies import random_policy
-from demos.record import record, rollouts
+from demos.record import record
 from demos.replay import simulate, verify
 from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter
@@ -137,6 +137,8 @@ def test_sets_of_schema_1_are_filled_in(old):
     assert np.array_equal(t.next_alive, np.concatenate([e.alive[1:] for e in d]))
     assert (t.next_action_mask[last] == 1).all() and not t.next_participation[last].any()
     assert t.next_participation[~last].any()
+    assert np.array_equal(t.next_observations, np.concatenate([e.observations[1:] for e in d]))
+    assert np.array_equal(t.next_state, np.concatenate([e.states[1:] for e in d]))
 
 
 def test_the_same_command_still_records_the_same_episodes(old, tmp_path):

@@ -280,7 +280,7 @@ def test_random_play_with_the_lengths_of_the_demonstrations():
         flat = np.zeros((count, 1), np.int32)
         return Transitions(
             observations=shaped, actions=flat, participation=flat, alive=flat, action_mask=None,
-            rewards=flat, next_alive=flat, next_action_mask=None, next_participation=flat, state=flat, next_observations=shaped + rounds[:, None, None], terminated=early,
+            rewards=flat, next_alive=flat, next_action_mask=None, next_participation=flat, state=flat, next_state=flat, next_observations=shaped + rounds[:, None, None], terminated=early,
             truncated=ended & ~early, episode=np.repeat(np.arange(len(lengths)), lengths),
             round=rounds,
         )  # fmt: skip
