@@ -15,7 +15,13 @@ from torch import Tensor
 
 from demos.dataset import Demonstrations
 from learners.lib.batch import Batch
-from learners.lib.expert_data import adopt_references, check_allowed, demonstrations_of, with_null
+from learners.lib.expert_data import (
+    adopt_references,
+    check_allowed,
+    demonstrations_of,
+    kept_rounds,
+    with_null,
+)
 from learners.lib.memory import free_bytes, size_text
 from learners.lib.replay import PLAYED, SEEN, batch_of, picked
 from learners.lib.run import Run
@@ -31,17 +37,25 @@ class Demonstrated:
         vec: the game that learns from them; where φ is one of its actions, absent agents chose it.
         device: of the batches.
         state: read the global states.
+        kept: which rounds there are, bool (rounds,), see `kept_rounds`; None: all. Successive ones are sampled like a
+            whole episode, whose last row shows what truly followed.
 
     Raises:
         DemonstrationError: the demonstrations are not of this game; later, an episode that is read has a forbidden action.
     """
 
     def __init__(
-        self, demos: Demonstrations, vec, device: torch.device | str = "cpu", state: bool = True
+        self,
+        demos: Demonstrations,
+        vec,
+        device: torch.device | str = "cpu",
+        state: bool = True,
+        kept: np.ndarray | None = None,
     ):
         demos.check_compatible(vec)
         self.demos, self.vec, self.device, self.state = demos, vec, torch.device(device), state
-        self.lengths = demos.lengths
+        self.played = demos.lengths
+        self.episode, self.start, self.lengths = pieces(self.played, kept)
         self.first = np.cumsum(self.lengths + 1) - (self.lengths + 1)
         total = int((self.lengths + 1).sum())
         number = np.arange(total) - np.repeat(self.first, self.lengths + 1)
@@ -52,7 +66,8 @@ class Demonstrated:
 
     def __str__(self) -> str:
         size = size_text(len(self.acted) * self.demos.layout.row_bytes())
-        return f"{int(self.lengths.sum()):,} rounds of {len(self.demos):,} episodes, {size} on disk"
+        episodes = len(np.unique(self.episode))
+        return f"{int(self.lengths.sum()):,} rounds of {episodes:,} episodes, {size} on disk"
 
     def after(self, rows: Tensor, steps: Tensor) -> Tensor:
         return (rows + steps).clamp(max=len(self.acted) - 1)
@@ -82,12 +97,13 @@ class Demonstrated:
     def read(self, rows: Tensor, filled: Tensor) -> Batch:
         """The batch of rows (L + 1, B), each column from one episode."""
         where = rows.cpu().numpy()
-        episodes = np.searchsorted(self.first, where[0], side="right") - 1
+        piece = np.searchsorted(self.first, where[0], side="right") - 1
+        episodes = self.episode[piece]
         parts = [self._columns(k) for k in episodes.tolist()]
-        steps = where - self.first[episodes]
+        steps = where - self.first[piece] + self.start[piece]
         x = {name: self._stacked([p[0][name] for p in parts], steps) for name in parts[0][0]}
         y = {name: self._stacked([p[1][name] for p in parts], steps[:-1]) for name in parts[0][1]}
-        last = steps[:-1] == self.lengths[episodes] - 1
+        last = steps[:-1] == self.played[episodes] - 1
         for name in ("terminated", "truncated"):
             ended = last & np.array([p[2][name] for p in parts])
             y[name] = torch.from_numpy(ended).to(self.device)
@@ -109,6 +125,20 @@ class Demonstrated:
         for b, column in enumerate(columns):
             np.take(column, steps[:, b], axis=0, out=out[:, b], mode="clip")
         return torch.from_numpy(out).to(self.device)
+
+
+def pieces(
+    lengths: np.ndarray, kept: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs of successive kept rounds in episodes of these lengths: episode, first round and length, int64 (P,) each."""
+    episode = np.repeat(np.arange(len(lengths)), lengths)
+    number = np.arange(len(episode)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rows = np.arange(len(episode)) if kept is None else np.flatnonzero(kept)
+    begins = np.diff(rows, prepend=-2) > 1
+    begins |= number[rows] == 0
+    firsts = np.flatnonzero(begins)
+    found = rows[firsts]
+    return episode[found], number[found], np.diff(firsts, append=len(rows))
 
 
 class Loaded:
@@ -156,6 +186,8 @@ def demonstrated(run: Run, vec, state: bool = True) -> Demonstrated:
     """
     demos = demonstrations_of(run)
     adopt_references(run, demos, vec, run.args.demos)
-    found = Demonstrated(demos.first(run.args.num_demos), vec, run.device, state)
+    demos = demos.first(run.args.num_demos)
+    kept = kept_rounds(demos.lengths, run.args) if run.args.demo_share < 1 else None
+    found = Demonstrated(demos, vec, run.device, state, kept)
     run.say(f"demonstrations: {found}")
     return found

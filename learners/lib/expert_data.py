@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from demos.episode import Transitions
 from demos.layout import DemonstrationError
 from demos.policies import policy_path
 from learners.lib import references
-from learners.lib.fields import Count
+from learners.lib.fields import Between, Count
 from learners.lib.game import describe, game_arguments
 from learners.lib.networks import Policy
 from learners.lib.run import Run
@@ -39,6 +40,10 @@ class DemoSettings(Settings):
     demonstrations are recorded first."""
     num_demos: Count = 200
     """Number of demonstrated episodes to learn from, the first ones of the set."""
+    demo_share: Annotated[float, Between(math.ulp(0.0), 1.0)] = 1.0
+    """Share of the rounds of these episodes to learn from."""
+    demo_choice: Literal["random", "end"] = "random"
+    """Which rounds --demo-share leaves. random: any; end: those nearest to the end of their episode."""
     control: Control = "none"
     """Learn from random play instead. random: the same number of episodes; random_lengths: also cut to the
     lengths of the demonstrated episodes, ending early where those do."""
@@ -153,7 +158,22 @@ def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
             )
         expert = expert.first(args.num_demos).transitions()
         transitions = with_lengths_of(expert, transitions)
+    if args.demo_share < 1:
+        transitions = transitions[kept_rounds(np.bincount(transitions.episode), args)]
     return transitions
+
+
+def kept_rounds(lengths: np.ndarray, args: DemoSettings) -> np.ndarray:
+    """Which rounds of episodes of these lengths, int (K,), are learned from (--demo-share), bool (rounds,); at least one."""
+    total = int(lengths.sum())
+    rng = np.random.default_rng(stream_seed(args.seed, "demonstrations"))
+    order = rng.permutation(total)
+    if args.demo_choice == "end":
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(total)
+        order = order[np.argsort(left[order], kind="stable")]
+    kept = np.zeros(total, bool)
+    kept[order[: max(1, round(args.demo_share * total))]] = True
+    return kept
 
 
 def with_lengths_of(expert: Transitions, others: Transitions) -> Transitions:

@@ -5,7 +5,7 @@ episodes, or chunks of L rounds. A source numbers its rows; an episode of T roun
 last of which shows how it ended. A source has
 
     acted: bool (rows,), False for rows without an action: those after an episode, and those not played yet.
-    round: int32 (rows,), rounds since the episode began.
+    round: int32 (rows,), rounds since the episode began, or since the first of successive rounds that there are.
     after(rows, steps): the rows that come `steps` later in the same episode.
     episodes(): first rows and lengths T of all whole episodes, int64 (K,) each.
     read(rows, filled): the `Batch` of rows (L + 1, B).
