@@ -39,6 +39,7 @@ SCRIPTED = {
     "bidexhands_door_open_outward": "hands:doors",
     "bidexhands_door_close_inward": "hands:doors",
     "bidexhands_door_close_outward": "hands:doors",
+    "bidexhands_catch_over2underarm": "hands_catch:catching",
 }
 
 
