@@ -55,6 +55,9 @@ Agents with different numbers of motors are named `upper_0`, `lower_0`, and `sho
 in the original, is fixed. Two oddities are kept: Walker2d's agents observe velocities that the state clips at ±10,
 and agents of the many-segment ants, except in the last segment, observe other joints than they move.
 
+**Learners**: the agents differ, although they have equal spaces and one role. Give them networks of their own
+(`--share none`) or their index (`--agent-id`): one network for all joints of `halfcheetah_6x1` cannot even clone.
+
 **Seeds**: equal seeds and actions give equal episodes, in this process and in workers. Several copies of half
 cheetah, ant, hopper, swimmer, pusher and humanoids run in EnvPool's threads, if EnvPool is installed (`pip install
 'mail-envs[envpool]'`) and neither `num_workers` nor `settings` is given. EnvPool draws its own initial states:
