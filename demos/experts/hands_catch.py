@@ -59,16 +59,11 @@ TURN = np.array([
 SPOT = np.array([0.013, -0.043, -0.004])  # where to catch: from the mean of four fingertips, m
 HEIGHT = 0.548  # where the fall ends, m
 STEER, FARTHEST = 33.0, 0.15  # force per meter, up to that distance
-YAW_GAIN, YAW_PER_METER, WIDEST = (
-    10.0,
-    2.07,
-    0.235,
-)  # torque per radian; rad/m; rad: farther, the mount is 0.1 m off
+YAW_GAIN, YAW_PER_METER = 10.0, 2.07  # torque per radian; radians per meter
+WIDEST = 0.235  # yaw, rad: farther, the mount is 0.1 m off
 NEAR, BLUR = 0.052, 0.009  # an egg nearer to the spot counts as caught: a logistic function, m
-CARRY, AIM = (
-    9.6,
-    np.array([0.002, 0.035, 0.023]),
-)  # force per meter; the goal is aimed at with this offset, m
+CARRY = 9.6  # force per meter
+AIM = np.array([0.002, 0.035, 0.023])  # the goal is aimed at with this offset, m
 
 
 def catching(env: Any):
