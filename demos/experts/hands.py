@@ -41,8 +41,7 @@ def follow(plan: list[list[float]]):
         actions = np.zeros((len(state), 2, 26), np.float32)
         actions += NOISE * rng.standard_normal(actions.shape)
         for i in range(2):
-            own = state[:, BLOCK * i : BLOCK * (i + 1)]
-            tips = own[:, 72:137].reshape(-1, 5, 13)[:, :, :3].mean(1)
+            tips = fingertips(state, i).mean(1)
             handle = state[:, -3:] if i == 0 else state[:, -6:-3]
             goal = handle + SIDES[i] * now[:, :3]
             actions[:, i, :3] += GAIN * (goal - tips)
@@ -52,6 +51,12 @@ def follow(plan: list[list[float]]):
         return np.clip(actions, -1, 1)
 
     return scripted
+
+
+def fingertips(state: np.ndarray, hand: int) -> np.ndarray:
+    """Positions (K, 5, 3) of a hand's fingertips, the thumb's last."""
+    own = state[:, BLOCK * hand : BLOCK * (hand + 1)]
+    return own[:, 72:137].reshape(-1, 5, 13)[:, :, :3]
 
 
 WAYPOINTS: dict[str, list[list[float]]] = {

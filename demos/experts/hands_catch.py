@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from demos.experts.hands import BLOCK, fingertips
+
 VECTORS = True  # policies return vectors, see `demos.experts`
-# Where they are in the part of a hand, and, the egg, in the state.
-BLOCK, TIPS, YAW, EGG = 199, slice(72, 137), 172, 398
+YAW, EGG = 172, 398  # where they are in the part of a hand, and in the state
 GRAVITY = 9.81
 FLYING = 9  # rounds until the egg flies freely
 
@@ -85,8 +86,7 @@ def catching(env: Any):
 def steer(state: np.ndarray, rounds: np.ndarray) -> np.ndarray:
     """Force and torque on hand 1 (K, 6) that bring its fingers below the falling egg, and the caught one to its goal."""
     egg, speed, goal = (state[:, EGG + k : EGG + k + 3] for k in (0, 7, 13))
-    tips = state[:, BLOCK : 2 * BLOCK][:, TIPS].reshape(-1, 5, 13)[:, :4, :3].mean(1)
-    spot = tips + SPOT
+    spot = fingertips(state, 1)[:, :4].mean(1) + SPOT
     distance = np.linalg.norm(egg - spot, axis=1, keepdims=True)
     caught = 1 / (1 + np.exp(np.clip((distance - NEAR) / BLUR, -30, 30)))
     error = np.clip(landing(egg, speed) - spot[:, :2], -FARTHEST, FARTHEST) * (1 - caught)

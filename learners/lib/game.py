@@ -13,6 +13,8 @@ from learners.lib.settings import Settings
 from mail_envs.recorded import GAME
 from mail_envs.settings_text import game_keywords
 
+SIMULATOR = ("simulator", "backend", "pettingzoo")  # what a game's metadata say of its simulator
+
 
 def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `make_vec` from a learner's settings.
@@ -22,9 +24,6 @@ def game_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = ("player_function", "max_rounds", "fixed_horizon")
     return game_keywords(settings.get("set") or (), **{n: settings.get(n) for n in names})
-
-
-SIMULATOR = ("simulator", "backend", "pettingzoo")  # what a game's metadata say of its simulator
 
 
 def make_game(

@@ -81,7 +81,8 @@ class Occupancy:
     def __init__(self, data: ExpertData, valid: Tensor, horizon: int, absorbing: bool):
         self.data, self.valid, self.horizon, self.absorbing = data, valid, horizon, absorbing
         self.rates = valid.sum(0) / data.alive.sum(0).clamp(min=1)
-        self.expert_length = len(data) / max(len(data.endings), 1)  # none may be kept
+        self.expert_episodes = max(len(data.endings), 1)  # of --demo-share no ending may be kept
+        self.expert_length = len(data) / self.expert_episodes
         # Number and rounds of the policy's past episodes, discounted. Weights by episodes, not by updates: where
         # episodes begin together, many updates see only the few that end early.
         self.policy_episodes = self.policy_rounds = 0.0
@@ -105,7 +106,7 @@ class Occupancy:
         total = self.counts(self.valid, self.data.alive).sum(0)
         if self.absorbing:
             total = total + self.rates * self.data.endings.remaining.sum()
-        return total / max(len(self.data.endings), 1)
+        return total / self.expert_episodes
 
     def of_expert(self, count: int, rng: torch.Generator) -> tuple[ExpertData, Tensor, Pairs]:
         """`count` demonstrated rounds, their valid entries, and the pairs for the discriminators."""

@@ -46,10 +46,8 @@ def test_the_egg_is_thrown_caught_and_brought_to_its_goal():
 
 
 def test_the_fall_of_the_egg_is_foreseen():
-    egg, speed = (
-        np.array([[0.0, 0, HEIGHT + 0.5], [0.1, 0.2, 0.5]]),
-        np.array([[1.0, -1.5, -1.0]] * 2),
-    )
+    egg = np.array([[0.0, 0, HEIGHT + 0.5], [0.1, 0.2, 0.5]])
+    speed = np.array([[1.0, -1.5, -1.0]] * 2)
     time = (-1 + np.sqrt(1 + 2 * 9.81 * 0.5)) / 9.81
     np.testing.assert_allclose(landing(egg, speed), [[time, -1.5 * time], [0.1, 0.2]], atol=1e-12)
 
