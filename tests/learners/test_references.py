@@ -118,8 +118,7 @@ def test_the_shipped_references_are_complete():
         path.name.partition(".")[0] for path in references.EXPERTS.glob("*.safetensors")
     } <= set(shipped)
     for id, figures in shipped.items():
-        # Slow simulators are measured over fewer episodes than the usual 1,000.
-        assert id in games and figures["episodes"] >= 200 and figures["seed"] == 0, id
+        assert id in games and figures["episodes"] >= 1000 and figures["seed"] == 0, id
         assert figures["expert_return"] > figures["random_return"], id
         trained = (references.EXPERTS / f"{id}.safetensors").is_file()
         assert figures["expert"] == ("expert" if trained else "scripted"), id
