@@ -71,6 +71,19 @@ def test_adam_skips_gradients_that_are_not_finite():
     assert not any(float(x.abs().sum()) for moments in optimizer.moments for x in moments)
 
 
+def test_adam_takes_gradients_in_any_order_of_memory():
+    """The gradient of a transposed product is transposed itself."""
+    torch.manual_seed(0)
+    parameters = torch.randn(3, 5)
+    weights = torch.randn(5, 3)
+    one, other = nn.Linear(5, 3, bias=False), nn.Linear(5, 3, bias=False)
+    for network in (one, other):
+        network.load_state_dict({"weight": parameters})
+    Adam(one, 0.1).step((one.weight.t() * weights).sum())
+    Adam(other, 0.1).step((other.weight * weights.t().contiguous()).sum())
+    assert torch.equal(one.weight, other.weight)
+
+
 def test_optimizers_are_found_in_nested_containers():
     adam, kfac = (make_optimizer(k, nn.Linear(2, 1), 0.1, 1e-3) for k in ("adam", "kfac"))
     held = {"a": [[adam]], "b": {"c": (kfac,)}, "rate": 0.1, "network": nn.Linear(2, 1)}
