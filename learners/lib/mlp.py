@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from learners.lib.linear import Linear
 from learners.lib.recurrent import GRU
 
 Activation = Literal["relu", "tanh"]
@@ -50,7 +49,7 @@ class MLP(nn.Module):
         layer_norm: Norm = "none",
     ):
         super().__init__()
-        self.layers: Any = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
+        self.layers: Any = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = {"relu": torch.relu_, "tanh": torch.tanh_}[activation]  # in place
         hidden = math.sqrt(2) if activation == "relu" else 5 / 3
         for k, layer in enumerate(self.layers):
@@ -98,7 +97,7 @@ class MLP(nn.Module):
             features = features.flatten(0, 1)
         if self.gru_norm is not None:
             features = self.gru_norm(features)
-        return self.layers[-1](features).view(*x.shape[:2], -1), memories
+        return self.layers[-1](features).unflatten(0, x.shape[:2]), memories
 
     def standardize(self, x: Tensor) -> Tensor:
         """Inputs (..., D), standardized and clipped for the first layer."""
