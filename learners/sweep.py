@@ -350,7 +350,8 @@ def main(args: Args) -> int:
 
 def command(args: Args) -> int:
     """Run the unfinished cells of the sweep; returns the exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for name in (signal.SIGINT, signal.SIGTERM):  # shells start background jobs with SIGINT ignored
+        signal.signal(name, signal.default_int_handler)
     if args.jobs < 1:
         raise SpecError(f"jobs={args.jobs} must be at least 1")
     spec = read_spec(args.spec)

@@ -163,9 +163,10 @@ class Run:
 
     # ------------------------------------------------------------------------------------- lifetime
     def __enter__(self) -> Run:
-        self._old_handler = None
+        self._old_handlers: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+            for kind in (signal.SIGINT, signal.SIGTERM):
+                self._old_handlers[kind] = signal.signal(kind, self._on_interrupt)
         return self
 
     def _unlock(self) -> None:
@@ -177,8 +178,8 @@ class Run:
             if opened is not None:
                 opened.close()
         self._unlock()
-        if self._old_handler is not None:
-            signal.signal(signal.SIGINT, self._old_handler)
+        for kind, handler in self._old_handlers.items():
+            signal.signal(kind, handler)
 
     def _on_interrupt(self, *_) -> None:
         if self._stop:

@@ -384,7 +384,8 @@ def test_command_line(name, tmp_path):
     assert f"{name} on stochastic_coop_nav" in done.stdout
 
 
-def test_ctrl_c_saves_and_ends_with_130(tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_kill_saves_and_ends_with_130(tmp_path, kind):
     folder = tmp_path / "run"
     words = ["--run-dir", str(folder), "--steps", "100000000", "--log-every", "1", "--no-progress"]
     process = subprocess.Popen([sys.executable, "-m", "learners.mack", *words], cwd=ROOT)
@@ -393,7 +394,7 @@ def test_ctrl_c_saves_and_ends_with_130(tmp_path):
         if metrics.exists() and metrics.stat().st_size:
             break
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, kind)
     assert process.wait(timeout=60) == 130
     assert len(checkpoints(folder)) == 1
     assert (folder / "policy.safetensors").exists()

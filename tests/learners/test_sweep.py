@@ -179,14 +179,18 @@ def test_the_steps_of_a_cell_are_read_from_long_lines(tmp_path):
 
 
 def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
+    """The second time in the background, where shells let SIGINT be ignored, by `kill`."""
     settings = {"steps": 100_000_000, "num_envs": 4, "hidden": [8], "log_every": 1}
     spec = spec_file(tmp_path, algorithms={"mack": settings})
     out = tmp_path / "out"
     folder = out / GAME / "mack" / "no_demos" / "seed_0"
     words = [sys.executable, "-m", "learners.sweep", str(spec), "--out", str(out)]
 
-    def interrupted_after(count: int) -> str:
-        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    def interrupted_after(count: int, kind: signal.Signals, background: bool) -> str:
+        ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if background else None
+        process = subprocess.Popen(
+            words, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=ignored
+        )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             metrics = folder / "metrics.jsonl"
@@ -194,16 +198,16 @@ def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
                 break
             time.sleep(0.1)
         try:
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, kind)
             text, _ = process.communicate(timeout=60)
         finally:
             process.terminate()  # has an effect only after a timeout
         assert process.returncode == 130
         return text
 
-    assert "1 stopped of 1 cells" in interrupted_after(0)
+    assert "1 stopped of 1 cells" in interrupted_after(0, signal.SIGINT, background=False)
     saved = [json.loads(x)["update"] for x in (folder / "metrics.jsonl").read_text().splitlines()]
-    interrupted_after(len(saved))
+    interrupted_after(len(saved), signal.SIGTERM, background=True)
     again = [json.loads(x)["update"] for x in (folder / "metrics.jsonl").read_text().splitlines()]
     assert again == list(range(1, len(again) + 1)) and len(again) > len(saved)
     assert "saved at step" in folder.with_name("seed_0.log").read_text()
