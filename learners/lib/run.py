@@ -15,11 +15,9 @@ import signal
 import sys
 import threading
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -38,15 +36,9 @@ from learners.lib.checkpoints import (
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
 from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
 from learners.lib.fields import seconds_of
-from learners.lib.files import (
-    check_plain,
-    remove_temporary,
-    temporary_of,
-    write_text,
-    write_yaml,
-)
+from learners.lib.files import check_plain, remove_temporary, temporary_of, write_yaml
 from learners.lib.game import SIMULATOR, game_arguments
-from learners.lib.metrics_file import read_metrics
+from learners.lib.metrics_file import MetricsLog, read_metrics
 from learners.lib.optimizers import KFAC, Adam, optimizers_in
 from learners.lib.outcomes import wins_text
 from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config, read_versions
@@ -113,13 +105,9 @@ class Run:
         self.policy_metadata: dict = {}
         self.references = references.of_settings(vars(args))
         self.results: dict[str, float] = {}
-        self._sums: dict[str, list[float]] = defaultdict(list)
-        self._per_episode: set[str] = set()  # metrics that are means over an update's episodes
         self._stop = False
         self._seconds_before = 0.0  # of training, before this run was resumed
-        self._speed_mark = (time.perf_counter(), 0)
-        self._metrics: Any = None  # this and the next two are set by `begin`
-        self._board: Any = None
+        self._log: Any = None  # this and the next are set by `begin`
         self.bar: Any = None
 
     def _enter_folder(self) -> None:
@@ -174,7 +162,7 @@ class Run:
         self._lock = -1
 
     def __exit__(self, *error) -> None:
-        for opened in (self.bar, self._metrics, self._board):
+        for opened in (self.bar, self._log):
             if opened is not None:
                 opened.close()
         self._unlock()
@@ -201,18 +189,15 @@ class Run:
         self.policy, self.parts = policy, {"policy": policy, **parts}
         self._optimizers = list(optimizers_in([vars(part) for part in parts.values()]))
         self.policy_metadata = {"learner": self.learner, "seed": self.args.seed, **metadata}
-        if "rollout" in parts:
-            self._per_episode = parts["rollout"].episode_figures
-        if self._saved is not None:
-            self._restore(*self._saved)
+        pending = {} if self._saved is None else self._restore(*self._saved)
         self._note_versions(metadata)
         self.done = self.steps >= self.args.steps or (self.updates > 0 and self._time_is_over())
         if self.fresh and self.resumed:
             self.say(f"{self.folder} has no checkpoint yet: starting from the beginning")
-        kept = [json.dumps(x) + "\n" for x in self._lines if x["update"] <= self.updates]
-        write_text(self.folder / "metrics.jsonl", "".join(kept))
-        self._metrics = open(self.folder / "metrics.jsonl", "a")
-        self._board = _tensorboard(self.folder)
+        kept = [x for x in self._lines if x["update"] <= self.updates]
+        per_episode = parts["rollout"].episode_figures if "rollout" in parts else ()
+        self._log = MetricsLog(self.folder, kept, per_episode, self.steps)
+        self._log.pending.update(pending)
         self.bar = tqdm(
             total=self.args.steps,
             initial=self.steps,
@@ -229,10 +214,9 @@ class Run:
         self.done = self.steps >= self.args.steps or self._time_is_over()
         self._count_skipped()
         self.bar.update(steps)
-        for key, value in metrics.items():
-            self._sums[key].append(value)
+        self._log.add(metrics)
         if self.updates % self.args.log_every == 0 or self.done:
-            self._log()
+            self._write_metrics()
         if self.args.policy_every and self.updates % self.args.policy_every == 0:
             self.write_policy(self.folder / "policies" / f"step_{self.steps}.safetensors")
         if self._stop:
@@ -272,29 +256,15 @@ class Run:
     def _time_is_over(self) -> bool:
         return self.time_used >= 1.0
 
-    def _log(self) -> None:
-        counts = self._sums.pop("episodes", [])
-        episodes = [n for n in counts if n]  # only such updates have means over episodes
-        weights = dict.fromkeys(self._per_episode, episodes)
-        means = {k: float(np.average(x, weights=weights.get(k))) for k, x in self._sums.items()}
-        if counts:
-            means["episodes"] = sum(counts)
-        self._sums.clear()
+    def _write_metrics(self) -> None:
+        """Write a line of metrics, and show some of them beside the progress bar."""
+        means = self._log.means()
         score = normalized(means["return"], self.references) if "return" in means else None
         if score is not None:
             means["normalized_return"] = score
         means |= {k: x for k, x in self.results.items() if k == "skipped_steps"}
-        now = time.perf_counter()
-        before, at = self._speed_mark
-        speed = (self.steps - at) / max(now - before, 1e-9)
-        self._speed_mark = (now, self.steps)
         line = {"step": self.steps, "update": self.updates, **means}
-        record = {**line, "steps_per_second": speed, "seconds": self.seconds}
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
-        if self._board:
-            for key, value in record.items():
-                self._board.add_scalar(key, value, self.steps)
+        self._log.write(line, self.seconds)
         whose = "team_return" if "team_return" in line else "return"
         shown = {"return": whose, "norm": "normalized_return", "wins": "win_rate"}
         shown |= {"loss": "loss", "disc": "disc_loss"}
@@ -308,7 +278,7 @@ class Run:
             "settings": self.config(),
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "rng": self.rng.get_state(),
-            "pending": dict(self._sums),
+            "pending": dict(self._log.pending),
             "results": self.results,
             "steps": self.steps,
             "updates": self.updates,
@@ -333,8 +303,8 @@ class Run:
                     f"with {old}"
                 )
 
-    def _restore(self, path: Path, tree: dict[str, Any]) -> None:
-        """Restore a checkpoint; ValueError when it does not fit this run exactly."""
+    def _restore(self, path: Path, tree: dict[str, Any]) -> dict[str, list[float]]:
+        """Restore a checkpoint, and return its pending metrics; ValueError when it does not fit this run exactly."""
         states = tree["parts"]
         try:
             if states.keys() != self.parts.keys():
@@ -347,10 +317,9 @@ class Run:
         except Exception as error:  # anything that a part raises: the file is untrusted
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"{path} does not fit this run: {reason}") from error
-        self._sums.update(tree["pending"])
         self.steps, self.updates, self.results = tree["steps"], tree["updates"], tree["results"]
         self._seconds_before = tree.get("seconds", 0.0)  # earlier versions did not store it
-        self._speed_mark = (time.perf_counter(), self.steps)
+        return tree["pending"]
 
     # ---------------------------------------------------------------------------------------- the end
     def finish(self) -> dict:
@@ -444,11 +413,3 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise ValueError("device 'cuda' was requested, but torch finds no CUDA device")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _tensorboard(folder: Path):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

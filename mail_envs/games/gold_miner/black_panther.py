@@ -45,12 +45,25 @@ NEVER = 10_000
 @device_function
 def black_panther(state, i, params, turns):
     """The action of player i with `turns` left."""
+    return work_at(state, i, params, turns, choose_mine(state, i, params, turns, -1))
+
+
+@device_function
+def choose_mine(state, i, params, turns, taken):
+    """The mine of player i with `turns` left, other than `taken` if there are others; -1 if none is reached in time."""
     turns = min(turns, NEVER)  # the longest that fits `state.time`
-    here = state.x[i] * HEIGHT + state.y[i]
-    sweep(state, params, here, state.energy[i], turns)
-    mine = most_gold_per_round(state, turns)
+    sweep(state, params, state.x[i] * HEIGHT + state.y[i], state.energy[i], turns)
+    mine = most_gold_per_round(state, turns, taken)
+    return taken if mine < 0 and taken >= 0 and state.time[taken] < turns else mine
+
+
+@device_function
+def work_at(state, i, params, turns, mine):
+    """The action of player i that has just chosen a mine: a step on the way, a dig, or a rest for either."""
     if mine < 0:
         return REST
+    turns = min(turns, NEVER)
+    here = state.x[i] * HEIGHT + state.y[i]
     action = DIG if mine == here else state.first[mine]
     needed = DIG_PRICE
     if action != DIG:
@@ -159,13 +172,13 @@ def spread(state, params, cell, t, careful):
 
 
 @device_function
-def most_gold_per_round(state, turns):
-    """The mine to dig next, given the results of `sweep`; -1 if none is reached in time."""
+def most_gold_per_round(state, turns, taken):
+    """The mine to dig next, except `taken`, given the results of `sweep`; -1 if none is reached in time."""
     best, best_gold, best_rounds = -1, -NEVER, 1
     for k in range(state.num_mines):
         cell = state.mines[k]
         begin = int(state.time[cell])
-        if begin < turns:
+        if begin < turns and cell != taken:
             gold, digs = dig_out(int(state.gold[cell]), int(state.fuel[cell]), turns - begin)
             if gold * best_rounds > best_gold * (begin + digs):
                 best, best_gold, best_rounds = cell, gold, begin + digs
