@@ -1,8 +1,9 @@
-"""Scripted demonstrators of Gold Miner: the game's own bots play the allies, or a search that plays on with them.
+"""Scripted demonstrators of Gold Miner: the game's own bots play the allies.
 
-`scripted` is BlackPanther; `scripted:greedy`, `scripted:deepmind` and `scripted:black_panther` choose one, and
-`scripted:search` wins most, at a quarter of a second per game. They read the game's state, where the bots' memory is kept
-too, instead of observations. Where the game enforces the action mask, a masked action is replaced by a random allowed one.
+`scripted` is a team of BlackPanthers that do not choose the same mine; `scripted:greedy`, `scripted:deepmind` and
+`scripted:black_panther` are players that know nothing of each other. They read the game's state, where their memory is
+kept too, instead of observations. Where the game enforces the action mask, a masked action is replaced by a random
+allowed one.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from demos.policies import environments
-from mail_envs.games.gold_miner.advice import Advice
-from mail_envs.games.gold_miner.bots import NAMES
-from mail_envs.games.gold_miner.search import Search
+from mail_envs.games.gold_miner.advice import STYLES, Advice
 
-STYLES = (*NAMES, "search")
+__all__ = ["STYLES", "gold_miner"]
 
 
-def gold_miner(env: Any, style: str = "black_panther"):
+def gold_miner(env: Any, style: str = "team"):
     """The demonstrator for `env`; any number of allies and enemies."""
-    advice = Search(env) if style == "search" else Advice(env, style)
+    advice = Advice(env, style)
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         seeds = np.asarray(info["seed"])

@@ -10,7 +10,6 @@ from demos.experts.gold_miner import STYLES
 from demos.policies import load_policy
 from demos.record import record
 from demos.rollouts import rollouts
-from mail_envs.games.gold_miner.search import Search
 
 EASY = "gold_miner_easy_2_vs_2"
 
@@ -25,28 +24,7 @@ def won(policy: str, **arguments) -> float:
 def test_the_bots_win_as_often_as_they_should_in_the_allies_places():
     assert won("random") < 0.08
     assert 0.3 < won("scripted:greedy") < 0.65
-    assert won("scripted") > 0.6 and won("scripted:black_panther", mask=False) > 0.6
-
-
-def test_search_wins_nearly_always_and_leaves_the_games_as_they_are():
-    """Alone, its plans win 60 to 75 % (docs/gold_miner.md)."""
-    env = mail_envs.make_vec(EASY, 30)
-    search, plans = Search(env), ("target", "rest_down_to", "time", "fuel", "first")
-    _, info = env.reset(seed=7)
-    for k in range(100):
-        before = env.buffers.world.copy()
-        actions = search(np.arange(30), info["participation"], np.arange(30, dtype=np.uint64) + 30 * k)
-        for field in set(before.dtype.names) - set(plans):
-            assert np.array_equal(before[field], env.buffers.world[field])
-        *_, info = env.step(actions)
-    assert info["metrics"]["won"].mean() > 0.9
-
-
-@pytest.mark.parametrize("allies", [3])
-def test_search_knows_any_number_of_allies(allies):
-    env = mail_envs.make_vec(EASY, 4, num_allies=allies, num_enemies=1, max_rounds=12)
-    for episode in rollouts(env, load_policy("scripted:search", env), np.arange(4)):
-        assert episode.rewards.sum() > 0 and episode.actions.shape[1] == allies
+    assert won("scripted") > 0.9 and 0.6 < won("scripted:black_panther", mask=False) < 0.9
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -70,7 +48,7 @@ def test_demonstrators_play_under_any_player_function():
 
 
 def test_unknown_styles_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"scripted:clever.*greedy, deepmind, black_panther, search"):
+    with pytest.raises(ValueError, match=r"scripted:clever.*greedy, deepmind, black_panther, team"):
         load_policy("scripted:clever", mail_envs.make_vec(EASY))
     with pytest.raises(ValueError, match="there is only one"):
         load_policy("scripted:greedy", mail_envs.make_vec("coop_nav"))

@@ -116,10 +116,15 @@ def test_the_view_shows_the_mask(tmp_path):
 # -- the bots -------------------------------------------------------------------------------------
 
 
+def choices(world: World, style: str, key: int = 0) -> list[int]:
+    """What the allies would do."""
+    everybody = np.ones((1, world.vector.num_agents), np.uint8)
+    return Advice(world.vector, style)(np.zeros(1, int), everybody, np.uint64([key]))[0].tolist()
+
+
 def choice(world: World, bot: str, key: int = 0) -> int:
     """What a bot would do as the first player."""
-    everybody = np.ones((1, world.vector.num_agents), np.uint8)
-    return int(Advice(world.vector, bot)(np.zeros(1, int), everybody, np.uint64([key]))[0, 0])
+    return choices(world, bot, key)[0]
 
 
 def test_greedy_goes_to_one_of_the_two_nearest_mines_and_keeps_its_choice(tmp_path):
@@ -218,6 +223,19 @@ def test_asking_twice_changes_nothing(tmp_path):
 
 # -- everybody against everybody ------------------------------------------------------------------
 
+
+def test_a_team_does_not_choose_the_same_mine(tmp_path):
+    """Each takes the best of the mines without that of the one before, if one is left and within reach."""
+    gold, players = {(6, 4): 1000, (2, 4): 500}, [(5, 4), (4, 4), (5, 4), (4, 4)]
+    world = World(tmp_path, gold=gold, players=players)
+    assert choices(world, "black_panther") == [RIGHT] * 4
+    assert choices(world, "team") == [RIGHT, LEFT, RIGHT, LEFT]
+    world = World(tmp_path, gold={(6, 4): 1000}, players=players)
+    assert choices(world, "team") == [RIGHT] * 4, "only one mine"
+    world = World(tmp_path, gold={(6, 4): 1000, (20, 8): 1000}, players=players, max_rounds=10)
+    assert choices(world, "team") == [RIGHT] * 4, "the other one is too far"
+
+
 needs_official_maps = pytest.mark.skipif(
     not OFFICIAL.is_file(), reason="the official maps are not here (shared/golden/goldminer)"
 )
@@ -234,11 +252,13 @@ def test_pairings_on_the_official_maps_go_as_with_the_public_code(player, diffic
 
 
 def test_pairings_on_our_own_maps_are_of_the_same_kind():
-    rates = {p: figures(play(p, "easy", 400)).wins for p in ("random", "greedy", "black_panther")}
-    assert rates["random"] < 5 and 42 < rates["greedy"] < 56 and rates["black_panther"] > 65
+    players = ("random", "greedy", "black_panther", "team")
+    rates = {p: figures(play(p, "easy", 400)).wins for p in players}
+    assert rates["random"] < 5 and 42 < rates["greedy"] < 56 and 65 < rates["black_panther"] < 85
+    assert rates["team"] > 90
 
 
 def test_the_tournament_prints_a_table(capsys):
     tournament.main(games=4)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 5 * 3 and all(line.count("|") == 11 for line in lines)
+    assert len(lines) == 2 + 6 * 3 and all(line.count("|") == 11 for line in lines)

@@ -1,4 +1,4 @@
-"""A tournament of all bots: `python -m mail_envs.games.gold_miner.tournament --maps PATH --games 400`.
+"""A tournament of all bots and of the team of them: `python -m mail_envs.games.gold_miner.tournament --maps PATH --games 400`.
 
 Plays random allies and pairs of each bot against the enemies of every difficulty, and prints a Markdown table of win
 rates and gold, compared with those of the public Python code (`REFERENCE`). BlackPanther plays without the
@@ -17,11 +17,11 @@ import tyro
 
 import mail_envs
 from mail_envs.games.gold_miner import bots
-from mail_envs.games.gold_miner.advice import Advice
+from mail_envs.games.gold_miner.advice import STYLES, Advice
 
 DIFFICULTIES = tuple(bots.ENEMIES)
 RANDOM, UNMASKED = "random", "random, unmasked"
-PLAYERS = (UNMASKED, RANDOM, *bots.NAMES)
+PLAYERS = (UNMASKED, RANDOM, *STYLES)
 
 
 class Figures(NamedTuple):
