@@ -1,7 +1,7 @@
 """Scripted demonstrators of Gold Miner: the game's own bots play the allies.
 
 `scripted` is a team of BlackPanthers that do not choose the same mine; `scripted:greedy`, `scripted:deepmind` and
-`scripted:black_panther` are players that know nothing of each other. They read the game's state, where their memory is
+`scripted:black_panther` play each for itself. They read the game's state, where their memory is
 kept too, instead of observations. Where the game enforces the action mask, a masked action is replaced by a random
 allowed one.
 """

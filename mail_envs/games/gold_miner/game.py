@@ -39,9 +39,10 @@ soon as any player is eliminated (`end_on_elimination=False`: when all allies ar
 **Maps**: 24 generated maps that resemble the competition's twelve (`mail_envs.games.gold_miner.maps`); `maps=PATH`
 plays on the maps of a file or folder in the competition's format.
 
-Demonstrators: `scripted` is BlackPanther; `scripted:greedy`, `scripted:deepmind`, `scripted:black_panther` select a bot.
-Win rates in percent over 2,000 games on the generated maps, and the mean gold of allies : enemies; results on the
-competition's maps and a comparison with the public code are in docs/gold_miner.md:
+Demonstrators: `scripted` is a team of BlackPanthers that do not choose the same mine; `scripted:greedy`,
+`scripted:deepmind`, `scripted:black_panther` are bots that play each for itself. Win rates in percent over 2,000
+games on the generated maps, and the mean gold of allies : enemies; results on the competition's maps and a comparison
+with the public code are in docs/gold_miner.md:
 
 | allies | easy | medium | hard |
 |---|---|---|---|
@@ -49,6 +50,8 @@ competition's maps and a comparison with the public code are in docs/gold_miner.
 | Greedy | 47.9 (1976 : 1972) | 30.6 (1958 : 2115) | 22.6 (1941 : 2197) |
 | DeepMind | 57.2 (2094 : 2003) | 39.4 (1978 : 2042) | 17.6 (1862 : 2068) |
 | BlackPanther, not masked | 76.0 (2194 : 1937) | 62.1 (2099 : 2005) | 52.1 (1913 : 1920) |
+| BlackPanther, masked | 71.7 (2169 : 1953) | 59.3 (2084 : 2022) | 47.0 (1915 : 1945) |
+| team, masked | 95.2 (2392 : 1893) | 90.6 (2332 : 1988) | 84.5 (2225 : 2004) |
 """
 
 from __future__ import annotations
