@@ -13,13 +13,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from learners.lib.kfac import KFAC
-
-# What torch.optim.Adam calls, too, after checks that take longer than the step of a small network.
-foreach_add: Any = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
-foreach_norm: Any = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
-fused_adam: Any = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
 
 Kind = Literal["kfac", "adam"]
 
@@ -47,19 +43,19 @@ class Adam:
         used = [k for k, gradient in enumerate(found) if gradient is not None]
         # The fused step reads gradients in the order of memory; those of transposed parameters are in another one.
         gradients = [found[k].contiguous() for k in used]
-        norm = float(torch.stack(foreach_norm(gradients)).norm())
+        norm = float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             self.skipped += 1
             return False
         if norm > self.max_grad_norm:
             gradients = [g * (self.max_grad_norm / norm) for g in gradients]
-        steps, means, squares = ([self.moments[k][i] for k in used] for i in range(3))
+        # torch.optim.Adam would call this, too, after checks that take longer than the step of a small network.
+        steps, means, squares = zip(*(self.moments[k] for k in used), strict=True)
         with torch.no_grad():
-            foreach_add(steps, 1)
-            fused_adam(
-                [self.parameters[k] for k in used], gradients, means, squares, [], steps,
-                lr=self.lr, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=self.eps, amsgrad=False,
-                maximize=False,
+            adam(
+                [self.parameters[k] for k in used], gradients, list(means), list(squares), [],
+                list(steps), fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.lr,
+                weight_decay=0.0, eps=self.eps, maximize=False,
             )  # fmt: skip
         return True
 
