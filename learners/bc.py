@@ -120,12 +120,11 @@ def error(policy: Policy, g: int, rows: Rows) -> Tensor:
     return squares.mean() + (2 * network.log_std).exp().sum()
 
 
-def split_episodes(data: ExpertData, share: float) -> tuple[ExpertData, ExpertData]:
-    """Split into training and held-out rounds, by whole episodes."""
+def training_rounds(data: ExpertData, share: float) -> int:
+    """Number of rounds before those that are held out: the last episodes, a `share` of them."""
     last = int(data.episode.max()) + 1
     held = min(max(1, round(last * share)), last - 1) if share > 0 else 0
-    train = data.episode < last - held
-    return data.take(train.nonzero().squeeze(1)), data.take((~train).nonzero().squeeze(1))
+    return int((data.episode < last - held).sum())
 
 
 class Cloning:
@@ -139,16 +138,15 @@ class Cloning:
 
     def __init__(self, policy: Policy, data: ExpertData, phi: str, share: float, make: Callable):
         """`phi` as in `Args`; `share` of the episodes is held out; `make(network)` makes an optimizer."""
-
-        def rows(d: ExpertData) -> list[Rows]:
-            return group_rows(policy, d, valid_entries(phi, d))
-
-        seen, held = split_episodes(data, share)
-        self.policy, self.held = policy, rows(held)
-        self.policies, self.rows = [policy], [rows(data)]
+        valid, rounds = valid_entries(phi, data), training_rounds(data, share)
+        rows = group_rows(policy, data, valid)
+        ends = [int(policy.rows(g, valid[:rounds]).sum()) for g in range(len(rows))]
+        # Views: demonstrations can take gigabytes.
+        self.held = [r.take(slice(end, None)) for r, end in zip(rows, ends, strict=True)]
+        self.policy, self.policies, self.rows = policy, [policy], [rows]
         if any(len(r) for r in self.held):
             self.policies.append(copy.deepcopy(policy))
-            self.rows.append(rows(seen))
+            self.rows.append([r.take(slice(end)) for r, end in zip(rows, ends, strict=True)])
         self.optimizers = [[make(n) for n in p.networks] for p in self.policies]
         self.best: float | None = None
         self.loss: float | None = None
@@ -213,9 +211,11 @@ def train(args: Args) -> dict:
             policy, data, args.phi, args.validation,
             lambda network: make_optimizer(args.optimizer, network, args.lr, args.kl_clip),
         )  # fmt: skip
+        rounds = len(data)
+        del data  # a copy of it is in `cloning`
         run.begin(policy, describe(vec), {"cloning": cloning})
         run.say(
-            f"bc on {args.env}: {len(data):,} rounds of {args.num_demos} episodes, "
+            f"bc on {args.env}: {rounds:,} rounds of {args.num_demos} episodes, "
             f"phi {args.phi}, {run.folder}"
         )
         while not run.done and cloning.waited < args.patience:

@@ -113,8 +113,10 @@ def test_the_policy_learns_from_all_episodes_and_the_validation_policy_from_the_
     cloning = bc.Cloning(policy(), data, "filter", 0.1, adam)
     entries = int(data.participation.sum())
     assert [len(rows[0]) for rows in cloning.rows] == [entries, entries * 18 // 20]
-    held = data.episode >= 18
-    assert len(cloning.held[0]) == int(data.participation[held].sum())
+    held = data.take((data.episode >= 18).nonzero().squeeze(1))
+    (expected,) = bc.group_rows(cloning.policy, held, held.participation)
+    assert torch.equal(cloning.held[0].inputs, expected.inputs)
+    assert torch.equal(cloning.held[0].actions, expected.actions)
     assert equal(weights(cloning.policies[0]), weights(cloning.policies[1]))
     cloning.step(8, rng())
     cloning.validate()
@@ -136,8 +138,7 @@ def test_without_held_out_episodes_there_is_no_early_stopping():
     [(1, 0.9, 0), (2, 0.9, 1), (4, 0.9, 3), (10, 0.9, 9), (9, 0.0, 0)],
 )
 def test_an_episode_is_always_left_to_train_the_validation_policy(episodes, share, held):
-    seen, kept = bc.split_episodes(demonstrations(episodes, rounds=1), share)
-    assert (len(seen), len(kept)) == (episodes - held, held)
+    assert bc.training_rounds(demonstrations(episodes, rounds=1), share) == episodes - held
 
 
 @pytest.mark.parametrize("episodes", [1, 2, 10])
