@@ -53,7 +53,7 @@ class Advice:
 
     def __init__(self, env: Any, style: str):
         if style not in STYLES:
-            raise ValueError(f"bot {style!r} is not one of {', '.join(STYLES)}")
+            raise ValueError(f"style {style!r} is not one of {', '.join(STYLES)}")
         if not isinstance(env.buffers.world, np.ndarray):
             raise ValueError(
                 f"{style} reads the game's records on the CPU: make {env.id} with device='cpu'"

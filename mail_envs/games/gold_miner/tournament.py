@@ -1,4 +1,4 @@
-"""A tournament of all bots and of the team of them: `python -m mail_envs.games.gold_miner.tournament --maps PATH --games 400`.
+"""A tournament of the bots and their team: `python -m mail_envs.games.gold_miner.tournament --maps PATH --games 400`.
 
 Plays random allies and pairs of each bot against the enemies of every difficulty, and prints a Markdown table of win
 rates and gold, compared with those of the public Python code (`REFERENCE`). BlackPanther plays without the
