@@ -7,7 +7,6 @@ checked against its checksum the first time.
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 
 import numpy as np
 import torch
@@ -147,18 +146,22 @@ class Loaded:
     def __init__(self, source: Demonstrated):
         self.acted, self.round = (x.to(source.device) for x in (source.acted, source.round))
         self._episodes = tuple(x.to(source.device) for x in source.episodes())
-        parts: dict[str, list[Tensor]] = defaultdict(list)
+        self.tensors: dict[str, Tensor] = {}
         for first, length in zip(*source.episodes(), strict=True):
             rows = torch.arange(int(length) + 1).unsqueeze(1) + first
             batch = source.read(rows, torch.ones(int(length), 1, dtype=torch.bool))
-            for name in SEEN:
-                if (x := getattr(batch.rows, name)) is not None:
-                    parts[name].append(x[:, 0])
-            for name in PLAYED:  # the last row has no action
-                x = getattr(batch, name)[:, 0]
-                parts[name].append(torch.cat([x, torch.zeros_like(x[:1])]))
-        self.tensors = {name: torch.cat(found) for name, found in parts.items()}
+            found = {name: getattr(batch.rows, name) for name in SEEN}
+            found |= {name: getattr(batch, name) for name in PLAYED}  # one row less
+            for name, x in found.items():
+                if x is not None:
+                    self._put(name, int(first), x[:, 0])
         self.tensors["memory"] = self.tensors["observations"][:, :, :0]
+
+    def _put(self, name: str, first: int, x: Tensor) -> None:
+        """Keep x (rows, ...) from row `first` on; rows that nothing is put into stay zero."""
+        if name not in self.tensors:
+            self.tensors[name] = x.new_zeros(len(self.acted), *x.shape[1:])
+        self.tensors[name][first : first + len(x)] = x
 
     def after(self, rows: Tensor, steps: Tensor) -> Tensor:
         return (rows + steps).clamp(max=len(self.acted) - 1)
