@@ -224,8 +224,9 @@ def write(report: Report, out: Path) -> list[Path]:
             written.append(out / f"wins_{slug(task)}.png")
             plots.curves(written[-1], task, here, {}, color, "win_rate")
         part = {k: v for k, v in report.table.items() if k[0] == task}
-        written.append(out / f"returns_{slug(task)}.png")
-        plots.finals(written[-1], task, part, known, color)
+        if any(cell.seeds for cell in part.values()):
+            written.append(out / f"returns_{slug(task)}.png")
+            plots.finals(written[-1], task, part, known, color)
     written.append(write_csv(out / "results.csv", result_rows(report)))
     if report.aggregate:
         written.append(write_csv(out / "aggregate.csv", report.aggregate))

@@ -265,11 +265,13 @@ def test_marl_eval_has_the_same_steps_for_all_seeds(runs):
 
 
 def test_cells_of_the_spec_without_runs_are_reported(runs, tmp_path):
-    spec = {"environments": [GAME], "num_demos": [200], "seeds": 5, "algorithms": {"amagail": None, "mack": None}}  # fmt: skip
+    spec = {"environments": [GAME, "mpe_simple"], "num_demos": [200], "seeds": 5, "algorithms": {"amagail": None, "mack": None}}  # fmt: skip
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
     report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))
     assert report.table[GAME, "amagail", 200].state == "3 of 5 seeds"
     assert report.table[GAME, "mack", None].state == "not run"
+    names = {path.name for path in write(report, tmp_path / "out")}
+    assert f"returns_{GAME}.png" in names and "returns_mpe_simple.png" not in names
 
 
 def test_runs_that_are_not_those_of_the_spec_are_named(runs, tmp_path):
