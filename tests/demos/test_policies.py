@@ -21,7 +21,7 @@ from demos.actions import inverse_cdf
 from demos.keyed_random import KeyedRandom
 from demos.layout import DemonstrationError
 from demos.policies import EXPERTS, NetworkPolicy, best_policy, load_policy, policy_path
-from demos.policy_file import write_policy_file
+from demos.policy_file import read_policy_file, write_policy_file
 from demos.record import record
 from learners.lib import expert_data, sources
 
@@ -184,8 +184,8 @@ def test_shipped_policies_have_names():
     ):
         load_policy("expert", mail_envs.make_vec("smac_8m"))
     for path in EXPERTS.glob("*.safetensors"):
-        id = path.name.partition(".")[0]
-        NetworkPolicy.load(path, mail_envs.make_vec(id))
+        id, arguments = path.name.partition(".")[0], read_policy_file(path)[1]["arguments"]
+        NetworkPolicy.load(path, mail_envs.make_vec(id, **arguments))
         assert path.stat().st_size < 1_000_000
 
 
