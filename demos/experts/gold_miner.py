@@ -1,9 +1,8 @@
 """Scripted demonstrators of Gold Miner: the game's own bots play the allies.
 
 `scripted` is a team of BlackPanthers that do not choose the same mine; `scripted:greedy`, `scripted:deepmind` and
-`scripted:black_panther` play each for itself. They read the game's state, where their memory is
-kept too, instead of observations. Where the game enforces the action mask, a masked action is replaced by a random
-allowed one.
+`scripted:black_panther` play each for itself. They read the game's state, where their memory is kept too, instead of
+observations. Where the game enforces the action mask, a masked action is replaced by a random allowed one.
 """
 
 from __future__ import annotations

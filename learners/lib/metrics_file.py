@@ -58,9 +58,7 @@ class MetricsLog:
         pending: values since the last line, a list for every metric.
     """
 
-    def __init__(
-        self, folder: Path, lines: Iterable[dict], per_episode: Iterable[str] = (), steps: int = 0
-    ):
+    def __init__(self, folder: Path, lines: Iterable[dict], per_episode: Iterable[str], steps: int):
         self.pending: dict[str, list[float]] = defaultdict(list)
         self._per_episode = set(per_episode)
         self._mark = (time.perf_counter(), steps)

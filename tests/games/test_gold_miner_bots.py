@@ -221,9 +221,6 @@ def test_asking_twice_changes_nothing(tmp_path):
         assert choice(world, bot) == first and (world.target, world.rest_down_to) == notes
 
 
-# -- everybody against everybody ------------------------------------------------------------------
-
-
 def test_a_team_does_not_choose_the_same_mine(tmp_path):
     """Each takes the best of the mines without that of the one before, if one is left and within reach."""
     gold, players = {(6, 4): 1000, (2, 4): 500}, [(5, 4), (4, 4), (5, 4), (4, 4)]
@@ -235,6 +232,8 @@ def test_a_team_does_not_choose_the_same_mine(tmp_path):
     world = World(tmp_path, gold={(6, 4): 1000, (20, 8): 1000}, players=players, max_rounds=10)
     assert choices(world, "team") == [RIGHT] * 4, "the other one is too far"
 
+
+# -- everybody against everybody ------------------------------------------------------------------
 
 needs_official_maps = pytest.mark.skipif(
     not OFFICIAL.is_file(), reason="the official maps are not here (shared/golden/goldminer)"
