@@ -32,6 +32,7 @@ from learners.lib.expert_data import (
     demonstrations_of,
     group_rows,
     load,
+    training_rounds,
 )
 from learners.lib.fields import Between, Count, Positive, Sizes, Steps
 from learners.lib.game import describe, unplayed_game
@@ -118,13 +119,6 @@ def error(policy: Policy, g: int, rows: Rows) -> Tensor:
     network, count = policy.networks[g], policy.outputs[g]
     squares = (network(rows.inputs) - rows.actions[:, :count]).square().sum(1)
     return squares.mean() + (2 * network.log_std).exp().sum()
-
-
-def training_rounds(data: ExpertData, share: float) -> int:
-    """Number of rounds before those that are held out: the last episodes, a `share` of them."""
-    last = int(data.episode.max()) + 1
-    held = min(max(1, round(last * share)), last - 1) if share > 0 else 0
-    return int((data.episode < last - held).sum())
 
 
 class Cloning:

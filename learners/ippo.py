@@ -17,6 +17,8 @@ Training may begin from a policy, e.g. a clone of a scripted player, instead of 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -127,10 +129,11 @@ def update(
     args,
     rng: torch.Generator,
     actors: bool = True,
+    more: Callable[[int], Tensor] | None = None,
 ) -> dict[str, float]:
     """Train every group on a fragment: actors on the rounds in which agents act, critics on all rounds.
 
-    `actors`: whether the actors are trained, too.
+    `actors`: whether the actors are trained, too. `more(g)`: a further term of the loss of group g's actor.
     """
     length = args.chunk if args.recurrent else 1
     metrics = {}
@@ -138,7 +141,8 @@ def update(
         found = {}
         if actors:
             batch = actor_batch(agent.policy, g, rollout, advantages, length)
-            found = update_actor(agent, g, batch, args, rng)
+            term = None if more is None else partial(more, g)
+            found = update_actor(agent, g, batch, args, rng, term)
         found |= train_critic(agent, g, rollout, advantages, targets, memory, args, rng)
         suffix = f"_{g}" if len(agent.critics) > 1 else ""
         metrics |= {k + suffix: x for k, x in found.items()}

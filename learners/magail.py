@@ -44,7 +44,7 @@ from learners.lib.expert_data import (
     group_rows,
     load,
 )
-from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Whole
+from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Steps, Weight, Whole
 from learners.lib.game import describe, make_game
 from learners.lib.groups import ActorCriticSteps, Networks, Returns, Rollouts
 from learners.lib.occupancy import Occupancy, Pairs
@@ -52,8 +52,6 @@ from learners.lib.optimizers import Kind, make_optimizer
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from mail_envs.streams import stream_seed
-
-Weight = Annotated[float, Between(0.0)]
 
 
 @dataclasses.dataclass(frozen=True)

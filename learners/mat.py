@@ -15,6 +15,7 @@ the decoder, whose agents see their own observation and the actions before them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ PRESETS = {
 
 
 class Learner:
-    """The policy, its value normalization and its optimizer."""
+    """The policy, its value normalization, its optimizer, and one of the value head alone."""
 
     def __init__(self, vec: Any, args: Any, device: torch.device):
         self.policy = TransformerPolicy.of(
@@ -80,13 +81,19 @@ class Learner:
         ).to(device)  # fmt: skip
         self.norm = ValueNorm().to(device)
         self.optimizer = Adam(self.policy, args.lr, args.max_grad_norm)
+        self.values = Adam(self.policy.value_head, args.lr, args.max_grad_norm)
 
     def state_dict(self) -> dict:
-        return {"norm": dict(self.norm.state_dict()), "optimizer": self.optimizer.state_dict()}
+        return {
+            "norm": dict(self.norm.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "values": self.values.state_dict(),
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.norm.load_state_dict(state["norm"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.values.load_state_dict(state["values"])
 
 
 @torch.no_grad()
@@ -193,8 +200,14 @@ def update(
     targets: Tensor,
     args: Any,
     rng: torch.Generator,
+    actors: bool = True,
+    more: Callable[[], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Train on a fragment; the metrics are those of the last step."""
+    """Train on a fragment; the metrics are those of the last step.
+
+    Without `actors`, only the value head is trained: the encoder and the policy stay as they are. `more()`: a further
+    term of the policy's loss, drawn anew in every step.
+    """
     policy, norm = learner.policy, learner.norm
     if int(rollout.learned_from().sum()) < 2:
         return {}
@@ -211,8 +224,12 @@ def update(
         order = torch.randperm(count, generator=rng, device=rng.device)
         for rows in order.chunk(args.minibatches):
             part = {name: x[rows] for name, x in batch.items()}
+            if not actors:
+                part["valid"] = torch.zeros_like(part["valid"])
             loss, metrics = loss_of(policy, part, args)
-            learner.optimizer.step(loss)
+            if actors and more is not None:
+                loss = loss + more()
+            (learner.optimizer if actors else learner.values).step(loss)
     explained = 1 - float(advantages.var() / (targets.var() + 1e-8))
     return {**metrics, "explained": explained}
 

@@ -11,8 +11,10 @@ distance d (x from the policy, y from the expert; e is --slack):
     python -m learners.mild2 --env smac_3m --demos expert --num-demos 1000
     python -m learners.mild2 --env mamujoco_halfcheetah_6x1 --demos runs/expert --preset mamujoco
 
-One update: play a batch of rounds; several passes of the discriminator over it; rewards from the new scores; the
-update of MAT. Agents that are absent or dead are masked in attention, get no reward and are not learned from. With
+The policy is first cloned (`--warm-start`), then the discriminator and the values are trained for a few updates, since
+with arbitrary values the clone would be lost. One update: play a batch of rounds; several passes of the discriminator
+over it; rewards from the new scores; the update of MAT, whose loss has a cloning term. The presets named after games
+are the paper's, which starts from scratch. Agents that are absent or dead are masked in attention, get no reward and are not learned from. With
 `--participation as_action`, φ is an action of absent agents that the discriminator judges like others (as in MAGAIL);
 the generator's attention still skips them, since φ is then their only action.
 
@@ -23,19 +25,30 @@ policy and critic per agent; both, MAGAIL with this trainer. `--decoder none` an
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from learners import bc, ippo, magail, mat
-from learners.lib.actor_critic import ActorCritic
-from learners.lib.actor_critic import estimate_advantages as separate_advantages
-from learners.lib.adversarial import ONE_SIGNED, RewardForm, balanced_loss, reward
+from learners import bc, magail, mat
+from learners.lib.adversarial import (
+    ONE_SIGNED,
+    RewardForm,
+    balanced_loss,
+    distances,
+    reward,
+    wasserstein,
+)
 from learners.lib.agent_figures import by_agent
-from learners.lib.expert_data import DemoSettings, ExpertData, demonstrations_of, load
-from learners.lib.fields import Between, Count, Fraction, Positive, Steps, Whole
+from learners.lib.expert_data import (
+    DemoSettings,
+    ExpertData,
+    demonstrations_of,
+    load,
+)
+from learners.lib.fields import Count, Fraction, Positive, Steps, Weight, Whole
 from learners.lib.game import describe, make_game
+from learners.lib.generators import Cloning, make_generator, set_rate, train_generator, warm_start
 from learners.lib.groups import Returns, Rollouts, TeamSteps, TeamUpdates, TransformerForm
 from learners.lib.joint_discriminator import (
     AttentionKind,
@@ -72,9 +85,9 @@ class Args(DemoSettings, Rollouts, Returns, TeamUpdates, TeamSteps, TransformerF
     distance: Literal["kl", "wasserstein"] = "kl"
     """What the discriminator maximizes. kl: minus the binary cross-entropy. wasserstein: the difference of mean
     scores."""
-    reward: Literal["auto", "tanh", "softplus", "neglog", "logit", "sigmoid"] = "auto"
-    """Reward of a score x: softplus, tanh (2 sigmoid(x) - 1), neglog (-softplus(-x)), sigmoid, or logit (x itself).
-    auto: softplus with kl, as in the paper; with wasserstein logit, where 0 is halfway between both sources."""
+    reward: RewardForm = "logit"
+    """Reward of a score x: softplus, tanh (2 sigmoid(x) - 1), neglog (-softplus(-x)), sigmoid, or logit (x itself). With
+    wasserstein, a score of 0 is halfway between both sources."""
     slack: Positive = 0.01
     """With wasserstein, how soft the bound on score differences is. Distances are divided by their mean between
     demonstrated rounds."""
@@ -82,7 +95,7 @@ class Args(DemoSettings, Rollouts, Returns, TeamUpdates, TeamSteps, TransformerF
     """Attention of the discriminator. l2: scores are minus squared distances; dot: dot products."""
     spectral_norm: bool = True
     """Keep the largest singular values of the joint discriminator's weights at their initial ones."""
-    gradient_penalty: Annotated[float, Between(0.0)] = 0.0
+    gradient_penalty: Weight = 1.0
     """Weight of the gradient penalty of the discriminator, (|gradient| - 1)^2 between rounds of both sources."""
     disc_lr: Positive = 3e-4
     """Learning rate of the discriminator (Adam)."""
@@ -100,6 +113,12 @@ class Args(DemoSettings, Rollouts, Returns, TeamUpdates, TeamSteps, TransformerF
     """Updates at the start in which the discriminator makes --disc-warmup-epochs passes."""
     disc_warmup_epochs: Count = 5
     """The discriminator's passes per update at the start."""
+    warm_start: Whole = 2000
+    """Largest number of behavioral cloning steps before adversarial training; cloning stops early."""
+    disc_first: Whole = 5
+    """Updates at the start in which only the discriminator and the values are trained."""
+    cloning: Weight = 0.3
+    """Weight of the behavioral cloning term in the policy's loss; 0 as in the paper."""
 
 
 DISCRIMINATOR = {
@@ -107,8 +126,13 @@ DISCRIMINATOR = {
     "disc_epochs": 5,
     "disc_batch": 128,
     "disc_warmup_epochs": 100,
+    "gradient_penalty": 0.0,
+    "reward": "softplus",
+    "warm_start": 0,
+    "disc_first": 0,
+    "cloning": 0.0,
 }  # Table 6
-DOT = {"attention": "dot", "spectral_norm": False, "distance": "wasserstein"}
+DOT = {"attention": "dot", "spectral_norm": False, "distance": "wasserstein", "reward": "logit"}
 SMAC = {
     **DISCRIMINATOR,
     "disc_max_grad_norm": 10.0,
@@ -269,7 +293,7 @@ class Adversary:
             others = self.network(*self._encoded(expert))
             ends = [s[c].mean() for s, c in ((scores, policy[2]), (others, expert[2])) if c.any()]
             scores = scores - sum(ends) / max(len(ends), 1)
-        return reward(scores, form_of(self.args)).view_as(rollout.rewards) * valid
+        return reward(scores, self.args.reward).view_as(rollout.rewards) * valid
 
     def set_rate(self, updates: int) -> None:
         """Set the learning rate of this update."""
@@ -293,83 +317,6 @@ def rounds_of(rollout: Rollout, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return r.observations[:-1].flatten(0, 1), r.played().flatten(0, 1), valid.flatten(0, 1)
 
 
-def form_of(args: Args) -> RewardForm:
-    """The form of the reward."""
-    if args.reward != "auto":
-        return args.reward
-    return "softplus" if args.distance == "kl" else "logit"
-
-
-def distances(y: tuple[Tensor, ...], x: tuple[Tensor, ...]) -> Tensor:
-    """Euclidean distances (B,) between encoded rounds; those who do not count are at 0."""
-    flat = [
-        torch.cat([(a * counts.unsqueeze(2)).flatten(1) for a in (seen, done)], 1)
-        for seen, done, counts in (y, x)
-    ]
-    return (flat[0] - flat[1]).norm(dim=1)
-
-
-def wasserstein(
-    expert: Tensor, policy: Tensor, counts: tuple[Tensor, Tensor], apart: Tensor, slack: float
-) -> Tensor:
-    """The regularized difference of mean scores, mean over agents; scores (B, N), distances `apart` (B,)."""
-    means = [
-        torch.where(c, s, 0.0).sum() / c.sum().clamp(min=1)
-        for s, c in ((expert, counts[0]), (policy, counts[1]))
-    ]
-    both = counts[0] & counts[1]
-    excess = torch.where(both, (expert - policy - apart.unsqueeze(1)).clamp(min=0), 0.0)
-    return means[0] - means[1] - excess.square().sum() / both.sum().clamp(min=1) / (4 * slack)
-
-
-# ----------------------------------------------------------------------------------------- generator
-def make_generator(vec: Any, args: Args, device: torch.device) -> mat.Learner | ActorCritic:
-    """The team's policy with its values, or one policy and critic per agent."""
-    if args.generator == "joint":
-        return mat.Learner(vec, args, device)
-    return ippo.make_agent(vec, separate(args), device)
-
-
-def separate(args: Args) -> ippo.Args:
-    """Settings of independent agents that correspond to those of the transformer."""
-    names = (
-        "lr",
-        "max_grad_norm",
-        "epochs",
-        "minibatches",
-        "clip",
-        "huber",
-        "entropy",
-        "gamma",
-        "lam",
-    )
-    return ippo.Args(
-        **{name: getattr(args, name) for name in names},
-        value_clip=args.clip, hidden=(args.width, args.width), share="none", layer_norm="after",
-        continuous="sigmoid_gaussian",
-    )  # fmt: skip
-
-
-def set_rate(generator: mat.Learner | ActorCritic, lr: float) -> None:
-    """Set the learning rate of the policy and its values."""
-    if isinstance(generator, ActorCritic):
-        generator.set_rate(lr)
-    else:
-        generator.optimizer.lr = lr
-
-
-def train_generator(
-    generator: mat.Learner | ActorCritic, rollout: Rollout, rewards: Tensor, args: Args, rng
-) -> tuple[Tensor, dict[str, float]]:
-    """One PPO update on these rewards; the advantages (T, E, N), and the metrics."""
-    if isinstance(generator, ActorCritic):
-        settings = separate(args)
-        learned = separate_advantages(generator, rollout, rewards, args.gamma, args.lam)
-        return learned[0], ippo.update(generator, rollout, *learned, settings, rng)
-    learned = mat.estimate_advantages(generator, rollout, rewards, args, rng)
-    return learned[0], mat.update(generator, rollout, *learned, args, rng)
-
-
 # ------------------------------------------------------------------------------------------ training
 def train(args: Args) -> dict:
     """Run MILD²; returns the evaluation of the trained policy."""
@@ -386,9 +333,13 @@ def imitate(learner: str, args: Args) -> dict:
         null_action = magail.null_action_in(demos) if as_action else "null"
         vec = make_game(args, args.num_envs, run.device, null_action)
         generator = make_generator(vec, args, run.device)
-        adversary = Adversary(vec, load(run, demos, vec), args, run.device)
+        data = load(run, demos, vec)
+        adversary = Adversary(vec, data, args, run.device)
+        clone = Cloning(data, adversary.expert[2], args.cloning, args.disc_batch)
         rollout = Rollout(vec, args.rounds, run.device)
         rollout.reset(stream_seed(args.seed, "games"))
+        if run.fresh and args.warm_start:
+            warm_start(run, generator, clone)
         parts = {"generator": generator, "adversary": adversary, "rollout": rollout}
         run.begin(generator.policy, describe(vec), parts)
         introduce(run, len(adversary.expert[0]))
@@ -404,7 +355,9 @@ def imitate(learner: str, args: Args) -> dict:
             epochs = args.disc_warmup_epochs if warmup else args.disc_epochs
             metrics = adversary.update(rollout, valid, epochs, rng)
             rewards = adversary.rewards(rollout, valid, rng)
-            advantages, found = train_generator(generator, rollout, rewards, args, rng)
+            actors = run.updates >= args.disc_first
+            learned = train_generator(generator, rollout, rewards, clone, actors, args, rng)
+            advantages, found = learned
 
             metrics |= found | rollout.episodes()
             metrics |= by_agent("reward", rewards, valid) | by_agent("advantage", advantages, valid)
@@ -432,10 +385,9 @@ def introduce(run: Run, rounds: int) -> None:
         f"{'' if args.control == 'none' else ' of random play (control)'}, {args.discriminator} discriminator, "
         f"{args.generator} generator, {args.distance}, {run.device}, {run.folder}"
     )
-    form = form_of(args)
-    if form in ONE_SIGNED and not args.fixed_horizon:
+    if args.reward in ONE_SIGNED and not args.fixed_horizon:
         run.say(
-            f"note: rewards of the form {form!r} all have the same sign; where episodes can end early this rewards "
+            f"note: rewards of the form {args.reward!r} all have the same sign; where episodes can end early this rewards "
             "longer (or shorter) episodes: compare --reward logit, or --fixed-horizon"
         )
 

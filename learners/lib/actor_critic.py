@@ -8,6 +8,7 @@ is absent or dead.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -166,9 +167,14 @@ def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tens
 
 
 def update_actor(
-    agent: ActorCritic, g: int, batch: Batch, args, rng: torch.Generator
+    agent: ActorCritic,
+    g: int,
+    batch: Batch,
+    args,
+    rng: torch.Generator,
+    more: Callable[[], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Make `epochs` passes over the batch; the metrics are those of the last step."""
+    """Make `epochs` passes over the batch; the metrics are those of the last step. `more()`: a further loss term."""
     valid = batch["valid"]
     if int(valid.sum()) < 2:
         return {}
@@ -180,7 +186,7 @@ def update_actor(
     for _ in range(args.epochs):
         for part in minibatches(batch, args.minibatches, rng):
             loss, metrics = actor_loss(agent.policy, g, part, args.clip, args.entropy)
-            agent.optimizers[g].step(loss)
+            agent.optimizers[g].step(loss if more is None else loss + more())
     return metrics()
 
 

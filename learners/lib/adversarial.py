@@ -76,3 +76,25 @@ def gradient_penalty(network: Any, expert: Tensor, policy: Tensor, rng: torch.Ge
     if network.std is not None:
         slope = slope * network.std
     return (slope.norm(dim=1) - 1).square().mean()
+
+
+def distances(y: tuple[Tensor, ...], x: tuple[Tensor, ...]) -> Tensor:
+    """Euclidean distances (B,) between encoded rounds; those who do not count are at 0."""
+    flat = [
+        torch.cat([(a * counts.unsqueeze(2)).flatten(1) for a in (seen, done)], 1)
+        for seen, done, counts in (y, x)
+    ]
+    return (flat[0] - flat[1]).norm(dim=1)
+
+
+def wasserstein(
+    expert: Tensor, policy: Tensor, counts: tuple[Tensor, Tensor], apart: Tensor, slack: float
+) -> Tensor:
+    """The regularized difference of mean scores, mean over agents; scores (B, N), distances `apart` (B,)."""
+    means = [
+        torch.where(c, s, 0.0).sum() / c.sum().clamp(min=1)
+        for s, c in ((expert, counts[0]), (policy, counts[1]))
+    ]
+    both = counts[0] & counts[1]
+    excess = torch.where(both, (expert - policy - apart.unsqueeze(1)).clamp(min=0), 0.0)
+    return means[0] - means[1] - excess.square().sum() / both.sum().clamp(min=1) / (4 * slack)

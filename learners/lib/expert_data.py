@@ -287,6 +287,13 @@ def with_null(
     return torch.where(participation, actions, null), mask
 
 
+def training_rounds(data: ExpertData, share: float) -> int:
+    """Number of rounds before those that are held out: the last episodes, a `share` of them."""
+    last = int(data.episode.max()) + 1
+    held = min(max(1, round(last * share)), last - 1) if share > 0 else 0
+    return int((data.episode < last - held).sum())
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """Training data of one group's network: inputs (R, D), actions (R,) or (R, A), mask (R, A) or None."""

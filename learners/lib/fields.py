@@ -41,6 +41,8 @@ Fraction = Annotated[float, Between(0.0, 1.0)]
 """A number between 0 and 1."""
 Positive = Annotated[float, Between(math.ulp(0.0))]
 """A number above 0."""
+Weight = Annotated[float, Between(0.0)]
+"""The weight of a term in a loss, at least 0."""
 Duration = Annotated[str, Time()]
 """A time, such as 90s, 10m or 1.5h."""
 Sizes = Annotated[tuple[Count, ...], NonEmpty("layer")]

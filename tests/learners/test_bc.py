@@ -9,7 +9,7 @@ import torch
 
 from learners import bc
 from learners.lib.architectures import read_policy
-from learners.lib.expert_data import Endings, ExpertData, Rows
+from learners.lib.expert_data import Endings, ExpertData, Rows, training_rounds
 from learners.lib.networks import Policy
 from learners.lib.optimizers import make_optimizer
 
@@ -138,7 +138,7 @@ def test_without_held_out_episodes_there_is_no_early_stopping():
     [(1, 0.9, 0), (2, 0.9, 1), (4, 0.9, 3), (10, 0.9, 9), (9, 0.0, 0)],
 )
 def test_an_episode_is_always_left_to_train_the_validation_policy(episodes, share, held):
-    assert bc.training_rounds(demonstrations(episodes, rounds=1), share) == episodes - held
+    assert training_rounds(demonstrations(episodes, rounds=1), share) == episodes - held
 
 
 @pytest.mark.parametrize("episodes", [1, 2, 10])
