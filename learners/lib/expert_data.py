@@ -311,8 +311,11 @@ class Rows:
         )
 
 
-def group_rows(policy: Policy, data: ExpertData, valid: Tensor) -> list[Rows]:
-    """The entries where `valid` (M, N) is true, one `Rows` per group."""
+def group_rows(policy: Policy, data: Any, valid: Tensor) -> list[Rows]:
+    """The entries of `data` where `valid` (M, N) is true, one `Rows` per group.
+
+    data: with observations, actions and action masks of M rounds, such as `ExpertData`.
+    """
     result = []
     for g in range(len(policy.members)):
         rows = policy.rows(g, valid).nonzero().squeeze(1)

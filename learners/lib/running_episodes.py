@@ -22,6 +22,8 @@ class RunningEpisodes:
 
     actions: int32 (R, E, N) or float32 (R, E, N, A), as played in round 0, 1, ...; R grows with the longest
     episode, up to the time limit.
+
+    info: that of the current round, in the view's own arrays.
     """
 
     def __init__(self, vec: Any, device: torch.device | str):
@@ -29,11 +31,11 @@ class RunningEpisodes:
         kind = torch.int32 if vec.discrete else torch.float32
         self.actions = torch.zeros((0, *vec.buffers.actions.shape), dtype=kind, device=device)
         self._copies = torch.arange(vec.num_envs, device=device)
-        self._info: dict[str, Any] = {}  # the view's own arrays, always those of the current round
+        self.info: dict[str, Any] = {}
 
     def enter(self, info: dict[str, Any]) -> None:
         """Store the info that `reset` or `step` returned."""
-        self._info = info
+        self.info = info
 
     def make_room(self, rounds: int) -> None:
         """Make room for the actions of `rounds` more rounds."""
@@ -47,7 +49,7 @@ class RunningEpisodes:
         self.actions[self._now("round"), self._copies] = actions.to(self.actions.dtype)
 
     def _now(self, name: str) -> Tensor:
-        return torch.as_tensor(self._info[name]).long()
+        return torch.as_tensor(self.info[name]).long()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Seeds, rounds played and illegal actions so far, int64 (E,), and actions, 0 after the last."""
@@ -71,7 +73,7 @@ class RunningEpisodes:
         """
         self._check(state)
         seeds, rounds, actions = (state[k] for k in ("seeds", "rounds", "actions"))
-        observations, self._info = self.vec.reset_to(seeds.cpu().numpy())
+        observations, self.info = self.vec.reset_to(seeds.cpu().numpy())
         idle = idle.to(actions)
         arrays = self.vec.get_state()
         for t in range(len(actions) + 1):
@@ -88,7 +90,7 @@ class RunningEpisodes:
             if not torch.equal(self._now(name).cpu(), expected.cpu()):
                 raise ValueError("its episodes end earlier when they are replayed")
         self.actions = actions.to(self.actions.device)
-        return observations, self._info
+        return observations, self.info
 
     def _check(self, state: dict[str, Tensor]) -> None:
         """ValueError naming a value that this game could not have written."""
