@@ -1,0 +1,123 @@
+"""DAgger: whose actions are played, whose are learned, and in which states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matrix_game
+import numpy as np
+import pytest
+import torch
+
+from learners import dagger
+from learners.lib.checkpoints import checkpoints, load_checkpoint
+from learners.lib.game import make_game
+from learners.lib.metrics_file import read_metrics
+from learners.lib.networks import Policy
+from learners.lib.optimizers import Adam
+from learners.lib.replay import Replay
+from learners.lib.rollout import Rollout
+from learners.lib.settings import resumed
+
+CPU = torch.device("cpu")
+TEACHERS = Path(__file__).resolve()
+TINY = {
+    "steps": 480, "num_envs": 6, "rounds": 20, "hidden": (16,), "capacity": 2000, "batch": 32, "updates": 2,
+    "eval_episodes": 0, "checkpoint_every": 2, "log_every": 1, "progress": False,
+}  # fmt: skip
+BATTLE = {"env": "smac_3m", "player_function": "Stochastic(0.5)", "max_rounds": 9}
+
+
+def solver(vec):
+    """The teacher of the matrix game: agent i plays cue + i."""
+
+    def policy(observations, info, rng):
+        cues = observations[:, 0, :3].argmax(1)
+        return np.stack([cues, (cues + 1) % 3], 1).astype(np.int32)
+
+    return policy
+
+
+def lawless(vec):
+    """A teacher of battles that always does nothing, which only the dead may."""
+    return lambda observations, info, rng: np.zeros(observations.shape[:2], np.int32)
+
+
+def lesson(beta: float, **changes):
+    """A fragment played by an untrained learner and a teacher."""
+    args = dagger.Args(**{**TINY, **changes})
+    torch.manual_seed(0)
+    vec = make_game(args, args.num_envs, CPU)
+    policy = Policy.of(vec, "role", hidden=args.hidden)
+    rollout = Rollout(vec, args.rounds, CPU)
+    rollout.reset(0)
+    taught = dagger.Lesson(policy, dagger.load_policy(args.teacher, vec), vec, rollout)
+    taught.beta = beta
+    rollout.collect(taught, torch.Generator().manual_seed(0))
+    return args, policy, rollout, torch.stack(taught.answers)
+
+
+def test_copies_follow_the_teacher_with_probability_beta():
+    teacher = f"{TEACHERS}:solver"
+    for beta, least, most in ((0.0, 0.2, 0.5), (0.5, 0.55, 0.8), (1.0, 1.0, 1.0)):
+        _, _, rollout, answers = lesson(beta, env="matrix_game", teacher=teacher, rounds=60)
+        cues = rollout.observations[:-1, :, 0, :3].argmax(2)
+        assert torch.equal(answers, torch.stack([cues, (cues + 1) % 3], 2))
+        found = dagger.agreement(rollout, answers)["agreement"]
+        assert least <= found <= most, (beta, found)
+        if beta == 0.5:  # a copy follows with all its agents, or with none
+            both = (rollout.actions == answers).all(2).float().mean()
+            assert both > 0.5
+
+
+def test_absent_and_dead_agents_teach_nothing():
+    after = []
+    for garbage in (False, True):
+        args, policy, rollout, answers = lesson(1.0, **BATTLE, teacher="scripted")
+        learned = rollout.learned_from()
+        assert learned.any() and not learned.all()
+        rollout.actions.copy_(answers)
+        if garbage:
+            rollout.actions[~learned] = 1
+            rollout.observations[:-1][~learned] = 7.0
+        replay = Replay(rollout.vec, args.capacity, CPU, state=False)
+        replay.add(rollout)
+        before = [p.detach().clone() for p in policy.parameters()]
+        optimizer, rng = Adam(policy, 1e-2), torch.Generator().manual_seed(1)
+        assert dagger.update(policy, optimizer, replay, args, rng)["loss"] > 0
+        after.append([p.detach().clone() for p in policy.parameters()])
+        assert any(not torch.equal(a, b) for a, b in zip(before, after[-1], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*after, strict=True))
+
+
+def test_it_learns_what_the_teacher_does(tmp_path):
+    args = dagger.Args(
+        env="matrix_game", teacher=f"{TEACHERS}:solver", steps=20_000, num_envs=16, lr=3e-3, beta=0.0,
+        hidden=(32,), capacity=10_000, eval_episodes=200, film="none", progress=False, run_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    assert dagger.train(args)["return"] > 0.95 * matrix_game.OPTIMUM
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert lines[0]["agreement"] < 0.6 < 0.9 < lines[-1]["agreement"]
+
+
+GAMES = {
+    "battle": {**BATTLE, "teacher": "scripted"},
+    "continuous": {"env": "coop_nav", "set": ("continuous_actions=true",), "teacher": "scripted", "max_rounds": 7},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_a_resumed_run_ends_like_an_uninterrupted_one(game, tmp_path):
+    settings = {**TINY, **GAMES[game], "beta": 0.0, "anneal": False}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    dagger.train(dagger.Args(**settings, run_dir=str(whole)))
+    dagger.train(dagger.Args(**{**settings, "steps": 240}, run_dir=str(cut)))
+    dagger.train(resumed(cut, dagger.Args, progress=False, steps=480))
+    trees = [load_checkpoint(checkpoints(n)[-1])["parts"] for n in (whole, cut)]
+    a, b = (t["policy"] for t in trees)
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_teacher_that_breaks_the_rules_is_refused():
+    with pytest.raises(ValueError, match="forbidden"):
+        lesson(0.0, env="smac_3m", teacher=f"{TEACHERS}:lawless")
