@@ -45,7 +45,7 @@ class Args(Settings, Rollouts, AdamSteps, Networks):
     steps: Steps = 1_000_000
     teacher: str = "scripted"
     """Who is asked: scripted, scripted:NAME, expert, a run folder, a policy file, or a function of yours such as
-    my_policy.py:make."""
+    my_policy.py:make. Trained ones answer with their most likely action."""
     rounds: Count = 20
     beta: Fraction = 1.0
     """Probability at the start that a copy of the game follows the teacher in a round."""
@@ -134,7 +134,7 @@ def train(args: Args) -> dict:
     with Run("dagger", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)
-        teacher = load_policy(args.teacher, vec)
+        teacher = load_policy(args.teacher, vec, greedy=True)
         policy = Policy.of(vec, args.share, hidden=args.hidden, agent_id=args.agent_id).to(
             run.device
         )
