@@ -17,16 +17,24 @@ from demos.policy_file import read_policy_file, write_policy_file
 from mail_envs.commands.errors import exit_status
 
 
-def export(policy: str | Path, out: Path, float16: bool = False) -> int:
+def export(policy: str | Path, out: Path, float16: bool = False, greedy: bool = False) -> int:
     """Write the policy file that `policy` names to `out`; returns the number of its parameters.
 
     `policy` is a run folder, `RUN@STEP` or a policy file. An existing `out` is replaced once the new file is complete.
-    ValueError: there is no such policy, it is damaged, or a number is too large for float16.
+    With `greedy`, the copy always takes the most likely discrete action. ValueError: there is no such policy, it is
+    damaged, a number is too large for float16, or its actions cannot be made greedy.
     """
     source = policy_path(policy)
     if not source.is_file():
         raise ValueError(f"{policy}: no policy file, and no run folder with one (no file {source})")
     tensors, metadata = read_policy_file(source)
+    if greedy:
+        if metadata.get("distribution") not in ("categorical", "greedy") or metadata.get("joint"):
+            raise ValueError(
+                f"{policy}: --greedy needs a policy of discrete actions with a network per agent, not "
+                f"{metadata.get('architecture')} with actions {metadata.get('distribution')}"
+            )
+        metadata = {**metadata, "distribution": "greedy"}
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f"{out.name}.temporary")
     try:
@@ -48,6 +56,8 @@ class Args:
     policy `expert`."""
     float16: bool = False
     """Store the parameters in half precision; a file is then half as large."""
+    greedy: bool = False
+    """Always take the most likely discrete action, also where a policy is sampled from."""
 
 
 def main(args: Args) -> int:
@@ -59,7 +69,7 @@ def command(args: Args) -> None:
     """Export, and print what was written."""
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out {args.out}: the file name must end in .safetensors")
-    count = export(args.policy, args.out, args.float16)
+    count = export(args.policy, args.out, args.float16, args.greedy)
     print(f"wrote {args.out}: {count:,} parameters, {args.out.stat().st_size / 1000:,.0f} kB")
 
 

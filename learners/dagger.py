@@ -28,7 +28,7 @@ from learners import bc
 from learners.lib.expert_data import group_rows
 from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.groups import AdamSteps, Networks, Rollouts
+from learners.lib.groups import ActorForm, AdamSteps, Networks, Rollouts
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Replay, sample_transitions
@@ -39,7 +39,7 @@ from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings, Rollouts, AdamSteps, Networks):
+class Args(Settings, Rollouts, AdamSteps, Networks, ActorForm):
     """Imitate a teacher that is asked in the learner's own states (DAgger)."""
 
     steps: Steps = 1_000_000
@@ -135,9 +135,10 @@ def train(args: Args) -> dict:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)
         teacher = load_policy(args.teacher, vec, greedy=True)
-        policy = Policy.of(vec, args.share, hidden=args.hidden, agent_id=args.agent_id).to(
-            run.device
-        )
+        policy = Policy.of(
+            vec, args.share, hidden=args.hidden, agent_id=args.agent_id, layer_norm=args.layer_norm,
+            distribution=None if vec.discrete else args.continuous,
+        ).to(run.device)  # fmt: skip
         optimizer = Adam(policy, args.lr, args.max_grad_norm)
         rollout = Rollout(vec, args.rounds, run.device)
         rollout.reset(stream_seed(args.seed, "games"))

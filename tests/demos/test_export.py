@@ -11,6 +11,7 @@ from test_policy_file import METADATA, forge, networks
 
 import mail_envs
 from demos import export, inspect, replay
+from demos.keyed_random import KeyedRandom
 from demos.policies import load_policy
 from demos.policy_file import read_policy_file, write_policy_file
 from demos.record import record
@@ -90,6 +91,27 @@ def test_an_exported_policy_plays_and_replays_bit_for_bit(tmp_path, run, float16
     whole = record(GAME, str(run), 5, 0, tmp_path / "run", random_return=0.0)
     same = all(np.array_equal(a.actions, b.actions) for a, b in zip(whole, sets[0], strict=True))
     assert same or float16
+
+
+def test_a_greedy_copy_takes_the_most_likely_actions(tmp_path, run):
+    out = tmp_path / "greedy.safetensors"
+    export.export(run, out, greedy=True)
+    vec = mail_envs.make_vec(GAME, 16)
+    observations, info = vec.reset(seed=0)
+    rng = KeyedRandom(info["seed"], info["round"])
+    likely = load_policy(run, vec, greedy=True)(observations, info, rng)
+    assert np.array_equal(load_policy(out, vec)(observations, info, rng), likely)
+    sampled = load_policy(run, vec)(observations, info, rng)
+    assert not np.array_equal(sampled, likely)
+
+
+def test_a_greedy_copy_needs_separate_discrete_actions(tmp_path):
+    out = tmp_path / "out.safetensors"
+    for form in ({"distribution": "gaussian"}, {"joint": True, "distribution": "categorical"}):
+        write_policy_file(tmp_path / "p.safetensors", networks(), {**METADATA, **form})
+        with pytest.raises(ValueError, match="--greedy needs"):
+            export.export(tmp_path / "p.safetensors", out, greedy=True)
+    assert not out.exists()
 
 
 def test_other_users_may_read_a_policy_file_as_they_may_any(tmp_path):
