@@ -113,12 +113,12 @@ def train_generator(
     rng: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """One PPO update on these rewards, without `actors` of the values alone; the advantages (T, E, N), and the metrics."""
-    policy, use = generator.policy, args.cloning > 0
+    use = args.cloning > 0
     if isinstance(generator, ActorCritic):
         settings = separate(args)
         learned = estimate_advantages(generator, rollout, rewards, args.gamma, args.lam)
-        more = partial(clone.separate, policy, rng) if use else None
+        more = partial(clone.separate, generator.policy, rng) if use else None
         return learned[0], ippo.update(generator, rollout, *learned, settings, rng, actors, more)
     learned = mat.estimate_advantages(generator, rollout, rewards, args, rng)
-    term = partial(clone.joint, policy, rng) if use else None
+    term = partial(clone.joint, generator.policy, rng) if use else None
     return learned[0], mat.update(generator, rollout, *learned, args, rng, actors, term)

@@ -61,4 +61,10 @@ def observe_env(state, params, observations, action_mask, alive, global_state):
         observations[i, 3] = np.float32(i)
 
 
+def solve(observations, info, rng):
+    """The demonstrator: agent i plays cue + i."""
+    cues = observations[:, 0, :3].argmax(1)
+    return np.stack([cues, (cues + 1) % 3], 1).astype(np.int32)
+
+
 mail_envs.register("matrix_game", MatrixGame)

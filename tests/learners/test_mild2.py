@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -15,12 +14,12 @@ import torch
 import mail_envs
 from demos.dataset import Demonstrations
 from demos.record import record
-from learners import bc, evaluate, ippo, mild2, report
-from learners.lib import adversarial, agent_figures, generators, team_cloning
+from learners import evaluate, ippo, mild2, report
+from learners.lib import adversarial, agent_figures, generators
 from learners.lib.actor_critic import ActorCritic
 from learners.lib.architectures import read_policy
 from learners.lib.checkpoints import checkpoints, load_checkpoint
-from learners.lib.expert_data import to_torch, training_rounds
+from learners.lib.expert_data import to_torch
 from learners.lib.game import make_game
 from learners.lib.joint_discriminator import (
     Attention,
@@ -284,105 +283,6 @@ def test_the_gradient_penalty_of_a_linear_discriminator(half):
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
-# ------------------------------------------------------------------------------------- the warm start
-def cloned(tmp_path, structure: str, **changes):
-    """Settings, a generator of the matrix game, and its demonstrator's actions."""
-    record("matrix_game", solving, 50, 0, tmp_path / "demos", random_return=0.0)
-    args = mild2.Args(**{**TINY, "env": "matrix_game", "generator": structure, **changes})
-    torch.manual_seed(0)
-    vec = make_game(args, args.num_envs, CPU)
-    generator = generators.make_generator(vec, args, CPU)
-    data = to_torch(Demonstrations.open(tmp_path / "demos").transitions(), vec, CPU)
-    clone = generators.Cloning(data, torch.ones_like(data.participation), 1.0, 64)
-    rollout = Rollout(vec, args.rounds)
-    rollout.reset(0)
-    rollout.collect(generator.policy, torch.Generator().manual_seed(0))
-    return args, generator, clone, rollout
-
-
-def test_cloning_of_the_team_s_policy(tmp_path):
-    _, generator, clone, _ = cloned(tmp_path, "joint")
-    policy, data, counts = generator.policy, clone.data, clone.counts
-    rng = torch.Generator().manual_seed(0)
-    before = float(team_cloning.nll(policy, data, counts).detach())
-    steps, loss = team_cloning.fit(policy, data, counts, 400, 64, rng, lr=3e-3)
-    assert steps == 400 and loss < 0.1 < 1.0 < before
-    held = training_rounds(data, team_cloning.HELD_OUT)
-    last = data.take(torch.arange(held, len(data)))
-    found = float(team_cloning.nll(policy, last, counts[held:]).detach())
-    assert found == pytest.approx(loss, rel=1e-4)  # the best weights are kept
-
-
-def test_cloning_stops_when_held_out_rounds_get_less_likely(tmp_path):
-    _, generator, clone, _ = cloned(tmp_path, "joint")
-    rng, data = torch.Generator().manual_seed(0), clone.data
-    noise = torch.randint(3, data.actions.shape, generator=rng)
-    noisy = dataclasses.replace(data, actions=noise)
-    steps, loss = team_cloning.fit(generator.policy, noisy, clone.counts, 5000, 64, rng, lr=1e-2)
-    assert steps < 5000 and loss < 1.3  # log 3 is 1.1
-
-
-def test_cloning_ignores_what_does_not_count(half):
-    args, adversary, rollout, _ = made(half)
-    policy = generators.make_generator(rollout.vec, args, CPU).policy
-    data = to_torch(Demonstrations.open(half).transitions(), rollout.vec, CPU)
-    counts, found = adversary.expert[2], []
-    for action in (0, 1):
-        actions = torch.where(counts, data.actions, action)
-        found.append(team_cloning.nll(policy, dataclasses.replace(data, actions=actions), counts))
-    assert torch.equal(*found)
-
-
-@pytest.mark.parametrize("structure", BOTH)
-def test_the_first_updates_leave_the_clone_as_it_is(structure, tmp_path):
-    args, generator, clone, rollout = cloned(tmp_path, structure)
-    for actors in (False, True):
-        before = {k: x.clone() for k, x in generator.policy.state_dict().items()}
-        rng = torch.Generator().manual_seed(0)
-        generators.train_generator(generator, rollout, rollout.rewards, clone, actors, args, rng)
-        after = generator.policy.state_dict()
-        changed = {k for k in after if not torch.equal(after[k], before[k])}
-        assert bool(changed) if actors or structure == "joint" else not changed
-        assert actors or all(k.startswith("value_head") for k in changed)
-
-
-@pytest.mark.parametrize("structure", BOTH)
-def test_the_cloning_term_pulls_towards_the_demonstrations(structure, tmp_path):
-    likely = []
-    for weight in (0.0, 1.0):
-        args, generator, clone, rollout = cloned(
-            tmp_path / str(weight), structure, cloning=weight, epochs=20, lr=3e-3
-        )
-        rng, nothing = torch.Generator().manual_seed(0), torch.zeros_like(rollout.rewards)
-        generators.train_generator(generator, rollout, nothing, clone, True, args, rng)
-        policy, data = generator.policy, clone.data
-        if structure == "joint":
-            likely.append(float(team_cloning.nll(policy, data, clone.counts).detach()))
-        else:
-            groups = bc.group_rows(policy, data, clone.counts)
-            likely.append(float(sum(bc.nll(policy, g, r) for g, r in enumerate(groups)).detach()))
-    assert likely[1] < 0.6 * likely[0]
-
-
-@pytest.mark.parametrize("structure", BOTH)
-def test_a_run_begins_with_a_clone(structure, tmp_path, capsys):
-    record("matrix_game", solving, 50, 0, tmp_path / "demos", random_return=0.0)
-    settings = {
-        **TINY,
-        "num_envs": 4,
-        "rounds": 8,
-        "num_demos": 50,
-        "steps": 32,
-        "eval_episodes": 100,
-    }
-    args = mild2.Args(
-        **{**settings, "warm_start": 1500}, env="matrix_game", demos=str(tmp_path / "demos"), generator=structure,
-        discriminator=structure, run_dir=str(tmp_path / "run"),
-    )  # fmt: skip
-    assert mild2.train(args)["return"] > 0.9 * matrix_game.OPTIMUM
-    assert "behavioral cloning" in capsys.readouterr().out
-
-
 # ------------------------------------------------------------------------------------------ whole runs
 CASES = {
     "filter": {"player_function": "Stochastic(0.5)", "env": "smac_3m"},
@@ -413,15 +313,9 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(name, half, tmp_path):
     )
 
 
-def solving(observations, info, rng):
-    """The demonstrator of the matrix game: agent i plays cue + i."""
-    cues = observations[:, 0, :3].argmax(1)
-    return np.stack([cues, (cues + 1) % 3], 1).astype(np.int32)
-
-
 @pytest.mark.parametrize("structure", BOTH)
 def test_it_imitates_on_a_matrix_game_and_logs_every_agent(structure, tmp_path):
-    record("matrix_game", solving, 50, 0, tmp_path / "demos", random_return=0.0)
+    record("matrix_game", matrix_game.solve, 50, 0, tmp_path / "demos", random_return=0.0)
     folder = tmp_path / "run"
     args = mild2.Args(
         env="matrix_game", demos=str(tmp_path / "demos"), num_demos=50, steps=16_000, rounds=8, lr=1e-3, width=32,
