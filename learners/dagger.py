@@ -7,7 +7,8 @@ probability beta and the learner otherwise; add them, with the teacher's actions
 `--capacity` rounds); make gradient steps of behavioral cloning on random rounds of these.
 
 Agents that are absent or dead teach nothing. Teachers are asked in every round, also in states that they would not have
-reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach.
+reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach. A recurrent one begins its
+memory anew when a run is resumed.
 
     python -m learners.dagger --env gold_miner_easy_2_vs_2 --teacher scripted
     python -m learners.dagger --env smac_3m --teacher runs/mat_smac_3m_0
