@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+import mail_envs
+from demos.policies import load_policy
 from learners import dagger
 from learners.lib.checkpoints import checkpoints, load_checkpoint
 from learners.lib.game import make_game
@@ -21,6 +23,7 @@ from learners.lib.settings import resumed
 
 CPU = torch.device("cpu")
 TEACHERS = Path(__file__).resolve()
+ROOT = TEACHERS.parents[2]
 TINY = {
     "steps": 480, "num_envs": 6, "rounds": 20, "hidden": (16,), "capacity": 2000, "batch": 32, "updates": 2,
     "eval_episodes": 0, "checkpoint_every": 2, "log_every": 1, "progress": False,
@@ -116,3 +119,17 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(game, tmp_path):
 def test_a_teacher_that_breaks_the_rules_is_refused():
     with pytest.raises(ValueError, match="forbidden"):
         lesson(0.0, env="smac_3m", teacher=f"{TEACHERS}:lawless")
+
+
+def test_the_expert_of_six_joints_teaches_two_legs():
+    pytest.importorskip("gymnasium_robotics")
+    ids = ("mamujoco_halfcheetah_6x1", "mamujoco_halfcheetah_2x3")
+    joints, legs = (mail_envs.make_vec(id, 2, num_workers=0) for id in ids)
+    expert = load_policy("expert", joints, greedy=True)
+    teacher = load_policy(f"{ROOT / 'docs/results/halfcheetah_teacher.py'}:legs", legs)
+    seen = [vec.reset(seed=3) for vec in (joints, legs)]
+    for _ in range(3):
+        acts = [policy(*x, None) for policy, x in zip((expert, teacher), seen, strict=True)]
+        assert np.array_equal(acts[0].reshape(acts[1].shape), acts[1]) and acts[1].std() > 0.1
+        steps = [vec.step(a) for vec, a in zip((joints, legs), acts, strict=True)]
+        seen = [(x[0], x[-1]) for x in steps]
