@@ -12,7 +12,10 @@ import numpy as np
 from learners.lib.results import Figures, Key, RunRecord, binned
 
 BINS = 100
-PALETTE = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e")
+PALETTE = (
+    "#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5", "#9c6b4e",
+    "#ff8ab7", "#333333", "#1b7837", "#8c2d04", "#54278f", "#00708a", "#b5a100", "#9498a0",
+)  # fmt: skip
 MARKS = {"random": ":", "expert": "--"}
 DPI = 150
 
