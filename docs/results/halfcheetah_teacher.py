@@ -1,6 +1,8 @@
 """A teacher for `mamujoco_halfcheetah_2x3`: the expert of 6x1, whose six agents move the same six joints.
 
     python -m learners.dagger --env mamujoco_halfcheetah_2x3 --teacher docs/results/halfcheetah_teacher.py:legs
+
+`docs/results/experts_dagger.yaml` has the other settings.
 """
 
 import numpy as np
