@@ -273,7 +273,7 @@ class Adversary:
         return loss, metrics
 
     def _gradient_penalty(self, y: tuple[Tensor, ...], x: tuple[Tensor, ...], rng) -> Tensor:
-        """Mean of (|d mean score / d input| - 1)^2 between rounds of both sources."""
+        """Mean of (|d score / d input| - 1)^2 between rounds of both sources, of the sum of the agents' scores."""
         mix = torch.rand(len(x[0]), 1, 1, generator=rng, device=x[0].device)
         seen, done = ((mix * a + (1 - mix) * b).requires_grad_(True) for a, b in zip(y[:2], x[:2]))
         counts = y[2] & x[2]

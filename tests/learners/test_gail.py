@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import matrix_game
-import numpy as np
 import torch
 
 from demos.record import record
@@ -30,17 +29,11 @@ def test_all_agents_have_the_score_of_the_team():
     assert torch.equal(absent, network(seen, done, counts)) and not torch.equal(absent, before)
 
 
-def solving(observations, info, rng):
-    """The demonstrator of the matrix game: agent i plays cue + i."""
-    cues = observations[:, 0, :3].argmax(1)
-    return np.stack([cues, (cues + 1) % 3], 1).astype(np.int32)
-
-
 def test_it_imitates_on_a_matrix_game(tmp_path):
-    record("matrix_game", solving, 50, 0, tmp_path / "demos", random_return=0.0)
+    record("matrix_game", matrix_game.solve, 50, 0, tmp_path / "demos", random_return=0.0)
     args = gail.Args(
         env="matrix_game", demos=str(tmp_path / "demos"), num_demos=50, steps=16_000, rounds=8, lr=1e-3, width=32,
-        disc_lr=1e-3, eval_episodes=200, run_dir=str(tmp_path / "run"), progress=False,
+        disc_lr=1e-3, warm_start=0, disc_first=0, cloning=0.0, eval_episodes=200, run_dir=str(tmp_path / "run"), progress=False,
     )  # fmt: skip
     assert gail.train(args)["return"] > 0.9 * matrix_game.OPTIMUM
     policy, metadata = read_policy(tmp_path / "run" / "policy.safetensors")
