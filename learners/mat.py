@@ -206,7 +206,7 @@ def update(
     """Train on a fragment; the metrics are those of the last step.
 
     Without `actors`, only the value head is trained: the encoder and the policy stay as they are. `more()`: a further
-    term of the policy's loss, drawn anew in every step.
+    term of the loss, drawn anew in every step.
     """
     policy, norm = learner.policy, learner.norm
     if int(rollout.learned_from().sum()) < 2:
@@ -218,18 +218,17 @@ def update(
         old, _, batch["old_values"] = predictions(policy, batch, args.ratio)
         batch["old"] = old.new_zeros((*batch["valid"].shape, old.shape[1]))
         batch["old"][batch["valid"]] = old
+    optimizer = learner.optimizer
+    if not actors:
+        optimizer, batch["valid"] = learner.values, torch.zeros_like(batch["valid"])
     metrics = {}
     count = len(batch["valid"])
     for _ in range(args.epochs):
         order = torch.randperm(count, generator=rng, device=rng.device)
         for rows in order.chunk(args.minibatches):
             part = {name: x[rows] for name, x in batch.items()}
-            if not actors:
-                part["valid"] = torch.zeros_like(part["valid"])
             loss, metrics = loss_of(policy, part, args)
-            if actors and more is not None:
-                loss = loss + more()
-            (learner.optimizer if actors else learner.values).step(loss)
+            optimizer.step(loss if more is None else loss + more())
     explained = 1 - float(advantages.var() / (targets.var() + 1e-8))
     return {**metrics, "explained": explained}
 

@@ -14,9 +14,11 @@ distance d (x from the policy, y from the expert; e is --slack):
 The policy is first cloned (`--warm-start`), then the discriminator and the values are trained for a few updates, since
 with arbitrary values the clone would be lost. One update: play a batch of rounds; several passes of the discriminator
 over it; rewards from the new scores; the update of MAT, whose loss has a cloning term. The presets named after games
-are the paper's, which starts from scratch. Agents that are absent or dead are masked in attention, get no reward and are not learned from. With
-`--participation as_action`, φ is an action of absent agents that the discriminator judges like others (as in MAGAIL);
-the generator's attention still skips them, since φ is then their only action.
+are the paper's, which starts from scratch.
+
+Agents that are absent or dead are masked in attention, get no reward and are not learned from. With `--participation
+as_action`, φ is an action of absent agents that the discriminator judges like others (as in MAGAIL); the generator's
+attention still skips them, since φ is then their only action.
 
 Ablations: `--discriminator independent`, one network per agent for its own pairs; `--generator independent`, one
 policy and critic per agent; both, MAGAIL with this trainer. `--decoder none` and `--encoder none` are those of MAT.
@@ -40,15 +42,16 @@ from learners.lib.adversarial import (
     wasserstein,
 )
 from learners.lib.agent_figures import by_agent
-from learners.lib.expert_data import (
-    DemoSettings,
-    ExpertData,
-    demonstrations_of,
-    load,
-)
+from learners.lib.expert_data import DemoSettings, ExpertData, demonstrations_of, load
 from learners.lib.fields import Count, Fraction, Positive, Steps, Weight, Whole
 from learners.lib.game import describe, make_game
-from learners.lib.generators import Cloning, make_generator, set_rate, train_generator, warm_start
+from learners.lib.generators import (
+    CloningTerm,
+    make_generator,
+    set_rate,
+    train_generator,
+    warm_start,
+)
 from learners.lib.groups import Returns, Rollouts, TeamSteps, TeamUpdates, TransformerForm
 from learners.lib.joint_discriminator import (
     AttentionKind,
@@ -335,7 +338,7 @@ def imitate(learner: str, args: Args) -> dict:
         generator = make_generator(vec, args, run.device)
         data = load(run, demos, vec)
         adversary = Adversary(vec, data, args, run.device)
-        clone = Cloning(data, adversary.expert[2], args.cloning, args.disc_batch)
+        clone = CloningTerm(data, adversary.expert[2], args.cloning, args.disc_batch)
         rollout = Rollout(vec, args.rounds, run.device)
         rollout.reset(stream_seed(args.seed, "games"))
         if run.fresh and args.warm_start:

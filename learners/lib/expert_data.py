@@ -312,14 +312,16 @@ class Rows:
 
 
 def group_rows(policy: Policy, data: Any, valid: Tensor) -> list[Rows]:
-    """The entries of `data` where `valid` (M, N) is true, one `Rows` per group.
+    """The entries of `data` where `valid` (M, N) is true, one `Rows` per group; see `rows_of_group`."""
+    return [rows_of_group(policy, g, data, valid) for g in range(len(policy.members))]
+
+
+def rows_of_group(policy: Policy, g: int, data: Any, valid: Tensor) -> Rows:
+    """The entries of group g where `valid` (M, N) is true.
 
     data: with observations, actions and action masks of M rounds, such as `ExpertData`.
     """
-    result = []
-    for g in range(len(policy.members)):
-        rows = policy.rows(g, valid).nonzero().squeeze(1)
-        mask = None if data.action_mask is None else policy.rows(g, data.action_mask)[rows]
-        inputs = policy.inputs(g, data.observations)[rows]
-        result.append(Rows(inputs, policy.rows(g, data.actions)[rows], mask))
-    return result
+    rows = policy.rows(g, valid).nonzero().squeeze(1)
+    mask = None if data.action_mask is None else policy.rows(g, data.action_mask)[rows]
+    inputs = policy.inputs(g, data.observations)[rows]
+    return Rows(inputs, policy.rows(g, data.actions)[rows], mask)

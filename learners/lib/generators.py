@@ -16,7 +16,7 @@ from torch import Tensor
 from learners import bc, ippo, mat
 from learners.lib import team_cloning
 from learners.lib.actor_critic import ActorCritic, estimate_advantages
-from learners.lib.expert_data import ExpertData, group_rows
+from learners.lib.expert_data import ExpertData, rows_of_group
 from learners.lib.networks import Policy
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run
@@ -60,7 +60,7 @@ def set_rate(generator: mat.Learner | ActorCritic, lr: float) -> None:
         generator.optimizer.lr = lr
 
 
-def warm_start(run: Run, generator: mat.Learner | ActorCritic, clone: Cloning) -> None:
+def warm_start(run: Run, generator: mat.Learner | ActorCritic, clone: CloningTerm) -> None:
     """Clone the demonstrations; the time of `--budget` left after half of it is for adversarial training."""
     args = run.args
     show = {"label": "cloning" if args.progress else "", "stop": lambda: run.time_used > 0.5}
@@ -78,7 +78,7 @@ def warm_start(run: Run, generator: mat.Learner | ActorCritic, clone: Cloning) -
 
 
 @dataclasses.dataclass(frozen=True)
-class Cloning:
+class CloningTerm:
     """The cloning term of the generator's loss: the likelihood of a batch of demonstrated rounds.
 
     `counts`: the entries that are learned from, bool (M, N). `weight`: of the term.
@@ -95,7 +95,7 @@ class Cloning:
 
     def separate(self, policy: Policy, rng: torch.Generator, g: int) -> Tensor:
         """That of the policy of agent g."""
-        rows = group_rows(policy, *self._sample(rng))[g]
+        rows = rows_of_group(policy, g, *self._sample(rng))
         return self.weight * bc.nll(policy, g, rows) if len(rows) else torch.zeros(())
 
     def _sample(self, rng: torch.Generator) -> tuple[ExpertData, Tensor]:
@@ -107,13 +107,13 @@ def train_generator(
     generator: mat.Learner | ActorCritic,
     rollout: Rollout,
     rewards: Tensor,
-    clone: Cloning,
+    clone: CloningTerm,
     actors: bool,
     args: Any,
     rng: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     """One PPO update on these rewards, without `actors` of the values alone; the advantages (T, E, N), and the metrics."""
-    use = args.cloning > 0
+    use = actors and clone.weight > 0
     if isinstance(generator, ActorCritic):
         settings = separate(args)
         learned = estimate_advantages(generator, rollout, rewards, args.gamma, args.lam)

@@ -34,7 +34,7 @@ def cloned(tmp_path, structure: str, **changes) -> Any:
     vec = make_game(args, args.num_envs, CPU)
     generator = generators.make_generator(vec, args, CPU)
     data = to_torch(Demonstrations.open(tmp_path / "demos").transitions(), vec, CPU)
-    clone = generators.Cloning(data, torch.ones_like(data.participation), 1.0, 64)
+    clone = generators.CloningTerm(data, torch.ones_like(data.participation), args.cloning, 64)
     rollout = Rollout(vec, args.rounds)
     rollout.reset(0)
     rollout.collect(generator.policy, torch.Generator().manual_seed(0))
