@@ -17,7 +17,7 @@ memory anew when a run is resumed.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+import math
 
 import numpy as np
 import torch
@@ -25,14 +25,14 @@ from torch import Tensor
 
 from demos.policies import load_policy
 from demos.rollouts import act, check_allowed
-from learners import bc
-from learners.lib.expert_data import group_rows
+from learners.lib.actor_critic import check_chunks
+from learners.lib.batch import Batch
 from learners.lib.fields import Count, Fraction, Sizes, Steps
 from learners.lib.game import describe, make_game
-from learners.lib.groups import ActorForm, AdamSteps, Networks, Rollouts
+from learners.lib.groups import ActorForm, AdamSteps, Memory, Networks, Rollouts
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.replay import Replay, sample_transitions
+from learners.lib.replay import Replay, sample_chunks
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from learners.lib.settings import Settings
@@ -40,7 +40,7 @@ from mail_envs.streams import stream_seed
 
 
 @dataclasses.dataclass(frozen=True)
-class Args(Settings, Rollouts, AdamSteps, Networks, ActorForm):
+class Args(Settings, Rollouts, AdamSteps, Networks, Memory, ActorForm):
     """Imitate a teacher that is asked in the learner's own states (DAgger)."""
 
     steps: Steps = 1_000_000
@@ -63,14 +63,6 @@ class Args(Settings, Rollouts, AdamSteps, Networks, ActorForm):
 
 
 PRESETS = {"quick": {"steps": 200_000, "eval_episodes": 200}}
-
-
-class Answers(NamedTuple):
-    """What the teacher does in B rounds: observations (B, N, D), its actions (B, N[, A]), action masks (B, N, A) or None."""
-
-    observations: Tensor
-    actions: Tensor
-    action_mask: Tensor | None
 
 
 class Lesson:
@@ -104,19 +96,31 @@ def as_array(x):
     return x.cpu().numpy() if isinstance(x, Tensor) else x
 
 
+def loss_of(policy: Policy, batch: Batch) -> Tensor | None:
+    """Negative log-likelihood of the teacher's actions, the mean over groups of their means; None if nobody acts."""
+    seen, counts = batch.seen, batch.learned_from()
+    outputs, _ = policy.unroll(seen.observations, batch.memory, seen.participation)
+    terms = []
+    for g, members in enumerate(policy.members):
+        valid = counts[:, :, members]
+        if not bool(valid.any()):
+            continue
+        width = policy.distribution.width(policy.outputs[g])
+        out, actions = (x[:, :, members][valid] for x in (outputs, batch.actions))
+        mask = None if seen.action_mask is None else seen.action_mask[:, :, members][valid]
+        terms.append(-policy.likelihood(g, out[:, :width], actions, mask)[0].mean())
+    return torch.stack(terms).mean() if terms else None
+
+
 def update(
     policy: Policy, optimizer: Adam, replay: Replay, args: Args, rng: torch.Generator
 ) -> dict[str, float]:
     """Gradient steps of cloning; the metrics are means over them."""
+    length = args.chunk if args.recurrent else 1
     losses = []
     for _ in range(args.updates):
-        batch = sample_transitions(replay, args.batch, rng)
-        seen, counts = batch.seen[0], batch.learned_from()[0]
-        answers = Answers(seen.observations, batch.actions[0], seen.action_mask)
-        groups = group_rows(policy, answers, counts)
-        terms = [bc.nll(policy, g, rows) for g, rows in enumerate(groups) if len(rows)]
-        if terms:
-            loss = torch.stack(terms).mean()
+        loss = loss_of(policy, sample_chunks(replay, math.ceil(args.batch / length), length, rng))
+        if loss is not None:
             optimizer.step(loss)
             losses.append(float(loss.detach()))
     return {"loss": sum(losses) / len(losses)} if losses else {}
@@ -132,18 +136,19 @@ def agreement(rollout: Rollout, answers: Tensor) -> dict[str, float]:
 
 def train(args: Args) -> dict:
     """Run DAgger; returns the evaluation of the trained policy."""
+    check_chunks(args)
     with Run("dagger", args) as run:
         args, rng = run.args, run.rng
         vec = make_game(args, args.num_envs, run.device)
         teacher = load_policy(args.teacher, vec, greedy=True)
         policy = Policy.of(
-            vec, args.share, hidden=args.hidden, agent_id=args.agent_id, layer_norm=args.layer_norm,
-            distribution=None if vec.discrete else args.continuous,
+            vec, args.share, hidden=args.hidden, agent_id=args.agent_id, recurrent=args.recurrent,
+            layer_norm=args.layer_norm, distribution=None if vec.discrete else args.continuous,
         ).to(run.device)  # fmt: skip
         optimizer = Adam(policy, args.lr, args.max_grad_norm)
-        rollout = Rollout(vec, args.rounds, run.device)
+        rollout = Rollout(vec, args.rounds, run.device, policy.memory_size)
         rollout.reset(stream_seed(args.seed, "games"))
-        replay = Replay(vec, args.capacity, run.device, state=False)
+        replay = Replay(vec, args.capacity, run.device, policy.memory_size, state=False)
         lesson = Lesson(policy, teacher, vec, rollout)
         parts = {"optimizer": optimizer, "rollout": rollout, "replay": replay}
         run.begin(policy, describe(vec), parts)

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from demos.experts.starcraft_micro import micro
 from demos.policies import environments
 from mail_envs.games.starcraft.layout import FIRST_LOOK, NO_OP, NORTH, STOP
 from mail_envs.games.starcraft.units import MEDIVAC
 
-STYLES = ("focus_fire", "nearest", "kite")
+STYLES = ("focus_fire", "nearest", "kite", "micro")
 STEPS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # north, south, east, west
 # Maps on which another style than focus fire has a higher win rate or return.
 BEST = {
@@ -37,10 +38,12 @@ def starcraft(env: Any, style: str = ""):
     nearest enemy. kite: chased units retreat from enemies and walls, the others focus fire. Medivacs heal the
     ally that has lost the largest fraction of its health, and stay near allies.
     """
-    style = style or BEST.get(env.id, "focus_fire")
+    style = style or BEST.get(env.id, "micro" if env.id.startswith("smacv2_") else "focus_fire")
 
     def scripted(observations: np.ndarray, info: Mapping[str, Any], rng: Any) -> np.ndarray:
         battle = Battle(env, env.buffers.world[environments(info)], np.asarray(info["action_mask"]))
+        if style == "micro":
+            return battle.allowed(micro(battle))
         actions = battle.attack(nearest=style == "nearest")
         if style == "kite":
             actions = np.where(battle.in_danger(), battle.retreat(), actions)
