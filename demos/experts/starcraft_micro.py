@@ -60,7 +60,7 @@ class Weights:
     """Exponent of a target's strength, by which the gain is divided."""
     loyal: float = 0.108
     """Gain of staying with a target."""
-    overkill: float = 0.54
+    overkill: float = 1.5
     """Cost of a target that will be dead already."""
     approach: float = 0.197
     """Cost of every unit of distance to be walked until the target is in range."""
@@ -78,7 +78,8 @@ class Micro:
 
     Attributes:
         hurt: float32 (K, N, M), cost of standing in the range of each enemy. useful: bool (K, N, M), enemies that are
-            alive and that the agent's weapon can hit.
+            alive and that the agent's weapon can hit. allowed: bool (K, N, M), by the mask; with cones of sight, agents
+            turn to other ones in reach.
     """
 
     def __init__(self, params: Any, world: np.ndarray, mask: np.ndarray, w: Weights = WEIGHTS):
@@ -101,6 +102,7 @@ class Micro:
         radii = RADIUS[self.kinds][..., None] + RADIUS[self.foes][:, None]
         self.reach = RANGE[self.kinds][..., None] + radii
         self.foe_reach = RANGE[self.foes][:, None] + radii
+        self.allowed = mask[..., self.first : self.first + self.foes.shape[1]] > 0
         self.useful = (self.hit > 0) & self.foe_alive[:, None]
         self.gap = self.gaps(self.pos[:, :, None])[:, :, 0]
 
@@ -117,7 +119,10 @@ class Micro:
     def attacks(self) -> tuple[np.ndarray, np.ndarray]:
         """Utility of attacking each enemy, (K, N, M), and whether the attack fires in this round."""
         w = self.w
-        may = self.useful & (self.mask[..., self.first : self.first + self.foes.shape[1]] > 0)
+        in_reach = (
+            self.gap <= self.params["reach"][self.kinds][..., None]
+        )  # other orders do nothing
+        may = self.useful & in_reach & (self.allowed | (self.first > FIRST_LOOK))
         threat = (self.taken * self.alive[..., None]).sum(1) / np.maximum(self.alive.sum(1), 1)[
             :, None
         ]
@@ -126,7 +131,7 @@ class Micro:
         loyal = self.world["target"][:, : self.n, None] == self.n + np.arange(self.foes.shape[1])
         way = np.maximum(self.gap - self.reach, 0)
         near = self.gap <= self.reach + SLACK
-        fires = near & (self.world["cooldown"][:, : self.n, None] < READY)
+        fires = near & (self.world["cooldown"][:, : self.n, None] < READY) & self.allowed
         gain = np.where(fires, 1, np.where(near, w.loading, w.loading / 2)) * (
             0.5 + value + w.loyal * loyal
         )
@@ -162,6 +167,11 @@ class Micro:
         utility[..., 1:][self.mask[..., NORTH : NORTH + 4] == 0] = NEVER
         return utility
 
+    def turn(self, i: int, targets: np.ndarray) -> np.ndarray:
+        """Actions (K,) by which agent i looks at `targets` (K,); only where there are cones of sight."""
+        to = self.foe_pos[np.arange(len(targets)), targets] - self.pos[:, i]
+        return FIRST_LOOK + (to @ self.params["looks"].T).argmax(-1)
+
     def actions(self) -> np.ndarray:
         """Actions int (K, N); those of medivacs and of the dead have no meaning."""
         attacks, fires = self.attacks()
@@ -173,7 +183,8 @@ class Micro:
             utility = attacks[:, i] - self.w.overkill * (due >= self.foe_strength)
             best = utility.argmax(-1)
             better = utility[rows, best] > moves[:, i].max(-1)
-            actions[better, i] = self.first + best[better]
+            order = np.where(self.allowed[rows, i, best], self.first + best, self.turn(i, best))
+            actions[better, i] = order[better]
             due[rows, best] += self.hit[rows, i, best] * (better & fires[rows, i, best])
         return actions
 
@@ -183,6 +194,4 @@ def micro(battle: Any, w: Weights = WEIGHTS) -> np.ndarray:
     plans = Micro(battle.params, battle.world, battle.mask, w)
     actions = plans.actions()
     others = battle.attack(nearest=False)
-    if battle.first != FIRST_LOOK:  # cones of sight: they turn, where there is nothing to be seen
-        actions = np.where(actions == STOP, others, actions)
     return np.where(plans.kinds == MEDIVAC, others, actions)

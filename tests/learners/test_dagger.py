@@ -100,6 +100,7 @@ def test_it_learns_what_the_teacher_does(tmp_path):
 
 GAMES = {
     "battle": {**BATTLE, "teacher": "scripted"},
+    "memory": {**BATTLE, "teacher": "scripted", "recurrent": True, "chunk": 5},
     "continuous": {"env": "coop_nav", "set": ("continuous_actions=true",), "teacher": "scripted", "max_rounds": 7},
 }  # fmt: skip
 
@@ -114,6 +115,36 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(game, tmp_path):
     trees = [load_checkpoint(checkpoints(n)[-1])["parts"] for n in (whole, cut)]
     a, b = (t["policy"] for t in trees)
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def shown_once(vec):
+    """A teacher that repeats what an agent's cue was in the first round of the episode."""
+    cues = np.zeros((vec.num_envs, vec.num_agents), np.int32)
+
+    def policy(observations, info, rng):
+        begins = np.asarray(info["round"]) == 0
+        cues[begins] = observations[begins][..., :3].argmax(2)
+        return cues.copy()
+
+    return policy
+
+
+def test_a_memory_learns_what_was_seen_before(tmp_path):
+    settings = {
+        "env": "matrix_game", "teacher": f"{TEACHERS}:shown_once", "steps": 40_000, "num_envs": 16, "lr": 3e-3,
+        "hidden": (32,), "capacity": 10_000, "rounds": 20, "chunk": 10, "eval_episodes": 0, "progress": False,
+    }  # fmt: skip
+    found = {}
+    for recurrent in (False, True):
+        folder = tmp_path / str(recurrent)
+        dagger.train(dagger.Args(**settings, recurrent=recurrent, run_dir=str(folder)))
+        found[recurrent] = read_metrics(folder / "metrics.jsonl")[-1]["agreement"]
+    assert found[True] > 0.9 > 0.7 > found[False], found
+
+
+def test_chunks_must_divide_the_rounds():
+    with pytest.raises(ValueError, match="chunk=7 must divide rounds=20"):
+        dagger.train(dagger.Args(**{**TINY, **BATTLE, "recurrent": True, "chunk": 7}))
 
 
 def test_a_teacher_that_breaks_the_rules_is_refused():
