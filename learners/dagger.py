@@ -8,9 +8,11 @@ probability beta and the learner otherwise; add them, with the teacher's actions
 
 Agents that are absent or dead teach nothing. Teachers are asked in every round, also in states that they would not have
 reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach. A recurrent one begins its
-memory anew when a run is resumed.
+memory anew when a run is resumed. Recurrent learners are trained on chunks, from the memories that they had when they
+played them.
 
     python -m learners.dagger --env gold_miner_easy_2_vs_2 --teacher scripted
+    python -m learners.dagger --env smacv2_terran_5_vs_5 --teacher scripted --recurrent --batch 1280
     python -m learners.dagger --env smac_3m --teacher runs/mat_smac_3m_0
 """
 
@@ -55,7 +57,7 @@ class Args(Settings, Rollouts, AdamSteps, Networks, Memory, ActorForm):
     capacity: Count = 200_000
     """Rounds kept."""
     batch: Count = 512
-    """Rounds per gradient step."""
+    """Rounds per gradient step; of recurrent policies, in chunks."""
     updates: Count = 8
     """Gradient steps after every T rounds of E copies."""
     anneal: bool = True
