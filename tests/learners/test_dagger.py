@@ -132,7 +132,7 @@ def shown_once(vec):
 def test_a_memory_learns_what_was_seen_before(tmp_path):
     settings = {
         "env": "matrix_game", "teacher": f"{TEACHERS}:shown_once", "steps": 40_000, "num_envs": 16, "lr": 3e-3,
-        "hidden": (32,), "capacity": 10_000, "rounds": 20, "chunk": 10, "eval_episodes": 0, "progress": False,
+        "hidden": (32,), "capacity": 10_000, "rounds": 20, "chunk": 2, "eval_episodes": 0, "progress": False,
     }  # fmt: skip
     found = {}
     for recurrent in (False, True):
