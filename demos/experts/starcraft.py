@@ -1,7 +1,7 @@
 """Scripted demonstrators of StarCraft battles: simple micromanagement rules with full observability.
 
-`scripted:focus_fire`, `scripted:nearest` and `scripted:kite` choose one; `scripted` is the best of the three on
-each map. They obey the action mask, read the true positions from the game's state, and walk in straight lines
+`scripted:focus_fire`, `scripted:nearest`, `scripted:kite` and `scripted:micro` choose one; `scripted` is the best of
+them on each map. They obey the action mask, read the true positions from the game's state, and walk in straight lines
 without regard to terrain.
 """
 
@@ -36,7 +36,7 @@ def starcraft(env: Any, style: str = ""):
 
     focus_fire: attack the weakest enemy in range, else walk toward the nearest one. nearest: attack the
     nearest enemy. kite: chased units retreat from enemies and walls, the others focus fire. Medivacs heal the
-    ally that has lost the largest fraction of its health, and stay near allies.
+    ally that has lost the largest fraction of its health, and stay near allies. micro: see `starcraft_micro`.
     """
     style = style or BEST.get(env.id, "micro" if env.id.startswith("smacv2_") else "focus_fire")
 
