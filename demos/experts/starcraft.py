@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from demos.experts.starcraft_micro import micro
+from demos.experts.starcraft_micro import STEPS, micro
 from demos.policies import environments
 from mail_envs.games.starcraft.layout import FIRST_LOOK, NO_OP, NORTH, STOP
 from mail_envs.games.starcraft.units import MEDIVAC
 
 STYLES = ("focus_fire", "nearest", "kite", "micro")
-STEPS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # north, south, east, west
 # Maps on which another style than focus fire has a higher win rate or return.
 BEST = {
     **dict.fromkeys(("smac_3s_vs_3z", "smac_3s_vs_4z", "smac_3s_vs_5z", "smac_2m_vs_1z"), "kite"),

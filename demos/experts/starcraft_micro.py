@@ -13,37 +13,24 @@ It reads positions, cooldowns and targets of all units from the game's state.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mail_envs.games.starcraft.layout import FIRST_LOOK, NORTH, STOP
-from mail_envs.games.starcraft.units import BANELING, COLOSSUS, LOOPS_PER_STEP, MEDIVAC, UNITS, Unit
+from mail_envs.games.starcraft.units import BANELING, COLOSSUS, LOOPS_PER_STEP, UNITS
 
-STAND_OR_STEP = np.array([[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)
+STEPS = np.array([[0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)  # north, south, east, west
+STAND_OR_STEP = np.pad(STEPS, ((1, 0), (0, 0)))
 NEVER = np.float32(-1e6)
 READY = LOOPS_PER_STEP - 1  # loops of cooldown after which a weapon still fires within the round
 PATIENCE = 80  # rounds after which agents no longer wait for the enemies
 CROWD = 1.5  # distance from the team's center within which waiting agents stay
 EDGE = 12.0  # distance from the map's center, along an axis, from which walls are avoided
 SLACK = 0.3  # distance out of range that an attack order makes up for before it fires
-
-
-def by_type(value: Callable[[Unit], float]) -> np.ndarray:
-    """A table of all unit types, float32 (10,)."""
-    return np.array([value(unit) for unit in UNITS.values()], np.float32)
-
-
-RANGE, RADIUS, HITS = (
-    by_type(lambda u: u.range),
-    by_type(lambda u: u.radius),
-    by_type(lambda u: u.hits),
-)
-STEP = by_type(lambda u: u.speed / 2)  # distance per round, which takes half a second
+HITS = np.array([u.hits for u in UNITS.values()], np.float32)
 SPLASH = np.ones(len(UNITS), np.float32)  # targets that one attack hits, about
 SPLASH[COLOSSUS], SPLASH[BANELING] = 2.0, 2.3
-PER_ROUND = SPLASH / by_type(lambda u: max(u.period, 0.5)) / 2  # attacks, times targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +69,11 @@ WEIGHTS = Weights()
 
 
 class Micro:
-    """What N agents do against M enemies in K battles; `w`: weights.
+    """What N agents do against M enemies in K battles.
+
+    Args:
+        battle: the `demos.experts.starcraft.Battle`.
+        w: weights.
 
     Attributes:
         hurt: float32 (K, N, M), cost of standing in the range of each enemy. useful: bool (K, N, M), enemies that are
@@ -90,10 +81,11 @@ class Micro:
             turn to other ones in reach.
     """
 
-    def __init__(self, params: Any, world: np.ndarray, mask: np.ndarray, w: Weights = WEIGHTS):
-        self.params, self.world, self.mask, self.w = params, world, mask, w
-        self.first, n = int(params["first_target"]), mask.shape[1]
-        self.n, kinds, pos = n, world["type"], world["pos"]
+    def __init__(self, battle: Any, w: Weights = WEIGHTS):
+        self.battle, self.w, self.n, self.first = battle, w, battle.n, battle.first
+        self.params, self.world, self.mask = battle.params, battle.world, battle.mask
+        params, world, n = self.params, self.world, self.n
+        kinds, pos = world["type"], world["pos"]
         self.kinds, self.foes = kinds[:, :n], kinds[:, n:]
         self.pos, self.foe_pos = pos[:, :n], pos[:, n:]
         alive = world["health"] > 0
@@ -101,16 +93,19 @@ class Micro:
         strength = np.maximum(world["health"] + world["shield"], 1)
         self.strength, self.foe_strength = strength[:, :n], strength[:, n:]
         damage = params["damage"]
+        # Attacks per round, once for every target that they hit; weapons fire once a round at most.
+        self.rate = SPLASH * LOOPS_PER_STEP / np.maximum(params["period"], LOOPS_PER_STEP)
         self.hit = damage[self.kinds[..., None], self.foes[:, None]] * HITS[self.kinds][..., None]
         taken = damage[self.foes[:, None], self.kinds[..., None]] * HITS[self.foes][:, None]
-        self.taken = taken * PER_ROUND[self.foes][:, None]
+        self.taken = taken * self.rate[self.foes][:, None]
         chases = world["target"][:, None, n:] == np.arange(n)[:, None]
         self.hurt = self.taken * np.where(chases, 1, w.unaimed) * self.foe_alive[:, None]
         self.hurt = self.hurt / self.strength[..., None] ** w.frailty
-        radii = RADIUS[self.kinds][..., None] + RADIUS[self.foes][:, None]
-        self.reach = RANGE[self.kinds][..., None] + radii
-        self.foe_reach = RANGE[self.foes][:, None] + radii
-        self.allowed = mask[..., self.first : self.first + self.foes.shape[1]] > 0
+        radii = params["radius"][self.kinds][..., None] + params["radius"][self.foes][:, None]
+        self.reach = params["range"][self.kinds][..., None] + radii
+        self.foe_reach = params["range"][self.foes][:, None] + radii
+        self.step = params["speed"][self.kinds] * LOOPS_PER_STEP
+        self.allowed = self.mask[..., self.first : self.first + self.foes.shape[1]] > 0
         self.useful = (self.hit > 0) & self.foe_alive[:, None]
         self.gap = self.gaps(self.pos[:, :, None])[:, :, 0]
 
@@ -128,7 +123,7 @@ class Micro:
         """Value of each enemy as a target, (K, N, M); 1 for the best one in the battle that anybody `may` attack."""
         alive = np.maximum(self.alive.sum(1), 1)[:, None]
         threat = (self.taken * self.alive[..., None]).sum(1) / alive + 0.5
-        value = self.hit * PER_ROUND[self.kinds][..., None]
+        value = self.hit * self.rate[self.kinds][..., None]
         value = value * (threat / self.foe_strength**self.w.kill)[:, None]
         return value / np.maximum((value * may).max((1, 2), keepdims=True), 1e-9)
 
@@ -144,7 +139,7 @@ class Micro:
         loyal = world["target"][:, : self.n, None] == self.n + np.arange(self.foes.shape[1])
         gain = share * (0.5 + self.value(may) + w.loyal * loyal)
         way = np.maximum(self.gap - self.reach, 0)
-        walked = np.minimum(way, STEP[self.kinds][..., None]) / np.maximum(self.gap, 1e-3)
+        walked = np.minimum(way, self.step[..., None]) / np.maximum(self.gap, 1e-3)
         here, to = self.pos[:, :, None], self.foe_pos[:, None] - self.pos[:, :, None]
         danger = self.danger(self.gaps(here + to * walked[..., None]))
         return np.where(may, gain - w.approach * way - danger, NEVER), fires & may
@@ -152,7 +147,7 @@ class Micro:
     def moves(self) -> np.ndarray:
         """Utility of standing still and of the four moves, (K, N, 5)."""
         w, world = self.w, self.world
-        places = self.pos[:, :, None] + STAND_OR_STEP * STEP[self.kinds][..., None, None]
+        places = self.pos[:, :, None] + STAND_OR_STEP * self.step[..., None, None]
         gaps = self.gaps(places)
         way = np.maximum(gaps - self.reach[:, :, None], 0)
         way = np.where(self.useful[:, :, None], way, -NEVER).min(-1)
@@ -171,11 +166,6 @@ class Micro:
         utility[..., 1:][self.mask[..., NORTH : NORTH + 4] == 0] = NEVER
         return utility
 
-    def turn(self, i: int, targets: np.ndarray) -> np.ndarray:
-        """Actions (K,) by which agent i looks at `targets` (K,); only where there are cones of sight."""
-        to = self.foe_pos[np.arange(len(targets)), targets] - self.pos[:, i]
-        return FIRST_LOOK + (to @ self.params["looks"].T).argmax(-1)
-
     def actions(self) -> np.ndarray:
         """Actions int (K, N); those of medivacs and of the dead have no meaning."""
         attacks, fires = self.attacks()
@@ -187,7 +177,9 @@ class Micro:
             utility = attacks[:, i] - self.w.overkill * (due >= self.foe_strength)
             best = utility.argmax(-1)
             better = utility[rows, best] > moves[:, i].max(-1)
-            order = np.where(self.allowed[rows, i, best], self.first + best, self.turn(i, best))
+            to = self.foe_pos[rows, best] - self.pos[:, i]
+            look = self.battle.turn_toward(to[:, None])[:, 0]
+            order = np.where(self.allowed[rows, i, best], self.first + best, look)
             actions[better, i] = order[better]
             due[rows, best] += self.hit[rows, i, best] * (better & fires[rows, i, best])
         return actions
@@ -195,5 +187,7 @@ class Micro:
 
 def micro(battle: Any, w: Weights = WEIGHTS) -> np.ndarray:
     """Actions int (K, N) of the agents in `battle`, a `demos.experts.starcraft.Battle`."""
-    plans = Micro(battle.params, battle.world, battle.mask, w)
-    return np.where(plans.kinds == MEDIVAC, battle.attack(nearest=False), plans.actions())
+    actions = Micro(battle, w).actions()
+    if not battle.heals.any():
+        return actions
+    return np.where(battle.heals, battle.attack(nearest=False), actions)

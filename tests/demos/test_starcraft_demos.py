@@ -128,13 +128,13 @@ def test_who_is_chased_and_nearly_dead_runs_anyway():
 
 
 def test_no_more_agents_shoot_at_a_target_than_kill_it():
-    battle = stalkers()
-    battle[1]["pos"][:, 6] = (12, 18)  # a second zealot
-    battle[2][:, :, FIRST_LOOK + 1] = 1
-    battle[1]["health"][:, 5] = 8  # a stalker does 10
-    assert micro_actions(*battle).count(FIRST_LOOK) == 1
-    battle[1]["health"][:, 5] = 18
-    assert micro_actions(*battle).count(FIRST_LOOK) == 2
+    vector, world, mask = stalkers()
+    world["pos"][:, 6] = (12, 18)  # a second zealot
+    mask[:, :, FIRST_LOOK + 1] = 1
+    world["health"][:, 5] = 8  # a stalker does 10
+    assert micro_actions(vector, world, mask).count(FIRST_LOOK) == 1
+    world["health"][:, 5] = 18
+    assert micro_actions(vector, world, mask).count(FIRST_LOOK) == 2
 
 
 def test_agents_wait_for_distant_enemies():
