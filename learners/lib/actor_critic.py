@@ -28,6 +28,7 @@ from learners.lib.ppo import (
     standardized,
     value_loss,
 )
+from learners.lib.processor import fast_products
 from learners.lib.rollout import Rollout
 from learners.lib.time_limit import bootstraps, time_inputs, time_left
 from learners.lib.value_norm import ValueNorm
@@ -166,6 +167,7 @@ def final_values(agent: ActorCritic, rollout: Rollout, memories: Tensor) -> Tens
     return result
 
 
+@fast_products()
 def update_actor(
     agent: ActorCritic,
     g: int,
@@ -207,6 +209,7 @@ def critic_batch(
     )
 
 
+@fast_products()
 def update_critic(
     agent: ActorCritic, g: int, batch: Batch, args, rng: torch.Generator
 ) -> dict[str, float]:

@@ -43,7 +43,8 @@ class Adam:
         used = [k for k, gradient in enumerate(found) if gradient is not None]
         # The fused step reads gradients in the order of memory; those of transposed parameters are in another one.
         gradients = [found[k].contiguous() for k in used]
-        norm = float(nn.utils.get_total_norm(gradients))
+        # `get_total_norm` takes three times as long for a small network.
+        norm = float(torch.linalg.vector_norm(torch.cat([g.view(-1) for g in gradients])))
         if not math.isfinite(norm):
             self.skipped += 1
             return False

@@ -6,6 +6,7 @@ the fragment; L = 1 for networks without a memory. `memory` is (1, B, H), before
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -154,8 +155,11 @@ def surrogate(log_prob: Tensor, old: Tensor, advantages: Tensor, clip: float) ->
 
     `old` holds the log-likelihoods before the update.
     """
-    ratio = (log_prob - old).exp()
-    return torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    # min(r A, clip(r) A) limits r from above where A > 0 and from below elsewhere; the gradient of torch.min is slow.
+    ratio, better = (log_prob - old).exp(), advantages > 0
+    low = torch.where(better, -math.inf, 1 - clip)
+    high = torch.where(better, 1 + clip, math.inf)
+    return ratio.clamp(low, high) * advantages
 
 
 @torch.no_grad()

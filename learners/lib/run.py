@@ -41,6 +41,7 @@ from learners.lib.game import SIMULATOR, game_arguments
 from learners.lib.metrics_file import MetricsLog, read_metrics
 from learners.lib.optimizers import KFAC, Adam, optimizers_in
 from learners.lib.outcomes import wins_text
+from learners.lib.processor import keep_memory
 from learners.lib.settings import OPERATIONAL, check_changes, parse, read_config, read_versions
 from learners.lib.sources import identify
 from mail_envs.commands.errors import exit_status
@@ -96,6 +97,7 @@ class Run:
             self._unlock()
             raise
         torch.set_num_threads(args.threads)
+        keep_memory()
         torch.manual_seed(stream_seed(args.seed, "networks"))
         self.rng = torch.Generator(self.device).manual_seed(stream_seed(args.seed, "updates"))
         self.steps = self.updates = 0
