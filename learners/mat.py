@@ -39,6 +39,7 @@ from learners.lib.ppo import (
     surrogate,
     value_loss,
 )
+from learners.lib.processor import fast_products
 from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
@@ -193,6 +194,7 @@ def loss_of(
     return loss, metrics
 
 
+@fast_products()
 def update(
     learner: Learner,
     rollout: Rollout,

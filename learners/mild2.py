@@ -61,6 +61,7 @@ from learners.lib.joint_discriminator import (
     SingleDiscriminator,
 )
 from learners.lib.optimizers import Adam
+from learners.lib.processor import fast_products
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
 from mail_envs.streams import stream_seed
@@ -236,6 +237,7 @@ class Adversary:
         observations, actions, counts = rounds
         return *self.inputs(observations, actions), counts
 
+    @fast_products()
     def update(
         self, rollout: Rollout, valid: Tensor, epochs: int, rng: torch.Generator
     ) -> dict[str, float]:

@@ -28,6 +28,7 @@ from learners.lib.groups import AdamSteps, Memory, Networks, Returns, Rollouts
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
 from learners.lib.ppo import Batch, episode_starts, minibatches, sequences
+from learners.lib.processor import fast_products
 from learners.lib.returns import lambda_returns
 from learners.lib.rewards import rewards_of
 from learners.lib.rollout import Rollout
@@ -188,6 +189,7 @@ def loss_of(policy: Policy, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     return loss, {"loss": float(loss.detach()), "value": float(mean)}
 
 
+@fast_products()
 def update(
     agent: Agent, rollout: Rollout, rewards: Tensor, args: Args, rng: torch.Generator
 ) -> dict[str, float]:
