@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from learners.lib import processor
 from learners.lib.processor import error_of_product, fast_are_precise, fast_products
 
-matmul = getattr(torch.backends.mkldnn, "matmul", None)
+matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
 needs_choice = pytest.mark.skipif(
     matmul is None, reason="torch before 2.9 has no choice of products"
 )
