@@ -50,7 +50,6 @@ from learners.lib.imitation import (
 from learners.lib.mixers import SigmoidWeights
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.processor import fast_products
 from learners.lib.replay import Source, rounds_needed
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftEnergy, SoftQ
@@ -191,7 +190,6 @@ class Learner:
     def explore(self, steps: int | None) -> None:
         """Policies that are sampled explore by themselves."""
 
-    @fast_products()
     def update(
         self, experts: Source, replay: Source | None, rng: torch.Generator, show: bool
     ) -> dict[str, float]:

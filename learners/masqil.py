@@ -30,7 +30,6 @@ from learners.lib.imitation import EXPERT, Imitation, imitate, sample
 from learners.lib.mixers import Kind, make_mixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.processor import fast_products
 from learners.lib.replay import Source, rounds_needed
 from learners.lib.returns import lambda_returns
 from learners.lib.run import Run, main
@@ -148,7 +147,6 @@ class Learner:
             epsilon = 1 - (1 - self.args.epsilon) * done
             self.values.agents.policy.distribution.epsilon = 0.0 if steps is None else epsilon
 
-    @fast_products()
     def update(
         self, experts: Source, replay: Source | None, rng: torch.Generator, show: bool
     ) -> dict[str, float]:

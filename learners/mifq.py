@@ -57,7 +57,6 @@ from learners.lib.imitation import (
 from learners.lib.mixers import NormalizedWeights, QMixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
-from learners.lib.processor import fast_products
 from learners.lib.replay import Source, rounds_needed
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftActorCritic, SoftQ
@@ -252,7 +251,6 @@ class Learner:
         kept = [m for m in mixers if m is not None and self.args.mixer != "frozen"]
         return nn.ModuleList([agents, *kept])
 
-    @fast_products()
     def update(
         self, experts: Source, replay: Source | None, rng: torch.Generator, show: bool
     ) -> dict:

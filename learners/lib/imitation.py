@@ -23,6 +23,7 @@ from learners.lib.expert_data import DemoSettings
 from learners.lib.fields import Count, Fraction, Positive, Sizes, Steps
 from learners.lib.game import describe
 from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
+from learners.lib.processor import fast_products
 from learners.lib.replay import Replay, Source, sample_chunks, sample_episodes, sample_starts
 from learners.lib.returns import carried
 from learners.lib.rollout import Rollout
@@ -190,8 +191,9 @@ def imitate(
         # Gradient steps on rounds of the demonstrations and own ones.
         for optimizer in learner.optimizers if args.anneal else ():
             optimizer.lr = args.lr * (1 - run.progress)
-        for k in range(updates):
-            metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
+        with fast_products():
+            for k in range(updates):
+                metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
         if updates:
             spread = metrics.get("reward_expert_sd", math.inf)
             # A step with a loss that is not finite is not made, and the values stay what they were.

@@ -7,6 +7,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -39,29 +40,30 @@ def fast_products() -> Iterator[None]:
     torch multiplies by MKL, which is half as fast on processors that Intel has not made. oneDNN compiles a kernel for
     every new size, for about a millisecond.
     """
-    if not fast_are_precise():
+    with onednn() if fast_are_precise() else contextlib.nullcontext():
         yield
-        return
-    matmul = torch.backends.mkldnn.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, FAST
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
 
 
 @functools.cache
 def fast_are_precise() -> bool:
-    """Whether torch can multiply by oneDNN without rounding factors to bfloat16.
-
-    It uses oneDNN when such rounding is allowed; processors without instructions for it do not round.
-    """
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
-    if matmul is None or not torch.backends.mkldnn.is_available():
+    """Whether torch can multiply by oneDNN without rounding factors to bfloat16."""
+    # Since torch 2.9.
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.backends.mkldnn, "matmul")):
         return False
+    with onednn():
+        return all(error_of_product(*shape) < PRECISE for shape in ((64, 16, 64), (2048, 64, 256)))
+
+
+@contextlib.contextmanager
+def onednn() -> Iterator[None]:
+    """Inside, torch may round factors to bfloat16, and then multiplies by oneDNN.
+
+    Processors without instructions for such products do not round. `torch.backends.mkldnn.flags` would change more.
+    """
+    matmul: Any = torch.backends.mkldnn.matmul
     before, matmul.fp32_precision = matmul.fp32_precision, FAST
     try:
-        return all(error_of_product(*shape) < PRECISE for shape in ((64, 16, 64), (2048, 64, 256)))
+        yield
     finally:
         matmul.fp32_precision = before
 
