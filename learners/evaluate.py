@@ -42,7 +42,7 @@ from learners.lib.evaluation import (
     normalized,
     role,
 )
-from learners.lib.evaluation_file import keep_larger, read_evaluation
+from learners.lib.evaluation_file import NAMES, keep_larger, read_evaluation
 from learners.lib.game import describe, same_game
 from learners.lib.outcomes import wins_text
 from learners.lib.references import shipped
@@ -53,7 +53,6 @@ from mail_envs.recorded import Named
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 
 UNUSED_BY_REWARDS = ("episodes", "seed", "greedy", "against", "roles", "references")
-NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}
 
 
 @dataclasses.dataclass(frozen=True)

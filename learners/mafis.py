@@ -6,8 +6,9 @@ the soft value of the policies pi_i(a | o_i) ~ exp(w_i(s) Q_i(o_i, a) / temperat
     Q = sum_i w_i(s) Q_i(o_i, a_i),   V = sum_i temperature log sum_a exp(w_i(s) Q_i(o_i, a) / temperature)
 
 The reward r_t = Q_t - gamma V_{t+1} is made large on the demonstrations, V_t - gamma V_{t+1} small on demonstrations and
-own rounds. `--divergence` says how much a demonstrated round counts: total_variation, all alike; the others, less the
-higher its reward already is. After training, every agent takes its best action, which needs no state and no weights.
+own rounds. `--divergence` says how much a demonstrated round counts: total_variation, the paper's choice, all alike; the
+others, less the higher its reward already is. With total_variation nothing keeps values from growing without end where
+own rounds are replayed for long. After training, every agent takes its best action, which needs no state and no weights.
 
 With continuous actions the sum in V is an integral, over actions in units of half their range, and the policies are
 sampled by Langevin dynamics: chains that go up the gradient of w_i(s) Q_i, with noise. Chains also carry weights, whose
@@ -54,17 +55,17 @@ from learners.lib.replay import Source, rounds_needed
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftEnergy, SoftQ
 
-Divergence = Literal["total_variation", "hellinger", "kl", "js"]
+Divergence = Literal["chi_square", "total_variation", "hellinger", "kl", "js"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Args(Imitation):
     """Imitate by factorized inverse soft Q-learning (MAFIS)."""
 
-    divergence: Divergence = "total_variation"
-    """Weight of a demonstrated round with reward r. total_variation: 1; hellinger: 1 / (1 + r)^2; kl: exp(-r);
-    js: exp(-r) / (2 - exp(-r))."""
-    temperature: Positive = 0.2
+    divergence: Divergence = "chi_square"
+    """Weight of a demonstrated round with reward r. chi_square: 1 - r, as in `mifq`; total_variation, the paper's: 1;
+    hellinger: 1 / (1 + r)^2; kl: exp(-r); js: exp(-r) / (2 - exp(-r))."""
+    temperature: Positive = 0.1
     """Temperature of the soft values and of the policies in training."""
     offline: bool = False
     """Learn from the demonstrations alone; --steps then counts gradient steps."""
@@ -82,15 +83,18 @@ class Args(Imitation):
 PRESETS = {
     # With continuous actions; for a GPU. There are no rounds of random play before training, and no target network.
     "mamujoco": {
-        "hidden": (256, 256), "agent_id": False, "temperature": 0.5, "samples": 20, "langevin_steps": 25,
-        "batch": 1000, "num_envs": 20, "num_demos": 100, "steps": 5_000_000,
+        "divergence": "total_variation", "hidden": (256, 256), "agent_id": False, "temperature": 0.5, "samples": 20,
+        "langevin_steps": 25, "batch": 1000, "num_envs": 20, "num_demos": 100, "steps": 5_000_000,
     },
     # 32 episodes a step; the weights' networks have no dropout here.
-    "paper": {"hidden": (64,), "agent_id": False, "recurrent": True, "num_demos": 100},
+    "paper": {
+        "divergence": "total_variation", "hidden": (64,), "agent_id": False, "recurrent": True, "temperature": 0.2,
+        "num_demos": 100,
+    },
     "quick": {"steps": 200_000, "eval_episodes": 200},
 }  # fmt: skip
 ADVICE = (
-    "try a smaller --lr or --divergence hellinger",
+    "try --divergence chi_square or a smaller --lr",
     "try a larger --temperature, or another --seed",
 )
 STEEP, LARGE = 0.25, 0.01  # weights of the penalties of continuous actions
@@ -99,7 +103,10 @@ LOWEST = -0.5  # rewards below count like this one: 1 / (1 + r)^2 and the weight
 
 def emphasis(rewards: Tensor, divergence: Divergence) -> Tensor:
     """Weights of demonstrated rounds, shaped like their rewards."""
-    r = rewards.detach().clamp(min=LOWEST)
+    r = rewards.detach()
+    if divergence == "chi_square":
+        return 1 - r
+    r = r.clamp(min=LOWEST)
     if divergence == "hellinger":
         return (1 + r) ** -2
     if divergence == "kl":

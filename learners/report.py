@@ -104,7 +104,8 @@ def build(args: Args) -> Report:
                 remarks.append(f"the references of {task} were not measured: {text}")
     plan, paper = ({}, {}) if args.spec is None else planned(args.spec)
     remarks += unplanned(records, plan)
-    table = figures(records, references, Counter(key for key, _ in plan) or None)
+    counts = Counter(key for key, _ in plan)
+    table = figures(records, references, counts or None) | best(records, references, counts)
     for task in sorted({r.task for r in records}):
         if not {"random", "expert"} <= references.get(task, {}).keys():
             remarks.append(f"{task} has no references: --references measures random and expert")
@@ -112,6 +113,17 @@ def build(args: Args) -> Report:
     compared = [] if args.compare is None else differences(records, args.compare)
     played = cross_play(records)
     return Report(records, references, table, aggregate, compared, played, remarks, paper)
+
+
+def best(records: list[RunRecord], references: dict, planned: Mapping[Key, int]) -> dict:
+    """Figures of the most likely actions, where runs were evaluated with them: {(task, "X, best actions", demos): ...}."""
+    greedy = [r for r in records if r.greedy is not None]
+    named = [
+        dataclasses.replace(r, algorithm=f"{r.algorithm}, best actions", evaluation=r.greedy)
+        for r in greedy
+    ]
+    counts = {new.key: planned.get(old.key, 0) for old, new in zip(greedy, named, strict=True)}
+    return figures(named, references, counts) if named else {}
 
 
 def measured(record: RunRecord) -> dict[str, float]:

@@ -170,15 +170,20 @@ def role(agent: str) -> str:
 
 
 def evaluate_network(
-    policy: Any, metadata: Mapping[str, Any], vec: Any, seeds: np.ndarray, label: str = ""
+    policy: Any,
+    metadata: Mapping[str, Any],
+    vec: Any,
+    seeds: np.ndarray,
+    label: str = "",
+    greedy: bool = False,
 ) -> dict[str, Any]:
-    """`evaluate` a network during training, by way of its policy file."""
+    """`evaluate` a network during training, by way of its policy file; `greedy`: its most likely actions."""
     from learners.lib.architectures import save_policy
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policy.safetensors")
         save_policy(path, policy, dict(metadata))
-        return evaluate(vec, load_policy(path, vec), seeds, label)
+        return evaluate(vec, load_policy(path, vec, greedy), seeds, label)
 
 
 def best_expert(id: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from learners.lib.files import number, read_json, whole, write_json, wrong
 
+NAMES = {False: "evaluation.json", True: "evaluation_greedy.json"}  # sampled, most likely actions
 # Keys that identify the evaluated policies, and what they played.
 IDENTITY = ("steps", "mode", "policy", "against", "against_plays")
 

@@ -58,7 +58,7 @@ class Running:
     """Run folder; None: runs/<learner>_<env>_<seed>."""
     resume: str | None = None
     """Run folder to continue with its own settings. --steps may be raised; --budget, --device, --threads,
-    --checkpoint-every, --policy-every, --log-every, --eval-episodes, --film and --progress may be changed."""
+    --checkpoint-every, --policy-every, --log-every, --eval-episodes, --eval-greedy, --film and --progress may be changed."""
     checkpoint_every: Count = 500
     """Updates between checkpoints."""
     policy_every: Count | None = None
@@ -77,6 +77,8 @@ class Evaluation:
 
     eval_episodes: Whole = 1000
     """Episodes of the final evaluation; 0 for none."""
+    eval_greedy: bool = False
+    """Also evaluate the most likely actions, into evaluation_greedy.json."""
     film: Literal["gif", "none"] = "gif"
     """gif: after the evaluation, draw an episode into rollout.gif, at most 200 frames and about 20 seconds of work."""
 

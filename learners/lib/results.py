@@ -20,7 +20,7 @@ import numpy as np
 
 from learners.lib import references
 from learners.lib.evaluation import normalized
-from learners.lib.evaluation_file import read_evaluation
+from learners.lib.evaluation_file import NAMES, read_evaluation
 from learners.lib.metrics_file import read_metrics
 from learners.lib.settings import OPERATIONAL, learner_names, read_config
 from learners.lib.sources import known_references, sweep_name
@@ -41,7 +41,7 @@ Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 class RunRecord:
     """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end.
 
-    `wins`: win rates at the same steps, NaN where the game does not report who won. `trained`: steps in the last line of
+    `greedy`: the evaluation of the most likely actions, None if there is none of the same policy. `wins`: win rates at the same steps, NaN where the game does not report who won. `trained`: steps in the last line of
     the metrics.
     """
 
@@ -53,6 +53,7 @@ class RunRecord:
     algorithm: str = ""
     wins: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
     trained: int = 0
+    greedy: dict[str, Any] | None = None
 
     @property
     def task(self) -> str:
@@ -129,7 +130,7 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
             remarks.append(
                 f"{record.folder} is not finished: it was evaluated after {evaluated:,} steps, and then trained on"
             )
-            record = dataclasses.replace(record, evaluation=None)
+            record = dataclasses.replace(record, evaluation=None, greedy=None)
         key = (*record.key, record.seed)
         if key in kept:
             used, unused = kept[key], record
@@ -164,12 +165,16 @@ def mixed(records: list[RunRecord]) -> list[str]:
 
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder; ValueError naming the file in it that is damaged."""
-    config, evaluation = read_config(folder), read_evaluation(folder / "evaluation.json")
+    config = read_config(folder)
+    evaluation, greedy = (read_evaluation(folder / NAMES[best]) for best in (False, True))
     lines = read_metrics(folder / "metrics.jsonl")
     trained = lines[-1]["step"] if lines else 0
     points = [(x["step"], x["return"], x.get("win_rate", np.nan)) for x in lines if "return" in x]
     steps, returns, wins = np.array(points, np.float64).reshape(-1, 3).T
-    return RunRecord(folder, config, evaluation, steps, returns, wins=wins, trained=trained)
+    if evaluation is None or (greedy or {}).get("steps") != evaluation.get("steps"):
+        greedy = None
+    curve = {"wins": wins, "trained": trained}
+    return RunRecord(folder, config, evaluation, steps, returns, **curve, greedy=greedy)
 
 
 def with_names(records: list[RunRecord]) -> list[RunRecord]:

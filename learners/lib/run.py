@@ -34,7 +34,7 @@ from learners.lib.checkpoints import (
     save_checkpoint,
 )
 from learners.lib.evaluation import evaluate_network, evaluation_seeds, make_copies, normalized
-from learners.lib.evaluation_file import interval_text, keep_larger, read_evaluation
+from learners.lib.evaluation_file import NAMES, interval_text, keep_larger, read_evaluation
 from learners.lib.fields import seconds_of
 from learners.lib.files import check_plain, remove_temporary, temporary_of, write_yaml
 from learners.lib.game import SIMULATOR, game_arguments
@@ -49,7 +49,7 @@ from mail_envs.settings_text import game_id
 from mail_envs.streams import stream_seed
 
 # What a run writes into its folder, apart from TensorBoard's files.
-FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", "evaluation.json", "rollout.gif")
+FILES = ("config.yaml", "metrics.jsonl", "policy.safetensors", *NAMES.values(), "rollout.gif")
 FOLDERS = ("checkpoints", "policies", "demonstrations", "random_play")
 
 # Settings that may differ between a checkpoint and the run that resumes from it.
@@ -353,29 +353,36 @@ class Run:
         self.say(f"{text} over {result['episodes']} episodes; {self.folder}")
         if kept:
             self.say(kept)
+        if self.args.eval_greedy:
+            best = self._evaluation(greedy=True)
+            keep_larger(self.folder / NAMES[True], best)
+            wins = f", wins {wins_text(best)}" if "win_rate" in best else ""
+            self.say(f"with the most likely actions: return {interval_text(best)}{wins}")
         if self.args.film != "none":
             self._film()
         return {"folder": str(self.folder), **result}
 
-    def measure(self, policy: Any, metadata: dict[str, Any]) -> dict[str, Any]:
+    def measure(
+        self, policy: Any, metadata: dict[str, Any], greedy: bool = False
+    ) -> dict[str, Any]:
         """Evaluate a network over --eval-episodes episodes; `metadata` of its policy file: `null_action`."""
         args = self.args
         vec = make_copies(args.env, args.eval_episodes, game_arguments(vars(args)))
         try:
             seeds = evaluation_seeds(args.seed, args.eval_episodes)
             label = "evaluating" if args.progress else ""
-            return evaluate_network(policy, metadata, vec, seeds, label)
+            return evaluate_network(policy, metadata, vec, seeds, label, greedy)
         finally:
             vec.close()
 
-    def _evaluation(self) -> dict[str, Any]:
+    def _evaluation(self, greedy: bool = False) -> dict[str, Any]:
         """The result of `learners.evaluate` for this run, and the results of training."""
-        found = self.measure(self.policy, self.policy_metadata)
+        found = self.measure(self.policy, self.policy_metadata, greedy)
         return {
             "env": self.args.env,
             "policy": identify(self.folder, self.config()),
             **found,
-            "mode": "sample",
+            "mode": "greedy" if greedy else "sample",
             "references": self.references,
             "normalized_return": normalized(found["return"], self.references),
             "learner": self.learner,

@@ -33,6 +33,7 @@ OPERATIONAL = (
     "policy_every",
     "log_every",
     "eval_episodes",
+    "eval_greedy",
     "film",
     "progress",
 )

@@ -83,6 +83,21 @@ def test_fewer_episodes_do_not_replace_more(run):
     assert (greedy["episodes"], greedy["mode"]) == (4, "greedy")
 
 
+def test_a_run_evaluates_its_most_likely_actions_if_asked(trained, tmp_path):
+    assert not (trained / "evaluation_greedy.json").exists()
+    settings = {"demos": "scripted", "num_demos": 5, "hidden": (16,), "steps": 20, "batch": 64}
+    folder = tmp_path / "greedy"
+    bc.train(
+        bc.Args(**settings, eval_episodes=10, eval_greedy=True, run_dir=str(folder), progress=False)
+    )  # pyright: ignore
+    found = [read_json(folder / f"evaluation{x}.json") for x in ("", "_greedy")]
+    assert found[0]["episode_returns"] == read_json(trained / "evaluation.json")["episode_returns"]
+    again = evaluate(Args(str(folder), episodes=10, greedy=True, json=True))
+    assert found[1]["episode_returns"] == again["episode_returns"] != found[0]["episode_returns"]
+    assert [x["mode"] for x in found] == ["sample", "greedy"]
+    assert found[1]["normalized_return"] == pytest.approx(again["normalized_return"])
+
+
 def test_a_run_in_training_does_not_get_its_evaluation(run):
     """Reports would take it for the run's result, and a sweep would never continue the run."""
     config = yaml.safe_load((run / "config.yaml").read_text())

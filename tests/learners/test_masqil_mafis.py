@@ -131,7 +131,7 @@ def test_weights_of_mafis_are_between_0_and_1_and_depend_on_the_state():
 
 def test_mafis_values_are_the_soft_values_of_its_training_policy():
     """V = E[w Q] + temperature * entropy under softmax(w Q / temperature), summed over the agents that act."""
-    learner, batch, _ = battles(mafis)
+    learner, batch, _ = battles(mafis, temperature=0.2)
     values, checked = learner.values, 0
     assert batch.rows.action_mask is not None
     with torch.no_grad():
@@ -171,6 +171,7 @@ def test_mafis_plays_weighted_values_in_training():
 
 def test_emphasis_follows_the_divergences():
     rewards = torch.tensor([-9.0, 0.0, 1.0])
+    assert mafis.emphasis(rewards, "chi_square").tolist() == [10, 1, 0]
     assert mafis.emphasis(rewards, "total_variation").tolist() == [1, 1, 1]
     assert mafis.emphasis(rewards, "hellinger").tolist() == pytest.approx([4, 1, 0.25])
     e = math.exp

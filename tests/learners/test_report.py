@@ -351,6 +351,31 @@ def test_an_evaluation_that_is_older_than_the_policy_does_not_count(runs):
     assert unfinished == {"amagail_1", "magail"}
 
 
+def test_most_likely_actions_are_rows_of_their_own(runs, tmp_path):
+    for seed, steps in ((0, 3000), (1, 3000), (2, 2000)):
+        folder, best = runs / f"amagail_{seed}", {"sd": 5.0, "episodes": 100, "mode": "greedy"}
+        result = json.loads((folder / "evaluation.json").read_text()) | {"steps": 3000}
+        (folder / "evaluation.json").write_text(json.dumps(result))
+        best |= {"return": -11.0 - seed, "steps": steps}  # the last one is of an older policy
+        (folder / "evaluation_greedy.json").write_text(json.dumps(best))
+    report = build(Args((runs,), resamples=100))
+    cell = report.table[GAME, "amagail, best actions", 200]
+    assert (cell.seeds, cell.mean) == (2, -11.5)
+    assert report.table[GAME, "amagail", 200].mean == -22.0
+    assert sum("best actions" in key[1] for key in report.table) == 1
+    page = markdown(report, set())
+    assert "| amagail, best actions | **-11.50** ± 5.00" in page
+    assert {r["algorithm"] for r in report.aggregate} == {"amagail", "bc (phi=as_action)", "bc"}
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"seeds: 3\nnum_demos: [200]\nenvironments: [{GAME}]\nalgorithms: {{amagail: {{}}}}"
+    )
+    table = build(Args((runs,), resamples=100, spec=spec)).table
+    assert table[GAME, "amagail, best actions", 200].state == "2 of 3 seeds"
+    write(report, tmp_path / "out")
+    assert (tmp_path / "out" / f"returns_{GAME}.png").stat().st_size > 5000
+
+
 def test_games_with_other_arguments_are_other_tasks(tmp_path):
     make_run(tmp_path / "a", fixed_horizon=False)
     make_run(tmp_path / "b", fixed_horizon=True)
