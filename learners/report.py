@@ -137,8 +137,8 @@ def measured(record: RunRecord) -> dict[str, float]:
         vec.close()
 
 
-def planned(path: Path) -> tuple[dict[tuple[Key, int], Cell], dict[tuple[str, str], float]]:
-    """A sweep's runs by cell and seed, and the paper's returns by task and algorithm."""
+def planned(path: Path) -> tuple[dict[tuple[Key, int], Cell], dict[tuple[str, str], float | str]]:
+    """A sweep's runs by cell and seed, and the paper's figures by task and algorithm."""
     none, spec = np.zeros(0), read_spec(path)
     runs, paper = {}, {}
     for c in cells(spec):

@@ -13,8 +13,8 @@ from learners.lib.results import Figures, Key, RunRecord
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Content of a report: the runs, references per task, figures per cell, comparisons, remarks, and a paper's returns
-    by task and algorithm.
+    """Content of a report: the runs, references per task, figures per cell, comparisons, remarks, and a paper's figures
+    by task and algorithm, returns or win rates such as `63 % won`.
     """
 
     records: list[RunRecord]
@@ -24,7 +24,7 @@ class Report:
     differences: list[dict[str, Any]]
     cross_play: list[dict[str, Any]]
     remarks: list[str]
-    paper: dict[tuple[str, str], float]
+    paper: dict[tuple[str, str], float | str]
 
     @property
     def tasks(self) -> list[str]:
@@ -90,7 +90,8 @@ def markdown(report: Report, files: set[str]) -> str:
         for name in report.algorithms:
             texts = [cell_text(report.table.get((task, name, n))) for n in numbers]
             value = report.paper.get((task, name))
-            texts += ["–" if value is None else f"{value:g}"] * stated
+            text = f"{value:g}" if isinstance(value, (int, float)) else value or "–"
+            texts += [text] * stated
             lines.append(f"| {name} | {' | '.join(texts)} |")
         names = [f"{kind}_{slug(task)}.png" for kind in ("returns", "curves", "wins")]
         lines += ["", *(f"![{n.split('_')[0]}]({n})" for n in names if n in files), ""]

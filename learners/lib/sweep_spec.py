@@ -14,8 +14,9 @@
           stochastic_coop_nav: {steps: 3000000}
           deterministic_coop_nav: {}
     out: runs/tables                # --out replaces it
-    paper:                          # returns that a paper reports, which reports show beside ours
+    paper:                          # returns or win rates that a paper reports, which reports show beside ours
       stochastic_coop_nav: {amagail: -16.0, bc: -26.1}
+      smacv2_terran_5_vs_5: {mifq: 58 % won}
 
 A cell is one run; its folder is OUT/environment/algorithm/demonstrations/seed_S. The name of an algorithm is
 that of its learner, unless its entry has the key `learner`. All other keys of an entry are settings of the
@@ -47,6 +48,7 @@ from mail_envs.settings_text import game_id
 NO_DEMOS = "no_demos"  # folder of learners that do not use demonstrations
 KEYS = ("environments", "num_demos", "seeds", "settings", "algorithms", "out", "paper")
 COUNTS = ("num_demos", "seeds")
+WIN_RATE = re.compile(r"\d+(\.\d+)? % won")
 RESERVED = ("env", "seed", "num_demos", "run_dir", "resume", "progress")
 
 
@@ -115,8 +117,11 @@ def read_spec(path: Path) -> dict[str, Any]:
     spec["paper"] = _mapping(spec["paper"], "paper") if spec["paper"] else {}
     for env, figures in spec["paper"].items():
         for name, value in figures.items():
-            if type(value) not in (int, float) or not math.isfinite(value):
-                raise SpecError(f"{path}: paper: {env}: {name}={value!r} must be a number")
+            number = type(value) in (int, float) and math.isfinite(value)
+            if not number and not (isinstance(value, str) and WIN_RATE.fullmatch(value)):
+                raise SpecError(
+                    f"{path}: paper: {env}: {name}={value!r} must be a number, or as in `63 % won`"
+                )
     if not isinstance(spec["out"], str):
         raise SpecError(f"{path}: out={spec['out']!r} must be the path of a folder")
     for name in spec["algorithms"]:

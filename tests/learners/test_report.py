@@ -291,18 +291,20 @@ def test_runs_that_are_not_those_of_the_spec_are_named(runs, tmp_path):
 
 
 def test_a_papers_figures_stand_beside_ours(runs, tmp_path):
-    spec = {"environments": [GAME], "algorithms": {"amagail": None, "mack": None}, "paper": {GAME: {"amagail": -16}}}  # fmt: skip
+    spec = {"environments": [GAME], "algorithms": {"amagail": None, "bc": None, "mack": None},
+            "paper": {GAME: {"amagail": -16, "bc": "62.5 % won"}}}  # fmt: skip
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
     report = build(Args((runs,), spec=tmp_path / "sweep.yaml", resamples=10))
     page = markdown(report, set()).partition("## Over all tasks")[0]
     rows = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in page.splitlines()
             if line.startswith("| ")}  # fmt: skip
     assert rows["algorithm"] == "paper" and rows["amagail"] == "-16" and rows["mack"] == "–"
+    assert rows["bc"] == "62.5 % won"
     assert {r["algorithm"]: r["paper"] for r in result_rows(report)}["amagail"] == -16
     (tmp_path / "sweep.yaml").write_text(
         yaml.safe_dump({**spec, "paper": {GAME: {"amagail": "high"}}})
     )
-    with pytest.raises(ValueError, match="amagail='high' must be a number"):
+    with pytest.raises(ValueError, match="amagail='high' must be a number, or as in `63 % won`"):
         build(Args((runs,), spec=tmp_path / "sweep.yaml"))
 
 
