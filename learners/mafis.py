@@ -94,7 +94,7 @@ PRESETS = {
     "quick": {"steps": 200_000, "eval_episodes": 200},
 }  # fmt: skip
 ADVICE = (
-    "try --divergence chi_square or a smaller --lr",
+    "try --divergence chi_square, fewer --updates or a smaller --lr",
     "try a larger --temperature, or another --seed",
 )
 STEEP, LARGE = 0.25, 0.01  # weights of the penalties of continuous actions

@@ -27,7 +27,7 @@ def colors(algorithms: Sequence[str]) -> dict[str, str]:
 
 def demos_text(count: int | None) -> str:
     """Title for a number of demonstrations."""
-    return "no demonstrations" if count is None else f"{count:,} demonstrations"
+    return "no demonstrations" if count is None else f"{count:,} demonstration{'s' * (count > 1)}"
 
 
 def curves(
