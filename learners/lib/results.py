@@ -41,8 +41,8 @@ Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
 class RunRecord:
     """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end.
 
-    `greedy`: the evaluation of the most likely actions, None if there is none of the same policy. `wins`: win rates at the same steps, NaN where the game does not report who won. `trained`: steps in the last line of
-    the metrics.
+    `greedy`: the evaluation of the same policy's most likely actions, or None. `wins`: win rates at the same steps, NaN
+    where the game does not report who won. `trained`: steps in the last line of the metrics.
     """
 
     folder: Path
