@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,17 +25,16 @@ from mail_envs.streams import stream_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 GAME = "stochastic_coop_nav"
+SMALL: dict[str, Any] = {
+    "steps": 20, "num_demos": 5, "demos": "scripted", "hidden": (16,), "eval_episodes": 10, "batch": 64,
+    "progress": False,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "bc"
-    bc.train(
-        bc.Args(
-            steps=20, num_demos=5, demos="scripted", hidden=(16,), eval_episodes=10, batch=64,
-            run_dir=str(folder), progress=False,
-        )
-    )  # fmt: skip
+    bc.train(bc.Args(**SMALL, run_dir=str(folder)))
     return folder
 
 
@@ -85,11 +85,8 @@ def test_fewer_episodes_do_not_replace_more(run):
 
 def test_a_run_evaluates_its_most_likely_actions_if_asked(trained, tmp_path):
     assert not (trained / "evaluation_greedy.json").exists()
-    settings = {"demos": "scripted", "num_demos": 5, "hidden": (16,), "steps": 20, "batch": 64}
     folder = tmp_path / "greedy"
-    bc.train(
-        bc.Args(**settings, eval_episodes=10, eval_greedy=True, run_dir=str(folder), progress=False)
-    )  # pyright: ignore
+    bc.train(bc.Args(**SMALL, eval_greedy=True, run_dir=str(folder)))
     found = [read_json(folder / f"evaluation{x}.json") for x in ("", "_greedy")]
     assert found[0]["episode_returns"] == read_json(trained / "evaluation.json")["episode_returns"]
     again = evaluate(Args(str(folder), episodes=10, greedy=True, json=True))
