@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demos.policies import load_policy
+from demos.policies import NetworkPolicy, load_policy
 from demos.rollouts import act, check_allowed
 from learners.lib.actor_critic import check_chunks
 from learners.lib.batch import Batch
@@ -79,6 +79,18 @@ class Lesson:
         self.policy, self.teacher, self.vec, self.rollout = policy, teacher, vec, rollout
         self.beta = 0.0
         self.answers: list[Tensor] = []
+        parts = getattr(teacher, "policies", [teacher])  # one for each agent
+        self.networks = [p for p in dict.fromkeys(parts) if isinstance(p, NetworkPolicy)]
+        for p in self.networks:
+            p.memory = p.memory.new_zeros((vec.num_envs, *p.memory.shape[1:]))
+
+    def state_dict(self) -> dict:
+        """What trained teachers remember of the episodes that go on."""
+        return {"memories": [p.memory for p in self.networks]}
+
+    def load_state_dict(self, state: dict) -> None:
+        for p, memory in zip(self.networks, state["memories"], strict=True):
+            p.memory = memory
 
     def act(self, observations: Tensor, mask, rng, memory=None, acts=None) -> Tensor:
         """Actions (E, N[, A]) of one round, as `Policy.act`."""
@@ -152,7 +164,7 @@ def train(args: Args) -> dict:
         rollout.reset(stream_seed(args.seed, "games"))
         replay = Replay(vec, args.capacity, run.device, policy.memory_size, state=False)
         lesson = Lesson(policy, teacher, vec, rollout)
-        parts = {"optimizer": optimizer, "rollout": rollout, "replay": replay}
+        parts = {"optimizer": optimizer, "rollout": rollout, "replay": replay, "lesson": lesson}
         run.begin(policy, describe(vec), parts)
         run.say(
             f"dagger on {args.env}: {args.steps:,} steps, teacher {args.teacher}, {replay}, {run.folder}"

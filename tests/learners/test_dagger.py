@@ -12,6 +12,7 @@ import torch
 import mail_envs
 from demos.policies import load_policy
 from learners import dagger
+from learners.lib.architectures import save_policy
 from learners.lib.checkpoints import checkpoints, load_checkpoint
 from learners.lib.game import make_game
 from learners.lib.metrics_file import read_metrics
@@ -105,9 +106,22 @@ GAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("game", GAMES)
+def remembering(path: Path) -> str:
+    """A policy file of battles whose actions depend on what the agents saw before."""
+    torch.manual_seed(1)
+    policy = Policy.of(lesson(1.0, **BATTLE)[2].vec, "role", hidden=(16,), recurrent=True)
+    with torch.no_grad():
+        for weights in policy.parameters():
+            weights.mul_(8)
+    save_policy(path, policy, {})
+    return str(path)
+
+
+@pytest.mark.parametrize("game", [*GAMES, "teacher's memory"])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(game, tmp_path):
-    settings = {**TINY, **GAMES[game], "beta": 0.0, "anneal": False}
+    settings = {**TINY, **GAMES.get(game, BATTLE), "beta": 0.0, "anneal": False}
+    if game not in GAMES:
+        settings["teacher"] = remembering(tmp_path / "teacher.safetensors")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     dagger.train(dagger.Args(**settings, run_dir=str(whole)))
     dagger.train(dagger.Args(**{**settings, "steps": 240}, run_dir=str(cut)))
