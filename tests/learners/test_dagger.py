@@ -99,17 +99,19 @@ def test_it_learns_what_the_teacher_does(tmp_path):
     assert lines[0]["agreement"] < 0.6 < 0.9 < lines[-1]["agreement"]
 
 
+NAVIGATION = {"env": "coop_nav", "teacher": "scripted", "max_rounds": 7}
 GAMES = {
     "battle": {**BATTLE, "teacher": "scripted"},
     "memory": {**BATTLE, "teacher": "scripted", "recurrent": True, "chunk": 5},
-    "continuous": {"env": "coop_nav", "set": ("continuous_actions=true",), "teacher": "scripted", "max_rounds": 7},
+    "continuous": {**NAVIGATION, "set": ("continuous_actions=true",)},
 }  # fmt: skip
 
 
 def remembering(path: Path) -> str:
-    """A policy file of battles whose actions depend on what the agents saw before."""
+    """A policy file whose actions depend on what the agents saw before."""
     torch.manual_seed(1)
-    policy = Policy.of(lesson(1.0, **BATTLE)[2].vec, "role", hidden=(16,), recurrent=True)
+    vec = lesson(1.0, **NAVIGATION)[2].vec
+    policy = Policy.of(vec, "role", hidden=(16,), recurrent=True)
     with torch.no_grad():
         for weights in policy.parameters():
             weights.mul_(8)
@@ -119,7 +121,7 @@ def remembering(path: Path) -> str:
 
 @pytest.mark.parametrize("game", [*GAMES, "teacher's memory"])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(game, tmp_path):
-    settings = {**TINY, **GAMES.get(game, BATTLE), "beta": 0.0, "anneal": False}
+    settings = {**TINY, **GAMES.get(game, NAVIGATION), "beta": 0.0, "anneal": False}
     if game not in GAMES:
         settings["teacher"] = remembering(tmp_path / "teacher.safetensors")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
