@@ -72,8 +72,9 @@ class Args(Imitation):
     mixer: Mixer = "linear_norm"
     """How the agents' values make up the team's: linear_norm, sum (IQVDN), none (IIQ), elu_total, frozen, or paper,
     which diverges."""
-    chi: Literal["expert", "both"] = "expert"
-    """Where rewards are kept small (r^2 / 2): on the demonstrations, or also on own rounds."""
+    chi: Literal["auto", "expert", "both"] = "auto"
+    """Where rewards are kept small (r^2 / 2): on the demonstrations, or also on own rounds. auto: both with continuous
+    actions, where values diverge otherwise, and expert with discrete ones."""
     vterm: Literal["both", "replay", "expert", "first"] = "both"
     """Rounds whose values are kept small: demonstrations and own ones, own, demonstrated, or the first ones of
     demonstrated episodes."""
@@ -223,6 +224,8 @@ class Learner:
     """The networks, their targets and their optimizers."""
 
     def __init__(self, vec: Any, args: Args, device: torch.device):
+        if args.chi == "auto":
+            args = dataclasses.replace(args, chi="expert" if vec.discrete else "both")
         self.args = args
         self.values = Values(vec, args).to(device)
         kind = args.target

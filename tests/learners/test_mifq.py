@@ -19,6 +19,7 @@ from learners import mifq
 from learners.lib.alarms import Alarms
 from learners.lib.batch import Batch, joined
 from learners.lib.demonstrated import Demonstrated, Loaded
+from learners.lib.imitation import Terms
 from learners.lib.mixers import NormalizedWeights
 from learners.lib.replay import Replay, sample_chunks, sample_episodes, sample_starts
 from learners.lib.returns import carried
@@ -85,6 +86,17 @@ def test_values_of_absent_agents_carry_over_and_the_dead_have_none():
     assert checked > 300 and not batch.rows.alive[:-1][batch.filled].all()
     (team,) = battles("sum")[0].values.terms(batch, None, rng)
     assert team.counts.shape[-1] == 1
+
+
+def test_own_rewards_are_kept_small_where_actions_are_continuous():
+    rewards = torch.tensor([[[1.0], [3.0]]])
+    terms = Terms(rewards, -rewards, 0 * rewards, 0 * rewards, torch.ones_like(rewards).bool())
+    for discrete, square in ((True, 0.5), (False, 0.25 * (1 + 9))):
+        learner = mifq.Learner(world(2, 3, 2, 4, discrete=discrete), mifq.Args(hidden=(4,)), CPU)
+        loss = mifq.loss_of(
+            terms, torch.arange(2), learner.args
+        )  # a demonstrated round, and an own one
+        assert float(loss) == pytest.approx(-1 + square)
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
