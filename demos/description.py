@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -59,11 +60,12 @@ def counted_agents(env: Any) -> list[int]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of Python and of these packages, by name."""
+    """The versions of Python and of these packages, by name; those that are imported know their build, too."""
     found = {"python": platform.python_version()}
     for package in packages:
+        known = getattr(sys.modules.get(package), "__version__", None)
         try:
-            found[package] = importlib.metadata.version(package)
+            found[package] = str(known or importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             found[package] = str(getattr(__import__(package), "__version__", "not installed"))
     return found
