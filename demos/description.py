@@ -64,8 +64,5 @@ def versions(*packages: str) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in packages:
         known = getattr(sys.modules.get(package), "__version__", None)
-        try:
-            found[package] = str(known or importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = str(getattr(__import__(package), "__version__", "not installed"))
+        found[package] = str(known or importlib.metadata.version(package))
     return found

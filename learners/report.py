@@ -123,7 +123,7 @@ def best(records: list[RunRecord], references: dict, planned: Mapping[Key, int])
         for r in greedy
     ]
     counts = {new.key: planned.get(old.key, 0) for old, new in zip(greedy, named, strict=True)}
-    return figures(named, references, counts) if named else {}
+    return figures(named, references, counts)
 
 
 def measured(record: RunRecord) -> dict[str, float]:

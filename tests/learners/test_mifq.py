@@ -93,9 +93,8 @@ def test_own_rewards_are_kept_small_where_actions_are_continuous():
     terms = Terms(rewards, -rewards, 0 * rewards, 0 * rewards, torch.ones_like(rewards).bool())
     for discrete, square in ((True, 0.5), (False, 0.25 * (1 + 9))):
         learner = mifq.Learner(world(2, 3, 2, 4, discrete=discrete), mifq.Args(hidden=(4,)), CPU)
-        loss = mifq.loss_of(
-            terms, torch.arange(2), learner.args
-        )  # a demonstrated round, and an own one
+        origin = torch.arange(2)  # a demonstrated round, and an own one
+        loss = mifq.loss_of(terms, origin, learner.args)
         assert float(loss) == pytest.approx(-1 + square)
 
 
