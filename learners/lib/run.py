@@ -125,7 +125,8 @@ class Run:
         if os.path.lexists(self.folder / "config.yaml"):
             read_config(self.folder, type(self.args))
         check_plain(self.folder, FILES, FOLDERS)
-        read_evaluation(self.folder / "evaluation.json")
+        for name in NAMES.values():
+            read_evaluation(self.folder / name)
         self._saved = None if self.fresh else read_saved(found[-1])
         if self._saved is not None:
             self._check_settings(*self._saved)

@@ -263,6 +263,15 @@ def test_a_changed_file_is_detected_and_an_old_one_can_be_read(run):
     assert isinstance(outcome(continued, run), dict)
 
 
+def test_a_damaged_evaluation_stops_a_run_before_it_is_continued(run):
+    for name in ("evaluation_greedy.json", "evaluation.json"):
+        (run / name).write_text("{")
+        before = contents(run)
+        error = outcome(continued, run)
+        assert isinstance(error, ValueError) and str(run / name) in str(error), error
+        assert contents(run) == before
+
+
 def test_a_checkpoint_of_another_run_is_an_error(run, tmp_path):
     """Other settings, other shapes, another learner, other parts: all with valid checksums."""
     newest = checkpoints(run)[-1]
