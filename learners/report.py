@@ -3,12 +3,14 @@
     python -m learners.report runs/ --out report/
     python -m learners.report runs/navigation --spec docs/results/navigation.yaml --out report/
 
-Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation.json) and writes
+Reads every run folder in the given ones (config.yaml, metrics.jsonl, evaluation.json), and the scores of runs whose
+folders are elsewhere from the `runs.csv` of an earlier report, where that is given, too. It writes
 - `report.md`: everything below on one page; cells without runs are marked "not run";
 - `curves_TASK.png`, `returns_TASK.png`: training curves and evaluated returns; `wins_TASK.png`: win rates
   during training, in games that report who won;
 - `results.csv`: mean, standard deviations, 95 % interval and number of seeds of every cell, and what the sweep file says
   that a paper reports;
+- `runs.csv`: every evaluation of every run;
 - `aggregate.csv`, `aggregate.png`: interquartile mean of normalized returns over tasks and seeds with
   stratified bootstrap intervals (three or more seeds), for each number of demonstrations and for all together (`all`);
 - `differences.csv`: with `--compare ALGORITHM`, its return minus that of every other algorithm, over runs with
@@ -44,19 +46,18 @@ from learners.lib.evaluation_file import read_cross_play
 from learners.lib.files import write_json
 from learners.lib.marl_eval import marl_eval
 from learners.lib.metrics_file import read_metrics
+from learners.lib.records import FREE, Key, RunRecord, task_of
 from learners.lib.report_page import Report, markdown, slug, wins
 from learners.lib.results import (
     ENOUGH_SEEDS,
-    FREE,
     Figures,
-    Key,
-    RunRecord,
     differences,
     figures,
     gather,
     normalized_scores,
     references_of,
 )
+from learners.lib.scores import score_rows, write_scores
 from learners.lib.statistics import RESAMPLES, stratified_bootstrap
 from learners.lib.sweep_spec import Cell, cells, read_spec
 from mail_envs.commands.errors import exit_status
@@ -72,7 +73,7 @@ class Args:
     """Gather runs into curves and tables."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders, or folders of run folders."""
+    """Run folders, folders of run folders, and `runs.csv` of earlier reports."""
     out: Path = Path("report")
     """Folder of the report."""
     spec: Path | None = None
@@ -96,7 +97,7 @@ def build(args: Args) -> Report:
     records, remarks = gather(args.runs)
     references = references_of(records)
     if args.references:
-        for task, record in {r.task: r for r in records}.items():
+        for task, record in {r.task: r for r in records if r.has_folder}.items():
             try:
                 references[task] = measured(record)
             except ValueError as error:
@@ -139,10 +140,10 @@ def measured(record: RunRecord) -> dict[str, float]:
 
 def planned(path: Path) -> tuple[dict[tuple[Key, int], Cell], dict[tuple[str, str], float | str]]:
     """A sweep's runs by cell and seed, and the paper's figures by task and algorithm."""
-    none, spec = np.zeros(0), read_spec(path)
+    spec = read_spec(path)
     runs, paper = {}, {}
     for c in cells(spec):
-        task = RunRecord(Path(), {"env": c.env, **c.settings}, None, none, none).task
+        task = task_of({"env": c.env, **c.settings})
         runs[(task, c.algorithm, c.num_demos), c.seed] = c
         found = spec["paper"].get(c.game, {})
         if c.algorithm in found:
@@ -240,6 +241,7 @@ def write(report: Report, out: Path) -> list[Path]:
             written.append(out / f"returns_{slug(task)}.png")
             plots.finals(written[-1], task, part, known, color)
     written.append(write_csv(out / "results.csv", result_rows(report)))
+    written.append(write_scores(out / "runs.csv", score_rows(report.records, report.references)))
     if report.aggregate:
         written.append(write_csv(out / "aggregate.csv", report.aggregate))
         single = [r for r in report.aggregate if r["num_demos"] != ALL]

@@ -21,6 +21,11 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         result = read_json(path)
     except FileNotFoundError:
         return None
+    return check_evaluation(path, result)
+
+
+def check_evaluation(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """`result`, if its values are those of an evaluation; else ValueError naming the file and the key."""
     number(path, result, "return")
     if number(path, {"sd": 0.0, **result}, "sd") < 0:
         raise wrong(path, "sd", result["sd"], "a number of at least 0")

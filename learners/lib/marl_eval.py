@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from learners.lib.evaluation import normalized
+from learners.lib.records import Key, RunRecord
 from learners.lib.report_page import Report, slug
-from learners.lib.results import Key, RunRecord, binned
+from learners.lib.results import binned
 
 MARL_EVAL_STEPS = 20
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from learners.lib.results import Figures, Key, RunRecord, binned
+from learners.lib.records import Key, RunRecord
+from learners.lib.results import Figures, binned
 
 BINS = 100
 PALETTE = (

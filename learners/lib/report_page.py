@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from learners.lib import plots
-from learners.lib.results import Figures, Key, RunRecord
+from learners.lib.records import Key, RunRecord
+from learners.lib.results import Figures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tables of many run folders: the runs, the names of their algorithms, and the results of every cell.
+"""Tables of many runs: those that are found, and the results of every cell.
 
 A cell is (task, algorithm, number of demonstrations); its runs differ in their seed. A task is a game with
 its arguments. Returns are normalized with one pair of references per task, so that its runs are
@@ -8,7 +8,6 @@ comparable.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
 from collections import defaultdict
@@ -20,63 +19,12 @@ import numpy as np
 
 from learners.lib import references
 from learners.lib.evaluation import normalized
-from learners.lib.evaluation_file import NAMES, read_evaluation
-from learners.lib.metrics_file import read_metrics
-from learners.lib.settings import OPERATIONAL, learner_names, read_config
-from learners.lib.sources import known_references, sweep_name
+from learners.lib.records import FREE, Key, RunRecord, read_run, with_names
+from learners.lib.scores import read_scores
+from learners.lib.sources import known_references
 from learners.lib.statistics import half_width, mean_interval, wilson_interval
-from mail_envs.recorded import shown_player_function
-from mail_envs.settings_text import parse_settings, player_function_config
 
 ENOUGH_SEEDS = 3  # with fewer, an interval over seeds is meaningless
-# Settings in which the runs of one cell may differ; the last two are part of the task.
-FREE = {*OPERATIONAL, "seed", "run_dir", "resume", "set", "player_function"}
-INCIDENTAL = {
-    *FREE, "learner", "env", "max_rounds", "fixed_horizon", "steps", "demos", "num_demos", "budget", "control",
-}  # fmt: skip
-Key = tuple[str, str, int | None]  # task, algorithm, number of demonstrations
-
-
-@dataclasses.dataclass(frozen=True)
-class RunRecord:
-    """One run folder. `steps` and `returns` are its learning curve; `evaluation` is None before the end.
-
-    `greedy`: the evaluation of the same policy's most likely actions, or None. `wins`: win rates at the same steps, NaN
-    where the game does not report who won. `trained`: steps in the last line of the metrics.
-    """
-
-    folder: Path
-    config: dict[str, Any]
-    evaluation: dict[str, Any] | None
-    steps: np.ndarray
-    returns: np.ndarray
-    algorithm: str = ""
-    wins: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-    trained: int = 0
-    greedy: dict[str, Any] | None = None
-
-    @property
-    def task(self) -> str:
-        config = self.config
-        arguments = dict(sorted(parse_settings(config.get("set") or ()).items()))
-        text = config.get("player_function")
-        if text is not None:  # the user's own function is only named, not imported
-            plain = player_function_config(text)
-            arguments["player_function"] = text if plain is None else shown_player_function(plain)
-        if config.get("max_rounds") is not None:
-            arguments["max_rounds"] = config["max_rounds"]
-        if config.get("fixed_horizon"):
-            arguments["fixed_horizon"] = True
-        details = [f"{k}={v}" for k, v in arguments.items()]
-        return config["env"] + (f" ({', '.join(details)})" if details else "")
-
-    @property
-    def key(self) -> Key:
-        return self.task, self.algorithm, self.config.get("num_demos")
-
-    @property
-    def seed(self) -> int:
-        return int(self.config.get("seed", 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,18 +61,21 @@ class Figures:
 
 # ------------------------------------------------------------------------------------------- gathering
 def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
-    """All runs in these folders and below, and remarks about runs that were left out."""
+    """All runs in these folders and below and in these `runs.csv`, and remarks about runs that were left out."""
     records: dict[Path, RunRecord] = {}
+    scores: list[RunRecord] = []
     for path in map(Path, paths):
-        if not path.is_dir():
-            raise ValueError(f"{path} is not a folder")
+        if path.is_file() and path.suffix == ".csv":
+            scores += read_scores(path)
+        elif not path.is_dir():
+            raise ValueError(f"{path} is neither a folder nor a CSV file")
         for file in sorted(path.rglob("config.yaml")):
             records.setdefault(file.parent.resolve(), read_run(file.parent))
-    if not records:
+    if not records and not scores:
         raise ValueError(f"no run folder (with config.yaml) in {', '.join(map(str, paths))}")
     kept: dict[tuple, RunRecord] = {}
     remarks = []
-    for record in with_names(list(records.values())):
+    for record in with_names(list(records.values())) + scores:
         evaluated = (record.evaluation or {}).get("steps", record.trained)
         if evaluated < record.trained:
             remarks.append(
@@ -136,10 +87,17 @@ def gather(paths: Iterable[Path]) -> tuple[list[RunRecord], list[str]]:
             used, unused = kept[key], record
             if record.evaluation and not used.evaluation:
                 used, unused = record, used
-            remarks.append(f"{unused.folder} is left out: it repeats the cell of {used.folder}")
+            if unused.has_folder or not same_score(used, unused):
+                remarks.append(f"{unused.folder} is left out: it repeats the cell of {used.folder}")
             record = used
         kept[key] = record
     return list(kept.values()), remarks + mixed(list(kept.values()))
+
+
+def same_score(a: RunRecord, b: RunRecord) -> bool:
+    """Whether two finished runs are one: a folder and its line in `runs.csv`."""
+    results = [r.evaluation or {} for r in (a, b)]
+    return len({(x.get("return"), x.get("sd"), x.get("steps")) for x in results}) == 1
 
 
 def mixed(records: list[RunRecord]) -> list[str]:
@@ -163,65 +121,15 @@ def mixed(records: list[RunRecord]) -> list[str]:
     return remarks
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read a run folder; ValueError naming the file in it that is damaged."""
-    config = read_config(folder)
-    evaluation, greedy = (read_evaluation(folder / NAMES[best]) for best in (False, True))
-    lines = read_metrics(folder / "metrics.jsonl")
-    trained = lines[-1]["step"] if lines else 0
-    points = [(x["step"], x["return"], x.get("win_rate", np.nan)) for x in lines if "return" in x]
-    steps, returns, wins = np.array(points, np.float64).reshape(-1, 3).T
-    if evaluation is None or (greedy or {}).get("steps") != evaluation.get("steps"):
-        greedy = None
-    curve = {"wins": wins, "trained": trained}
-    return RunRecord(folder, config, evaluation, steps, returns, **curve, greedy=greedy)
-
-
-def with_names(records: list[RunRecord]) -> list[RunRecord]:
-    """Name the algorithms: the sweep's name, else the learner and the settings in which runs differ."""
-    groups: dict[tuple, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.task, record.config["learner"]].append(record)
-    varying: dict[str, set[str]] = defaultdict(set)
-    for (_, learner), members in groups.items():
-        for key in set().union(*(m.config for m in members)) - INCIDENTAL:
-            if len({json.dumps(m.config.get(key)) for m in members}) > 1:
-                varying[learner].add(key)
-    return [dataclasses.replace(r, algorithm=_name(r, varying)) for r in records]
-
-
-def _name(record: RunRecord, varying: dict[str, set[str]]) -> str:
-    own = sweep_name(record.folder, record.config)
-    if own is not None:
-        return own
-    config, learner = record.config, record.config["learner"]
-    usual = _defaults(learner, str(config.get("preset", "default")))
-    control = config.get("control", "none")
-    details = [] if control == "none" else [f"control: {control}"]
-    unusual = [k for k in sorted(varying[learner]) if config.get(k) != usual.get(k)]
-    details += [str(config[k]) if k == "preset" else f"{k}={config.get(k)}" for k in unusual]
-    return learner + (f" ({', '.join(details)})" if details else "")
-
-
-def _defaults(learner: str, preset: str) -> dict[str, Any]:
-    """The learner's settings under a preset, as in config.yaml, without the preset's name."""
-    if learner not in learner_names():
-        return {}
-    module = importlib.import_module(f"learners.{learner}")
-    settings = dataclasses.asdict(module.Args(**module.PRESETS.get(preset, {})))
-    return json.loads(json.dumps(settings))
-
-
 # -------------------------------------------------------------------------------------------- figures
 def references_of(records: list[RunRecord]) -> dict[str, dict[str, float]]:
     """Random and expert return of every task: those measured for its game, else means over its runs."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        noted = (
-            references.of_settings(record.config)
-            or (record.evaluation or {}).get("references")
-            or known_references(record.folder)
-        )
+        noted = (record.evaluation or {}).get("references", {})
+        if record.has_folder:
+            measured = references.of_settings(record.config)
+            noted = measured or noted or known_references(record.folder)
         for key, value in noted.items():
             found[record.task][key].append(float(value))
     return {t: {k: float(np.mean(v)) for k, v in pair.items()} for t, pair in found.items()}

@@ -24,7 +24,7 @@ from demos.layout import DemonstrationError
 from learners import amagail, bc, evaluate, ippo, mack, magail
 from learners.lib.architectures import read_policy
 from learners.lib.checkpoints import checkpoints, load_checkpoint, save_checkpoint
-from learners.lib.results import read_run
+from learners.lib.records import read_run
 from learners.lib.settings import parse, read_config, resumed
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import yaml
 from learners import bc
 from learners.lib import references
 from learners.lib.files import write_json
-from learners.lib.results import RunRecord, binned, cell_figures, gather
+from learners.lib.records import RunRecord
+from learners.lib.results import binned, cell_figures, gather
 from learners.lib.statistics import (
     half_width,
     iqm,
@@ -378,6 +381,66 @@ def test_most_likely_actions_are_rows_of_their_own(runs, tmp_path):
     assert (tmp_path / "out" / f"returns_{GAME}.png").stat().st_size > 5000
 
 
+def test_scores_stand_for_run_folders_that_are_elsewhere(runs, tmp_path):
+    folder, best = runs / "amagail_0", {"return": -11.0, "sd": 5.0, "episodes": 50, "steps": 3000}
+    result = json.loads((folder / "evaluation.json").read_text()) | {
+        "steps": 3000,
+        "win_rate": 0.25,
+    }
+    (folder / "evaluation.json").write_text(json.dumps(result))
+    (folder / "evaluation_greedy.json").write_text(json.dumps(best))
+    whole, early, late = (tmp_path / name for name in ("whole", "early", "late"))
+    write(build(Args((runs,), resamples=100)), whole)
+    (runs / "amagail_2").rename(tmp_path / "amagail_2")
+    write(build(Args((runs,), resamples=100)), early)
+    shutil.rmtree(runs)
+    report = build(Args((tmp_path / "amagail_2", early / "runs.csv"), resamples=100))
+    write(report, late)
+    for name in ("runs.csv", "aggregate.csv"):
+        assert (late / name).read_text() == (whole / name).read_text(), name
+    old, new = (
+        [r for r in rows(folder / "results.csv") if r["algorithm"] != "magail"]
+        for folder in (whole, late)
+    )
+    assert new == old  # the run that is not finished has no score
+    assert report.references == {GAME: REFERENCES}
+
+
+def test_a_run_folder_counts_before_its_score(runs, tmp_path):
+    write(build(Args((runs,), resamples=100)), tmp_path / "early")
+    result = {"return": -15.0, "sd": 5.0, "episodes": 100}
+    (runs / "amagail_0" / "evaluation.json").write_text(json.dumps(result))
+    report = build(Args((tmp_path / "early" / "runs.csv", runs), resamples=100))
+    assert report.table[GAME, "amagail", 200].mean == pytest.approx((-15.0 - 21.0 - 25.0) / 3)
+    assert sum("runs.csv is left out: it repeats" in text for text in report.remarks) == 1
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("-20.0,", "x,", "line 2, is damaged: return is 'x', not a number"),
+        ("-20.0,", "nan,", "line 2, is damaged: return is nan, not a number"),
+        (",played,", ",lucky,", "line 2, is damaged: actions is 'lucky', not played or best"),
+        ("amagail,200,1,", "amagail,200,0,", "line 3, is damaged: it repeats an evaluation"),
+        ("environment,", "game,", "line 2, is damaged: it does not have the columns environment"),
+        ("amagail,200,0,", "amagail,200,,", "line 2, is damaged: seed is None, not a whole number"),
+    ],
+)
+def test_a_damaged_file_of_scores_is_named(runs, tmp_path, old, new, message):
+    write(build(Args((runs,), resamples=100)), tmp_path)
+    path = tmp_path / "runs.csv"
+    text = path.read_text()
+    lines = text.splitlines(keepends=True)
+    head, rest = "".join(lines[:1]), "".join(sorted(lines[1:]))
+    text = head + "".join(
+        x for x in rest.splitlines(keepends=True) if ",200," in x and "amagail" in x
+    )
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=re.escape(f"runs.csv, {message}")):
+        gather([path])
+
+
 def test_games_with_other_arguments_are_other_tasks(tmp_path):
     make_run(tmp_path / "a", fixed_horizon=False)
     make_run(tmp_path / "b", fixed_horizon=True)
@@ -431,7 +494,7 @@ def test_cross_play_of_different_sides_is_not_averaged(runs, tmp_path):
 
 def test_user_errors_are_one_line(tmp_path, capsys):
     cases = [
-        ((tmp_path / "nowhere",), "is not a folder"),
+        ((tmp_path / "nowhere",), "is neither a folder nor a CSV file"),
         ((tmp_path,), "no run folder"),
         ((), "one or more"),
     ]
