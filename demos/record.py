@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -33,6 +32,7 @@ from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter, check_new
 from mail_envs.bars import bar
 from mail_envs.commands.errors import exit_status
+from mail_envs.cores import usable_cores
 from mail_envs.counts import at_least
 from mail_envs.markov_game import KernelGame
 from mail_envs.plain_files import read_regular
@@ -116,7 +116,7 @@ def record(
     """
     if num_envs is None:  # a simulator takes memory, and more copies than processes gain nothing
         kernel = issubclass(mail_envs.spec(id).load(arguments.get("backend")), KernelGame)
-        num_envs = NUM_ENVS if kernel else os.cpu_count() or 1
+        num_envs = NUM_ENVS if kernel else usable_cores()
     at_least(1, episodes=episodes, num_envs=num_envs)
     check_seed(check_seed(seed) + episodes - 1)
     if (arguments.get("device", "cpu"), arguments.get("array", "numpy")) != ("cpu", "numpy"):

@@ -7,13 +7,13 @@ rewards, returns, time limit), and the reset of copies whose episodes ended. The
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mail_envs.buffers import Buffers
+from mail_envs.cores import usable_cores
 from mail_envs.counts import at_least
 from mail_envs.devices import Cpu, make_device
 from mail_envs.kernels import INVALID_ACTION, device_function, launch
@@ -98,7 +98,7 @@ def open_copies(
         batch = game.batch(num_envs) if may else None
         if batch is not None:
             return batch(allocate(Cpu(num_envs)))
-        num_workers = min(num_envs, os.cpu_count() or 1) if num_envs > 1 else 0
+        num_workers = min(num_envs, usable_cores()) if num_envs > 1 else 0
     at_least(0, num_workers=num_workers)
     make = game.factory
     if (num_envs > 1 or num_workers) and make is None:

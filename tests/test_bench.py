@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import mail_envs
+from mail_envs import cores
 from mail_envs.__main__ import main
-from mail_envs.commands import bench
-from mail_envs.commands.peers import installed
+from mail_envs.commands import bench, rates
+from mail_envs.commands.peers import PEERS, installed
 
 
 def test_bench_measures_everything_it_prints(capsys, monkeypatch):
@@ -81,6 +82,35 @@ def test_bench_compares_with_the_same_scenario(id, names):
     assert [r.name for r in bench.rivals((id,), ["mpe2", "jaxmarl", "smaclite"])[id]] == names
 
 
+def test_trials_of_the_compared_alternate(monkeypatch):
+    played, clock = [], [0.0]
+    monkeypatch.setattr(rates.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(rates.time, "perf_counter", lambda: clock[0])
+
+    def run(name, cost):
+        def play(calls):
+            played.append(name)
+            # The machine is three times as slow in every other trial.
+            clock[0] += calls * cost * (1 + 2 * (len(played) // 2 % 2))
+            return 10 * calls
+
+        return play
+
+    found = rates.measure({"fast": run("fast", 0.01), "slow": run("slow", 0.02)}, 60.0)
+    assert played[-12:] == ["fast", "slow"] * 6
+    assert found["fast"].cpu == pytest.approx(1000) and found["slow"].cpu == pytest.approx(500)
+
+
+def test_games_are_measured_on_one_core(monkeypatch):
+    if not cores.AFFINITY:
+        pytest.skip("no affinity of processes on this system")
+    seen, before = [], cores.usable_cores()
+    monkeypatch.setattr(bench, "run_jobs", lambda jobs, silent: seen.append(cores.usable_cores()))
+    monkeypatch.setattr(bench, "print_json", lambda results, seconds: None)
+    assert main(["bench", "coop_nav", "--against", "none", "--json"]) == 0
+    assert seen == [1] and cores.usable_cores() == before
+
+
 def test_a_peer_with_fewer_copies_is_compared_at_its_best():
     ours = {"vector 64": {"cpu": 100.0}, "aec": {"cpu": 7.0}}
     theirs = {"vector 1": {"cpu": 5.0}, "vector 8": {"cpu": 20.0}, "vector 64": None}
@@ -108,8 +138,7 @@ def test_the_table_says_that_a_peer_has_fewer_copies(capsys, monkeypatch):
 def test_battles_of_peers_run(id, peer):
     pytest.importorskip(peer)
     (rival,) = bench.rivals((id,), [peer])[id]
-    jobs = {what: measurement for _, what, measurement in bench.rival_jobs(rival, 0.01)}
-    assert jobs["vector 1"]()["cpu"] > 0
+    assert bench.vector_rates(id, [rival], 1, 0.01)[rival.name]["cpu"] > 0
 
 
 def test_football_is_compared_with_gfootball_and_with_the_bare_engine():
@@ -120,5 +149,5 @@ def test_football_is_compared_with_gfootball_and_with_the_bare_engine():
     assert bench.sizes_of(id) == (1,)
     for rival in found[id]:
         if rival.peer in installed():
-            jobs = {what: measurement for _, what, measurement in bench.rival_jobs(rival, 0.01)}
-            assert jobs["vector 1"]()["cpu"] > 0 and jobs["vector 64"]() is None
+            assert bench.vector_rates(id, [rival], 1, 0.01)[rival.name]["cpu"] > 0
+            assert PEERS[rival.peer](id, 64) is None

@@ -10,7 +10,6 @@ time, and two policies start from the same initial states. The return is average
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from demos.rollouts import act
 from learners.lib.outcomes import winning
 from learners.lib.statistics import mean_interval
 from mail_envs.bars import bar
+from mail_envs.cores import usable_cores
 from mail_envs.markov_game import KernelGame
 from mail_envs.streams import stream_seed
 
@@ -56,7 +56,7 @@ def make_copies(id: str, episodes: int, arguments: Mapping[str, Any]) -> Any:
     kind = mail_envs.spec(id).load(arguments.get("backend"))
     count, workers = MOST_COPIES, {}
     if not issubclass(kind, KernelGame):
-        count = arguments.get("num_workers") or os.cpu_count() or 1
+        count = arguments.get("num_workers") or usable_cores()
         workers = {"num_workers": min(count, episodes)}
     return mail_envs.make_vec(
         id, min(count, episodes), autoreset=False, replayable=True, **{**workers, **arguments}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from mail_envs.adapters.mamujoco_gather import Motors, ObservationWriter
 from mail_envs.adapters.mamujoco_robots import open_screen
 from mail_envs.buffers import Buffers
+from mail_envs.cores import usable_cores
 from mail_envs.rounds import RUNNING, TERMINATED
 
 NO_LIMIT = 2**31 - 1  # rounds; the time limit is applied by the view
@@ -80,7 +80,7 @@ class EnvPoolCopies:
             self.id,
             env_type="gymnasium",
             num_envs=self.num_envs,
-            num_threads=min(self.num_envs, os.cpu_count() or 1),
+            num_threads=min(self.num_envs, usable_cores()),
             seed=(self.buffers.seeds % SEEDS).tolist(),
             max_episode_steps=NO_LIMIT,
             render_mode="rgb_array",

@@ -18,13 +18,13 @@ from mail_envs.commands import CommandError
 from mail_envs.commands.learner_bench import learner_jobs, peer_interpreter, print_learners
 from mail_envs.commands.peers import (
     PEERS,
-    SIMULATOR_PEERS,
     SOURCES,
     installed,
     mpe2_aec,
     scenario_of,
 )
-from mail_envs.commands.rates import aec_turns, last_line_of, measure
+from mail_envs.commands.rates import Run, aec_turns, last_line_of, measure
+from mail_envs.cores import one_core
 
 DEFAULT = ("stochastic_coop_nav",)
 SIZES = (1, 64, 1024, 8192)
@@ -92,12 +92,12 @@ def bench(
     jaxmarl_python: str | None = None,
     json_output: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Measure steps per CPU-second on one thread, start-up times and memory.
+    """Measure steps per CPU-second on one core, start-up times and memory.
 
     Args:
         ids: games or families (such as `mpe`) to measure.
         against: other libraries to compare with, e.g. `mpe2,vmas,jaxmarl`; `installed` or `none`. Each is
-            measured on the same scenario, right after the game.
+            measured on the same scenario, in turns with the game.
         seconds: CPU time per rate.
         start: also measure start-up, compilation and memory.
         learners: measure training instead of games: IPPO beside the same algorithm on JaxMARL's environments,
@@ -116,12 +116,12 @@ def bench(
     ids = expand(ids)
     pairs = rivals(ids, peers)
     jobs: list[Job] = []
+    met: set[Rival] = set()
     for id in ids:
-        jobs += game_jobs(id, seconds, start)
-        for rival in pairs[id]:
-            if not any(who == rival.name for who, *_ in jobs):
-                jobs += rival_jobs(rival, seconds)
-    results = run_jobs(jobs, silent=json_output)
+        jobs += game_jobs(id, [rival for rival in pairs[id] if rival not in met], seconds, start)
+        met |= set(pairs[id])
+    with one_core():
+        results = run_jobs(jobs, silent=json_output)
     if json_output:
         print_json(results, seconds)
     else:
@@ -197,20 +197,22 @@ def choose_peers(against: str) -> list[str]:
     return chosen
 
 
-Job = tuple[str, str, Callable[[], Any]]  # who, what, measurement
+Job = tuple[
+    str, str, Callable[[], dict[str, Any]]
+]  # who, what, a measurement of this and others: {who: result}
 
 
-def game_jobs(id: str, seconds: float, start: bool) -> Iterator[Job]:
-    """All measurements of one game of this suite."""
+def game_jobs(id: str, others: list[Rival], seconds: float, start: bool) -> Iterator[Job]:
+    """All measurements of one game of this suite, and of the peers that are measured beside it."""
     for size in sizes_of(id):
-        yield id, f"vector {size}", lambda size=size: vector_steps(id, size, seconds)
-    yield id, "aec", lambda: agent_turns(id, seconds)
+        yield id, f"vector {size}", lambda size=size: vector_rates(id, others, size, seconds)
+    yield id, "aec", lambda: turn_rates(id, others, seconds)
     if start:
-        yield id, "import", lambda: best_of(3, IMPORT)
-        yield id, "start", lambda: best_of(3, START, id)
+        yield id, "import", lambda: {id: best_of(3, IMPORT)}
+        yield id, "start", lambda: {id: best_of(3, START, id)}
         if sizes_of(id) == SIZES:
-            yield id, "compile", lambda: run_python(COMPILE, id)
-            yield id, "memory", lambda: memory(id)
+            yield id, "compile", lambda: {id: run_python(COMPILE, id)}
+            yield id, "memory", lambda: {id: memory(id)}
 
 
 def sizes_of(id: str) -> tuple[int, ...]:
@@ -223,18 +225,17 @@ def sizes_of(id: str) -> tuple[int, ...]:
     return SIZES if issubclass(mail_envs.spec(id).load(), KernelGame) else SIMULATOR_SIZES
 
 
-def rival_jobs(rival: Rival, seconds: float) -> Iterator[Job]:
-    """All measurements of a peer's scenario."""
-    rate = PEERS[rival.peer]
-    for size in SIMULATOR_SIZES if rival.peer in SIMULATOR_PEERS else SIZES:
-        what = f"vector {size}"
-        yield rival.name, what, lambda size=size: _rate(rate(rival.scenario, size, seconds))
-    if rival.peer == "mpe2":
-        yield rival.name, "aec", lambda: vars(mpe2_aec(rival.scenario, seconds))
+def vector_rates(id: str, others: list[Rival], size: int, seconds: float) -> dict[str, Any]:
+    """Rates of `size` copies of a game and of its peers, as far as they have so many."""
+    made = {r.name: PEERS[r.peer](r.scenario, size) for r in others}
+    runs = {id: vector_steps(id, size), **{k: run for k, run in made.items() if run is not None}}
+    return {name: vars(rate) for name, rate in measure(runs, seconds).items()}
 
 
-def _rate(rate: Any) -> dict[str, float] | None:
-    return None if rate is None else vars(rate)
+def turn_rates(id: str, others: list[Rival], seconds: float) -> dict[str, Any]:
+    """Rates of agent turns of a game and of MPE2, the peer that has them."""
+    made = {r.name: mpe2_aec(r.scenario) for r in others if r.peer == "mpe2"}
+    return {k: vars(rate) for k, rate in measure({id: agent_turns(id), **made}, seconds).items()}
 
 
 def memory(id: str) -> dict[str, float]:
@@ -246,8 +247,8 @@ def memory(id: str) -> dict[str, float]:
     return {"bytes": run_python(MEMORY, id, str(num_envs)), "num_envs": num_envs}
 
 
-def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
-    """Environment steps per second of `make_vec(id, num_envs)`, everything included.
+def vector_steps(id: str, num_envs: int) -> Run:
+    """Plays steps of `make_vec(id, num_envs)`, everything included.
 
     Actions are random. In games with action masks, legal actions are drawn in every step, within the measured
     time; in all others they are drawn beforehand.
@@ -263,7 +264,7 @@ def vector_steps(id: str, num_envs: int, seconds: float) -> dict[str, float]:
             step(k)
         return calls * num_envs
 
-    return vars(measure(run, seconds))
+    return run
 
 
 def masked_steps(vector: Any) -> Callable[[int], Any]:
@@ -310,20 +311,20 @@ def compiled_draw() -> Callable[..., None]:
     return draw_allowed
 
 
-def agent_turns(id: str, seconds: float) -> dict[str, float]:
-    """Agent turns per second of `make(id)`, with random legal actions."""
+def agent_turns(id: str) -> Run:
+    """Plays agent turns of `make(id)`, with random legal actions."""
     import mail_envs
 
     env = mail_envs.make(id)
     if not (env.vector.discrete and env.vector.game.has_action_mask):
-        return vars(aec_turns(env, seconds))
+        return aec_turns(env)
     draw, calls, action = compiled_draw(), itertools.count(), np.zeros((1, 1), np.int32)
 
     def choose(agent: str, turn: int, info: dict[str, Any]) -> int:
         draw(info["action_mask"][None, None], next(calls), action)
         return int(action[0, 0])
 
-    return vars(aec_turns(env, seconds, choose))
+    return aec_turns(env, choose)
 
 
 def drawn_steps(vector: Any) -> Callable[[int], Any]:
@@ -364,7 +365,8 @@ def run_jobs(jobs: list[Job], silent: bool) -> dict[str, dict[str, Any]]:
         task = progress.add_task("", total=len(jobs))
         for who, what, measurement in jobs:
             progress.update(task, description=f"{who}: {what}")
-            results.setdefault(who, {})[what] = measurement()
+            for name, result in measurement().items():
+                results.setdefault(name, {})[what] = result
             progress.advance(task)
     return results
 
@@ -401,7 +403,7 @@ def print_tables(
     console = Console()
     whats = [*(f"vector {size}" for size in SIZES), "aec"]
     heads = [*(f"E = {size:,}" for size in SIZES), "AEC turns"]
-    rates = Table(title="Steps per CPU-second, one thread", box=None, title_justify="left")
+    rates = Table(title="Steps per CPU-second, one core", box=None, title_justify="left")
     rates.add_column("", style="bold", overflow="fold")
     for head in heads:
         rates.add_column(head, justify="right", no_wrap=True)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 import mail_envs
-from mail_envs.commands.rates import DRAWN, Rate, measure
+from mail_envs.commands.rates import DRAWN, Run
 
 EPISODES = 20
 
 
-def gfootball(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def gfootball(scenario: str, num_envs: int) -> Run | None:
     """The package's environment with simple115v2 and checkpoints; it has no vectorized version."""
     if num_envs != 1:
         return None
@@ -31,10 +31,10 @@ def gfootball(scenario: str, num_envs: int, seconds: float) -> Rate | None:
         number_of_left_players_agent_controls=actions.shape[1],
     )
     env.reset()
-    return measure(loop(lambda k: env.step(actions[k])[2], env.reset), seconds)
+    return loop(lambda k: env.step(actions[k])[2], env.reset)
 
 
-def bare_engine(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def bare_engine(scenario: str, num_envs: int) -> Run | None:
     """Actions, rounds and the engine's own record of its state, without observations, rewards and views."""
     if num_envs != 1:
         return None
@@ -55,9 +55,7 @@ def bare_engine(scenario: str, num_envs: int, seconds: float) -> Rate | None:
         rounds = rounds % max(ends) + 1
         return rounds in ends
 
-    rate = measure(loop(step, lambda: game.reset(rounds)), seconds)
-    game.close()
-    return rate
+    return loop(step, lambda: game.reset(rounds))
 
 
 def lengths(scenario: str) -> list[int]:
@@ -73,7 +71,7 @@ def lengths(scenario: str) -> list[int]:
     return found
 
 
-def loop(step: Callable[[int], bool], reset: Callable[[], Any]) -> Callable[[int], int]:
+def loop(step: Callable[[int], bool], reset: Callable[[], Any]) -> Run:
     """A function that plays so many rounds; `step(k)` returns whether the episode is over."""
 
     def run(calls: int) -> int:

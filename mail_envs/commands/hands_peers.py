@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 import mail_envs
-from mail_envs.commands.rates import Rate, measure
+from mail_envs.commands.rates import Run
 
 ROUNDS = 512  # of random play, whose states are simulated
 
 
-def mj_step(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def mj_step(scenario: str, num_envs: int) -> Run | None:
     """`mujoco.mj_step`, as often as a round takes, from the states of random play with its targets and wrenches.
 
     So both simulate the same contacts. The damping of the hands' links is left out: that is no part of MuJoCo.
@@ -32,7 +32,7 @@ def mj_step(scenario: str, num_envs: int, seconds: float) -> Rate | None:
                 mujoco.mj_step(model, data, substeps)
         return calls * num_envs
 
-    return measure(run, seconds)
+    return run
 
 
 def random_play(game: Any, kind: Any) -> np.ndarray:

@@ -87,10 +87,10 @@ def learner_jobs(
 ) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
     """All measurements: who, what, and a function that measures."""
     for pair in PAIRS:
-        yield pair.name, "rate", lambda pair=pair: learner_rate(pair, seconds)
+        yield pair.name, "rate", lambda pair=pair: {pair.name: learner_rate(pair, seconds)}
         if python is not None and pair.scenario is not None:
-            scenario = pair.scenario
-            yield f"jaxmarl {scenario}", "rate", lambda s=scenario: peer_rate(python, s, seconds)
+            peer, scenario = f"jaxmarl {pair.scenario}", pair.scenario
+            yield peer, "rate", lambda k=peer, s=scenario: {k: peer_rate(python, s, seconds)}
 
 
 def learner_rate(pair: Pair, seconds: float) -> dict[str, Any]:

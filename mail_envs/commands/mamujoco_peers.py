@@ -5,16 +5,16 @@ Random actions are drawn beforehand. `scenario` is an id of this suite, such as 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
 import mail_envs
-from mail_envs.commands.rates import Rate, measure
+from mail_envs.commands.rates import Run
+from mail_envs.cores import usable_cores
 
 
-def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def envpool(scenario: str, num_envs: int) -> Run | None:
     """EnvPool with one thread per CPU core; its observations are sliced as in this suite."""
     from mail_envs.adapters.mamujoco_gather import PARTS_OF_STATE
 
@@ -24,7 +24,7 @@ def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:
     import envpool as package
 
     index, slots = game.writer.index, game.motors.slots
-    threads = min(num_envs, os.cpu_count() or 1)
+    threads = min(num_envs, usable_cores())
     pool = package.make(
         game.robot.gymnasium, env_type="gymnasium", num_envs=num_envs, num_threads=threads
     )
@@ -38,10 +38,10 @@ def envpool(scenario: str, num_envs: int, seconds: float) -> Rate | None:
             states[:, index].astype(np.float32)
         return calls * num_envs
 
-    return measure(run, seconds)
+    return run
 
 
-def mamujoco_v1(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def mamujoco_v1(scenario: str, num_envs: int) -> Run | None:
     """gymnasium-robotics' parallel environment; it has no vectorized version."""
     if num_envs != 1:
         return None
@@ -62,7 +62,7 @@ def mamujoco_v1(scenario: str, num_envs: int, seconds: float) -> Rate | None:
                 env.reset()
         return calls
 
-    return measure(run, seconds)
+    return run
 
 
 def random_actions(game: Any, num_envs: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Speed of the environments of other libraries.
 
-Each function returns environment steps per CPU-second, with random actions drawn beforehand. MPE2 is measured on all
+Each function returns another one that plays so many steps, with random actions drawn beforehand, or None. MPE2 is measured on all
 scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative navigation, N = 3), which no other game of the
 particle family is compared with. Multi-Agent MuJoCo is in
 `mail_envs.commands.mamujoco_peers`, StarCraft, including JaxMARL's SMAX, in `mail_envs.commands.starcraft_peers`, and
@@ -14,7 +14,7 @@ import importlib.util
 from collections.abc import Callable
 
 from mail_envs.commands import football_peers, hands_peers, mamujoco_peers, starcraft_peers
-from mail_envs.commands.rates import DRAWN, Rate, aec_turns, drawn_actions, measure
+from mail_envs.commands.rates import DRAWN, Run, aec_turns, drawn_actions
 
 AGENTS = 3
 ROUNDS = 50
@@ -27,7 +27,7 @@ def mpe2_scenario(scenario: str):
     return importlib.import_module(f"mpe2.{scenario}_v{version}")
 
 
-def mpe2_parallel(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def mpe2_parallel(scenario: str, num_envs: int) -> Run | None:
     """MPE2's parallel environment; it has no vectorized version."""
     if num_envs != 1:
         return None
@@ -43,15 +43,15 @@ def mpe2_parallel(scenario: str, num_envs: int, seconds: float) -> Rate | None:
                 env.reset()
         return calls
 
-    return measure(run, seconds)
+    return run
 
 
-def mpe2_aec(scenario: str, seconds: float) -> Rate:
+def mpe2_aec(scenario: str) -> Run:
     """MPE2's AEC environment, in agent turns."""
-    return aec_turns(mpe2_scenario(scenario).env(max_cycles=ROUNDS), seconds)
+    return aec_turns(mpe2_scenario(scenario).env(max_cycles=ROUNDS))
 
 
-def vmas(scenario: str, num_envs: int, seconds: float) -> Rate:
+def vmas(scenario: str, num_envs: int) -> Run:
     """VMAS on one CPU thread."""
     import torch
     import vmas as package
@@ -76,13 +76,13 @@ def vmas(scenario: str, num_envs: int, seconds: float) -> Rate:
                 env.reset()
         return calls * num_envs
 
-    return measure(run, seconds)
+    return run
 
 
-def jaxmarl(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def jaxmarl(scenario: str, num_envs: int) -> Run | None:
     """JaxMARL on the CPU: vmap over environments, jit over one step with autoreset."""
     if scenario.startswith(starcraft_peers.SMAX):
-        return starcraft_peers.smax(scenario, num_envs, seconds)
+        return starcraft_peers.smax(scenario, num_envs)
     import jax
 
     with starcraft_peers.without_greetings():
@@ -105,10 +105,10 @@ def jaxmarl(scenario: str, num_envs: int, seconds: float) -> Rate | None:
         jax.block_until_ready(current)
         return calls * num_envs
 
-    return measure(run, seconds)
+    return run
 
 
-PEERS: dict[str, Callable[[str, int, float], Rate | None]] = {
+PEERS: dict[str, Callable[[str, int], Run | None]] = {
     "mpe2": mpe2_parallel,
     "vmas": vmas,
     "jaxmarl": jaxmarl,

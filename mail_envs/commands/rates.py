@@ -13,6 +13,8 @@ import numpy as np
 from mail_envs.commands.errors import CommandError
 
 DRAWN = 1024  # actions drawn beforehand
+TRIALS = 6
+Run = Callable[[int], int]  # makes so many calls; returns the number of steps
 
 
 @dataclass(frozen=True)
@@ -23,26 +25,32 @@ class Rate:
     wall: float
 
 
-def measure(run: Callable[[int], int], seconds: float) -> Rate:
-    """The rate of `run(n)`, which makes n calls and returns the number of steps: the best of three trials.
+def measure(runs: Mapping[str, Run], seconds: float) -> dict[str, Rate]:
+    """The rates of several runs, each from `seconds` of CPU time: the best of their trials.
 
-    On a shared machine, other processes slow down the other trials.
+    Trials alternate between the runs: on a shared machine, other processes slow down some of them, and so all runs alike.
     """
+    calls = {name: calls_in(run, seconds / TRIALS) for name, run in runs.items()}
+    best = dict.fromkeys(runs, Rate(0.0, 0.0))
+    for _ in range(TRIALS):
+        for name, run in runs.items():
+            begin, clock = time.process_time(), time.perf_counter()
+            steps = run(calls[name])
+            cpu, wall = time.process_time() - begin, time.perf_counter() - clock
+            best[name] = Rate(max(best[name].cpu, steps / cpu), max(best[name].wall, steps / wall))
+    return best
+
+
+def calls_in(run: Run, seconds: float) -> int:
+    """About as many calls as fit into so much CPU time."""
     run(2)  # compiles; JAX may compile again for the types that the first call returned
     calls, spent = 1, 0.0
-    while spent < seconds / 20:  # find the number of calls for one trial
+    while spent < seconds / 4:
         calls *= 2
         begin = time.process_time()
         run(calls)
         spent = time.process_time() - begin
-    calls = max(1, int(calls * seconds / 3 / max(spent, 1e-9)))
-    best = Rate(0.0, 0.0)
-    for _ in range(3):
-        begin, clock = time.process_time(), time.perf_counter()
-        steps = run(calls)
-        cpu, wall = time.process_time() - begin, time.perf_counter() - clock
-        best = Rate(max(best.cpu, steps / cpu), max(best.wall, steps / wall))
-    return best
+    return max(1, int(calls * seconds / max(spent, 1e-9)))
 
 
 def drawn_actions(env) -> dict[str, list]:
@@ -69,8 +77,8 @@ def drawn_choices(env) -> Callable:
     return choose
 
 
-def aec_turns(env, seconds: float, choose: Callable | None = None) -> Rate:
-    """Agent turns per second of an AEC environment, including `last` and `step`.
+def aec_turns(env, choose: Callable | None = None) -> Run:
+    """Plays agent turns of an AEC environment, including `last` and `step`.
 
     `choose(agent, turn, info)` returns the action; by default, random actions are drawn beforehand.
     """
@@ -87,7 +95,7 @@ def aec_turns(env, seconds: float, choose: Callable | None = None) -> Rate:
             env.reset()
         return turns
 
-    return measure(run, seconds)
+    return run
 
 
 def last_line_of(command: list[str], variables: Mapping[str, str] | None = None) -> str:

@@ -19,7 +19,7 @@ from unittest import mock
 
 import numpy as np
 
-from mail_envs.commands.rates import Rate, measure
+from mail_envs.commands.rates import Run
 
 SMAX = "smax_"  # prefix of SMAX scenarios among those of JaxMARL
 MOST_COPIES = 1024  # of SMAX: with more, large battles take gigabytes, and minutes per step
@@ -69,7 +69,7 @@ def without_greetings() -> Iterator[None]:
 # -- SMAClite -----------------------------------------------------------------------------------------
 
 
-def smaclite(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def smaclite(scenario: str, num_envs: int) -> Run | None:
     """SMAClite; it has no vectorized version."""
     if num_envs != 1:
         return None
@@ -84,7 +84,7 @@ def smaclite(scenario: str, num_envs: int, seconds: float) -> Rate | None:
                 env.reset()
         return calls
 
-    return measure(run, seconds)
+    return run
 
 
 def allowed_at_random(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -156,7 +156,7 @@ def smaclite_hydralisk() -> Any:
 # -- SMAX ---------------------------------------------------------------------------------------------
 
 
-def smax(scenario: str, num_envs: int, seconds: float) -> Rate | None:
+def smax(scenario: str, num_envs: int) -> Run | None:
     """SMAX against heuristic enemies: vmap over battles, jit over one step with random actions and autoreset."""
     if num_envs > MOST_COPIES:
         return None
@@ -178,7 +178,7 @@ def smax(scenario: str, num_envs: int, seconds: float) -> Rate | None:
         jax.block_until_ready(states)
         return calls * num_envs
 
-    return measure(run, seconds)
+    return run
 
 
 def smax_battle(name: str, **options: Any) -> Any:

@@ -64,7 +64,7 @@ def test_episodes_are_those_of_their_seeds_one_by_one():
 def test_copies_are_bounded(monkeypatch):
     assert make_copies(GAME, 1000, {}).num_envs == 256
     assert make_copies(GAME, 10, {}).num_envs == 10
-    monkeypatch.setattr(evaluation.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(evaluation, "usable_cores", lambda: 3)
     vec = make_copies(FAULTY, 1000, {})
     assert (vec.num_envs, len(vec.launches.copies.workers)) == (3, 3)
     result = evaluate(vec, steady, np.arange(7))
@@ -73,7 +73,7 @@ def test_copies_are_bounded(monkeypatch):
 
 
 def test_an_episode_that_a_dead_worker_cut_short_is_played_again(monkeypatch):
-    monkeypatch.setattr(evaluation.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(evaluation, "usable_cores", lambda: 2)
     deaths = []
 
     def deadly(observations, info, rng):

@@ -95,10 +95,11 @@ import gymnasium
 import numpy as np
 
 from mail_envs.buffers import Buffers
+from mail_envs.cores import usable_cores
 from mail_envs.counts import at_least, is_number
 from mail_envs.games.hands.model import assets
 from mail_envs.games.hands.tasks import TASKS, Task
-from mail_envs.games.hands.worlds import Physics, Worlds, cores
+from mail_envs.games.hands.worlds import Physics, Worlds
 from mail_envs.mujoco_support import log_warnings
 from mail_envs.rounds import TERMINATED, TRUNCATED
 from mail_envs.simulator import Row, SimulatorGame, replay
@@ -208,7 +209,7 @@ class HandCopies:
     def __init__(self, game: Hands, num_envs: int, buffers: Buffers):
         self.game, self.buffers = game, buffers
         out = SimpleNamespace(**vars(buffers), outcome=buffers.world["outcome"])
-        self.worlds = Worlds(game.task, game.physics, num_envs, out, cores())
+        self.worlds = Worlds(game.task, game.physics, num_envs, out, usable_cores())
 
     def step(self, which: np.ndarray) -> None:
         self.worlds.step()

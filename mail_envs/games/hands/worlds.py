@@ -6,7 +6,6 @@ the next one (positions, contacts), so that positions, velocities and contacts a
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -107,8 +106,9 @@ def start_of(task: Task, model: Any, seed: int) -> tuple[Start, np.random.Genera
 
 def random_turn(about_x: float, about_y: float) -> np.ndarray:
     """A rotation about y, then about x, by shares of pi in [-1, 1]."""
-    x, y = np.pi * about_x, np.pi * about_y
-    return rotation((x, 0.0, 0.0)) @ rotation((0.0, y, 0.0))
+    angles = np.pi * about_x, np.pi * about_y
+    (cx, cy), (sx, sy) = np.cos(angles), np.sin(angles)
+    return np.array([[cy, 0, sy], [sx * sy, cx, -sx * cy], [-cx * sy, sx, cx * cy]])
 
 
 def draw_goals(task: Task, noise: np.ndarray) -> np.ndarray:
@@ -211,18 +211,19 @@ class Worlds:
         self._rules.command()
         chosen = self.out.which
         if self._pool is None:
-            self._advance_some([e for e in range(len(self.datas)) if chosen[e]])
+            self._advance_some(chosen.nonzero()[0].tolist())
         else:
             shares = [[e for e in share if chosen[e]] for share in self._shares]
             list(self._pool.map(self._advance_some, shares))
         self._rules.judge()
-        for e in np.flatnonzero(self.arrays.renew & chosen):
-            self.arrays.goals[e] = draw_goals(self.task, self.generators[e].uniform(-1, 1, 2))
+        if self.arrays.renew.any():
+            for e in np.flatnonzero(self.arrays.renew & chosen):
+                self.arrays.goals[e] = draw_goals(self.task, self.generators[e].uniform(-1, 1, 2))
         self._rules.look()
 
     def reset(self, seeds: np.ndarray) -> None:
         """Begin the episodes with `seeds` in the worlds `out.which`."""
-        for e in np.flatnonzero(self.out.which).tolist():
+        for e in self.out.which.nonzero()[0].tolist():
             self._begin(e, int(seeds[e]))
         self._rules.look()
 
@@ -280,8 +281,3 @@ class Worlds:
         self._picture.close()
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def cores() -> int:
-    """Threads that step worlds: one per core."""
-    return os.cpu_count() or 1
