@@ -91,6 +91,9 @@ class Args(Imitation):
     """With --recurrent, append the agent's last action to its observation."""
     critics: Literal[1, 2] = 2
     """With continuous actions, number of critics; policies are trained with the smaller of two values."""
+    lr: Positive = 1e-3
+    anneal: bool = True
+    batch: Count = 256
     embed: Count = 32
     """Width of the hidden layer of elu_total, frozen and paper."""
 
@@ -98,7 +101,7 @@ class Args(Imitation):
 PRESETS = {
     "iiq": {"mixer": "none"},
     "iqvdn": {"mixer": "sum"},
-    "mpe": {"steps": 100_000, "lr": 2e-5, "num_envs": 4},
+    "mpe": {"steps": 100_000, "lr": 2e-5, "anneal": False, "batch": 128, "num_envs": 4},
     # Equation 9; what the paper does not print is chosen.
     "paper": {"mixer": "paper", "vterm": "replay", "target": "hard", "temperature": 1.0},
     "quick": {"steps": 200_000, "eval_episodes": 200},
