@@ -373,8 +373,8 @@ def test_bench_puts_every_scenario_beside_its_original():
 @pytest.mark.parametrize("id", IDS)
 def test_a_thousand_games_run_a_hundred_times_faster_than_mpe2(id):
     pytest.importorskip("mpe2", reason="the original, mpe2, is not installed: pip install mpe2")
-    from mail_envs.commands.bench import vector_steps
-    from mail_envs.commands.peers import mpe2_parallel
+    from mail_envs.commands.bench import Rival, vector_rates
 
-    theirs = mpe2_parallel(id.removeprefix("mpe_"), 1, 0.1)
-    assert theirs is not None and vector_steps(id, 1024, 0.1)["cpu"] > 100 * theirs.cpu
+    peer = Rival("mpe2", id.removeprefix("mpe_"))
+    theirs = vector_rates(id, [peer], 1, 0.1)[peer.name]
+    assert vector_rates(id, [], 1024, 0.1)[id]["cpu"] > 100 * theirs["cpu"]

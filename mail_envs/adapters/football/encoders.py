@@ -23,18 +23,18 @@ SPRINTS, DRIBBLES = 8, 9  # places among the sticky flags, after eight direction
 
 def simple115v2(frame: Frame, players: np.ndarray) -> np.ndarray:
     """Gfootball's 115 numbers for each of `players` (n,): float64 (n, 115)."""
-    out = np.zeros((len(players), SIMPLE))
+    shared = np.zeros(SIMPLE)
+    shared[:88] = -1
     at = 0
     for team in (frame.own, frame.other):
         for columns in (team[:, :2], team[:, 2:4]):
-            numbers = columns.ravel()
-            out[:, at : at + len(numbers)] = numbers
-            out[:, at + len(numbers) : at + 2 * MOST_PLAYERS] = -1
+            shared[at : at + columns.size] = columns.ravel()
             at += 2 * MOST_PLAYERS
-    out[:, 88:91], out[:, 91:94] = frame.ball, frame.motion
-    out[:, 95 + frame.owner] = 1
+    shared[88:91], shared[91:94] = frame.ball, frame.motion
+    shared[95 + frame.owner] = shared[108 + frame.mode] = 1
+    out = np.empty((len(players), SIMPLE))
+    out[:] = shared
     out[np.arange(len(players)), 97 + players] = 1
-    out[:, 108 + frame.mode] = 1
     return out
 
 

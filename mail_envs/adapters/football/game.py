@@ -244,9 +244,10 @@ class Football(SimulatorGame):
         frame = side.frame
         goals = frame.lead - before.lead
         if self.reward == "shaped":
-            own = np.full(side.size, shaped(frame, before, frame.round >= self.scenario.rounds))
+            paid = shaped(frame, before, frame.round >= self.scenario.rounds)
         else:
-            own = np.full(side.size, float(goals))
+            paid = float(goals)
+        own = np.array([paid] * side.size)
         if self.reward == "scoring,checkpoints":
             own += side.checkpoints.rewards(frame, goals == 1)
         if self.team_reward == "sum":
