@@ -21,7 +21,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +49,7 @@ from learners.lib.references import shipped
 from learners.lib.settings import read_config
 from learners.lib.sources import Source, find, known_references
 from mail_envs.commands.errors import exit_status
+from mail_envs.player_functions import Synchronous
 from mail_envs.recorded import Named
 from mail_envs.settings_text import SETTINGS, game_id, game_keywords, merge_sets
 
@@ -167,9 +168,9 @@ def evaluate(args: Args) -> dict[str, Any]:
         references = {}
         if args.references:
             references = measure_references(vec, seeds, shown=True)
-        elif id == source.env and source.own_game:
+        elif id == source.env and source.own_game and source.folder is not None:
             references = known_references(source.folder)
-        elif not arguments:
+        elif unchanged(id, arguments, vec):
             references = shipped(id)
     finally:
         vec.close()
@@ -180,6 +181,15 @@ def evaluate(args: Args) -> dict[str, Any]:
     elif path is not None:
         result["file"] = keep_larger(path, result) or str(path)
     return result
+
+
+def unchanged(id: str, arguments: Mapping[str, Any], vec: Any) -> bool:
+    """Whether these arguments, some of which may be the defaults, leave the game of `id` as it is."""
+    if arguments.keys() != {"player_function"}:
+        return not arguments
+    default = mail_envs.spec(id).player_function
+    usual = Synchronous() if default is None else default(vec.num_agents)
+    return vec.player_function.to_config() == usual.to_config()
 
 
 def unfinished(source: Source) -> str:

@@ -98,7 +98,8 @@ def rewards_of(vec: Any, batch: Batch, origin: Tensor, gamma: float, absorbing: 
     """1 on demonstrations and 0 on own rounds, (L, B, 1); with `absorbing`, an early end counts all rounds to the limit."""
     rewards = (origin == EXPERT).float().expand(batch.filled.shape)
     if absorbing:
-        left = (vec.max_rounds - 1 - batch.seen.round) * (batch.terminated & ~batch.truncated)
+        left = (vec.max_rounds - 1 - batch.seen.round).clamp(min=0)  # demonstrations may be longer
+        left = left * (batch.terminated & ~batch.truncated)
         more = left if gamma == 1 else gamma * (1 - gamma**left) / (1 - gamma)
         rewards = rewards * (1 + more)
     return rewards.unsqueeze(-1)

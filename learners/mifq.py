@@ -103,7 +103,15 @@ PRESETS = {
     "iqvdn": {"mixer": "sum"},
     "mpe": {"steps": 100_000, "lr": 2e-5, "anneal": False, "batch": 128, "num_envs": 4},
     # Equation 9; what the paper does not print is chosen.
-    "paper": {"mixer": "paper", "vterm": "replay", "target": "hard", "temperature": 1.0},
+    "paper": {
+        "mixer": "paper",
+        "vterm": "replay",
+        "target": "hard",
+        "temperature": 1.0,
+        "lr": 5e-4,
+        "anneal": False,
+        "batch": 128,
+    },
     "quick": {"steps": 200_000, "eval_episodes": 200},
 }
 HARD_EVERY, SOFT_RATE = 4, 0.005
@@ -295,10 +303,9 @@ class Learner:
         if self.values.weights is not None:
             acts = batch.learned_from()
             weights = self.values.weights(acts, self.values.inputs(batch.seen))[acts]
-            found |= {
-                "weight_sd": float(weights.std(correction=0)),
-                "largest_weight": float(weights.max()),
-            }
+            if len(weights):
+                found["weight_sd"] = float(weights.std(correction=0))
+                found["largest_weight"] = float(weights.max())
         return found
 
     def rewards(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -332,6 +339,16 @@ def check(args: Args, vec: Any) -> None:
         raise ValueError(
             "--vterm replay needs own rounds; with --offline choose both, expert or first"
         )
+    if args.vterm == "first":
+        if rounds_needed(vec, args) > 1:
+            raise ValueError(
+                "--vterm first needs a game where everybody acts in the first round, and so in all of them: what agents "
+                "are worth that act later is unknown then; choose both, replay or expert"
+            )
+        if args.demo_share < 1:
+            raise ValueError("--vterm first needs whole episodes: leave out --demo-share")
+        if args.gamma == 1:
+            raise ValueError("--vterm first weighs values with 1 - gamma: --gamma must be below 1")
     if args.recurrent and not vec.discrete:
         raise ValueError(f"--recurrent needs discrete actions; those of {args.env} are continuous")
     if args.last_action and not args.recurrent:

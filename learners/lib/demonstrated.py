@@ -19,6 +19,7 @@ from learners.lib.expert_data import (
     check_allowed,
     demonstrations_of,
     kept_rounds,
+    warn_of_other_ends,
     with_null,
 )
 from learners.lib.memory import free_bytes, size_text
@@ -188,6 +189,7 @@ def demonstrated(run: Run, vec, state: bool = True) -> Demonstrated:
     They also give the references of games without measured ones.
     """
     demos = demonstrations_of(run)
+    warn_of_other_ends(run, demos, vec)
     adopt_references(run, demos, vec, run.args.demos)
     demos = demos.first(run.args.num_demos)
     kept = kept_rounds(demos.lengths, run.args) if run.args.demo_share < 1 else None

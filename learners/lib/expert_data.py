@@ -129,15 +129,20 @@ def opened(
 def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     """The demonstrations as tensors; they also give the references of games without measured ones."""
     demos.check_compatible(vec)
+    warn_of_other_ends(run, demos, vec)
+    adopt_references(run, demos, vec, run.args.demos)
+    return to_torch(transitions_of(run, demos), vec, run.device)
+
+
+def warn_of_other_ends(run: Run, demos: Demonstrations, vec) -> None:
+    """Say so when the demonstrated episodes end by other rules than those of the run."""
     for name in ("max_rounds", "fixed_horizon"):
         theirs, ours = demos.metadata.get(name), getattr(vec, name)
         if theirs is not None and theirs != ours:
             run.say(
                 f"warning: {name} is {theirs} in the demonstrations and {ours} in this run: episodes end differently, "
-                "which discriminators can tell"
+                "which discriminators can tell and values learn"
             )
-    adopt_references(run, demos, vec, run.args.demos)
-    return to_torch(transitions_of(run, demos), vec, run.device)
 
 
 def adopt_references(run: Run, demos: Demonstrations, vec, source: str) -> None:

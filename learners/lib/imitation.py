@@ -70,11 +70,12 @@ class Terms:
 
     @torch.no_grad()
     def figures(self, origin: Tensor) -> dict[str, float]:
-        """The largest value, and values and rewards on demonstrations and own rounds; `origin` (B,): see `sample`."""
+        """The largest value; values, rewards and number of demonstrated and own rounds; `origin` (B,): see `sample`."""
         largest = torch.where(self.counts, self.values, 0.0).abs().max()
         found = {"largest_value": float(largest)}
         for name, k in (("expert", EXPERT), ("own", OWN)):
             where = self.counts & (origin == k).view(1, -1, 1)
+            found[f"counted_{name}"] = float(where.any(-1).sum())
             if bool(where.any()):
                 rewards = self.rewards[where]
                 found |= {
@@ -160,7 +161,7 @@ def imitate(
     advice: what to change when values diverge, and when rewards collapse. actor: plays instead of the policy.
     """
     args, rng = run.args, run.rng
-    alarms = Alarms(run.say, args.gamma, advice)
+    alarms, counted = Alarms(run.say, args.gamma, advice), True
     experts = in_memory(demonstrated(run, vec))
     parts: dict[str, Any] = {"learner": learner, "alarms": alarms}
     rollout = replay = None
@@ -179,7 +180,7 @@ def imitate(
         metrics, updates = {}, args.updates
         if rollout is not None and replay is not None:
             # Play T rounds of E copies with the current policy.
-            learner.explore(run.steps)
+            learner.explore(round(run.progress * args.steps))
             rollout.collect(actor or policy, rng)
             replay.add(rollout)
             metrics = rollout.episodes()
@@ -195,6 +196,12 @@ def imitate(
             for k in range(updates):
                 metrics |= learner.update(experts, replay, rng, show=k == updates - 1)
         if updates:
+            if counted and not metrics.get("counted_expert", 1.0):
+                counted = False
+                run.say(
+                    f"warning: there are batches in which no demonstrated round counts: within {args.chunk} rounds nobody "
+                    "acts again; a larger --chunk helps"
+                )
             spread = metrics.get("reward_expert_sd", math.inf)
             # A step with a loss that is not finite is not made, and the values stay what they were.
             finite = math.isfinite(metrics.get("loss", 0.0))

@@ -53,11 +53,15 @@ def rounds_needed(vec: Any, args: Any) -> int:
 def sample_chunks(source: Source, count: int, length: int, rng: torch.Generator) -> Batch:
     """`count` independent sequences of up to `length` rounds, with the memory before the first.
 
-    Every episode is cut into chunks that begin every `length` rounds, so that every round is equally likely.
+    Every episode is cut every `length` rounds, so that every round is equally likely; where the first cut is, is drawn
+    anew in every call. With fixed cuts, the same rounds would always be the last of their chunk, where what follows an
+    absent agent is unknown.
     """
-    begins = source.acted if length == 1 else source.acted & (source.round % length == 0)
-    starts = begins.nonzero().squeeze(1)
-    return _sequences(source, _drawn(starts, count, rng), length)
+    cut = int(torch.randint(length, (), generator=rng, device=rng.device)) if length > 1 else 0
+    begins = source.acted & ((source.round % length == cut) | (source.round == 0))
+    first = _drawn(begins.nonzero().squeeze(1), count, rng)
+    most = torch.where(source.round[first] % length == cut, length, cut)
+    return _sequences(source, first, length, most)
 
 
 def sample_episodes(source: Source, count: int, rng: torch.Generator) -> Batch:
@@ -87,10 +91,12 @@ def _drawn(among: Tensor, count: int, rng: torch.Generator) -> Tensor:
     return among[picked.to(among.device)]
 
 
-def _sequences(source: Source, first: Tensor, length: int) -> Batch:
-    """Sequences of up to `length` rounds from rows `first` (B,), which end where their episode does."""
+def _sequences(source: Source, first: Tensor, length: int, most: Tensor | None = None) -> Batch:
+    """Sequences of up to `length` rounds, or `most` (B,), from rows `first` (B,), which end where their episode does."""
     steps = torch.arange(length + 1, device=first.device).unsqueeze(1)
     filled = source.acted[source.after(first, steps[:-1])].cumprod(0).bool()
+    if most is not None:
+        filled &= steps[:-1] < most
     return source.read(source.after(first, torch.minimum(steps, filled.sum(0))), filled)
 
 

@@ -58,6 +58,8 @@ def find(spec: str, named: Named = NOTHING) -> Source:
         env, arguments, same = _game(game_of, metadata, metadata.get("arguments", {}), path, named)
         arguments.pop("null_action", None)  # policies choose among the game's own actions
         names = {"name": "learner", "steps": "steps"}
+        if not os.path.exists(spec):  # RUN@STEP, a copy that a run has kept
+            names["seed"] = "seed"
         identity = {k: metadata[v] for k, v in names.items() if v in metadata}
         named_after = {"name": path.stem} | identity
         return Source(spec, None, env, arguments, same, named_after, metadata=metadata)

@@ -36,5 +36,9 @@ def time_left(rollout: Rollout) -> Tensor:
 
 
 def fraction_left(vec, round: Tensor) -> Tensor:
-    """Remaining fraction of the time limit in these rounds, int (*L), as inputs float32 (*L, `time_inputs`)."""
-    return (1 - round / vec.max_rounds).unsqueeze(-1)[..., : time_inputs(vec)]
+    """Remaining fraction of the time limit in these rounds, int (*L), as inputs float32 (*L, `time_inputs`).
+
+    0 beyond the limit: demonstrations may be longer.
+    """
+    left = (1 - round / vec.max_rounds).clamp(min=0)
+    return left.unsqueeze(-1)[..., : time_inputs(vec)]

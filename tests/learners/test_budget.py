@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from learners import amagail, bc, ippo, pqn, qmix
+from learners import amagail, bc, ippo, masqil, pqn, qmix
 from learners.lib import run as runs
 from learners.lib.architectures import read_policy
 from learners.lib.fields import seconds_of
@@ -95,6 +95,14 @@ def test_exploration_follows_the_time(tmp_path, slow):
     qmix.train(args)
     lines = (tmp_path / "qmix" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(x)["epsilon"] for x in lines] == pytest.approx([1, 0.5, 0, 0])
+
+
+def test_exploration_of_inverse_learners_follows_the_time(tmp_path, slow, monkeypatch):
+    explored = []
+    monkeypatch.setattr(masqil.Learner, "explore", lambda self, steps: explored.append(steps))
+    more = {"env": "coop_nav", "demos": "random", "num_demos": 3, "budget": "4s"}
+    masqil.train(masqil.Args(**TINY, **more, run_dir=str(tmp_path / "masqil")))
+    assert explored == [0, 100, 200, 300, None]
 
 
 def test_a_budget_that_is_not_used_up_changes_nothing(tmp_path, clock):

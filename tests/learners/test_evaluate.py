@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 import mail_envs
-from demos.policies import load_policy
-from learners import bc
+from demos.policies import EXPERTS, load_policy
+from learners import bc, ippo
 from learners.evaluate import Args, evaluate, joint, others
 from learners.lib import evaluation
 from learners.lib.evaluation import make_copies, play
@@ -63,6 +63,33 @@ def test_a_run_folder_gets_its_evaluation(run):
     known = written["references"]
     score = (written["return"] - known["random"]) / (known["expert"] - known["random"])
     assert written["normalized_return"] == pytest.approx(score)
+
+
+def test_a_policy_file_of_the_game_as_it_is_has_its_references(tmp_path):
+    file = str(EXPERTS / "deterministic_coop_nav.safetensors")
+    found = evaluate(Args(file, episodes=3, json=True))
+    named = evaluate(Args("expert", env="deterministic_coop_nav", episodes=3, json=True))
+    assert found["references"] == named["references"] != {}
+    assert found["normalized_return"] == named["normalized_return"] is not None
+    shorter = evaluate(Args(file, episodes=3, json=True, set=("max_rounds=20",)))
+    together = evaluate(Args(file, episodes=3, json=True, player_function="Synchronous"))
+    assert shorter["references"] == together["references"] == {}
+
+
+def test_kept_copies_of_a_run_are_evaluated_on_its_episodes(tmp_path):
+    settings = {
+        "steps": 400,
+        "num_envs": 4,
+        "rounds": 10,
+        "hidden": (8,),
+        "progress": False,
+        "eval_episodes": 0,
+    }
+    folder = tmp_path / "run"
+    ippo.train(ippo.Args(**settings, seed=3, env="coop_nav", policy_every=5, run_dir=str(folder)))
+    found = [evaluate(Args(p, episodes=4, json=True)) for p in (str(folder), f"{folder}@400")]
+    assert found[0]["seed"] == found[1]["seed"] == stream_seed(3, "evaluation")
+    assert found[0]["episode_returns"] == found[1]["episode_returns"]
 
 
 def test_evaluations_are_reproducible_and_do_not_depend_on_the_number_of_copies(run, monkeypatch):

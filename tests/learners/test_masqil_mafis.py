@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import types
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from learners.lib.metrics_file import read_metrics
 from learners.lib.mixers import SigmoidWeights
 from learners.lib.replay import Replay, sample_chunks, sample_episodes
 from learners.lib.rollout import Rollout
+from learners.lib.time_limit import fraction_left
 from mail_envs.vector import VectorGame
 
 CPU = torch.device("cpu")
@@ -110,6 +112,18 @@ def test_the_return_of_an_agent_alone_ends_with_its_death():
     paid = (origin == 0)[None, :, None].expand(dies.shape)[whole.learned_from()].float()
     died = dies[whole.learned_from()]
     assert died.sum() > 10 and torch.equal(found[0][died], paid[died])
+
+
+def test_demonstrations_beyond_the_runs_time_limit_are_paid_one_a_round():
+    learner, batch, origin = battles(masqil)
+    late = dataclasses.replace(batch.rows, round=batch.rows.round + 50)
+    batch = dataclasses.replace(batch, rows=late)
+    for gamma in (0.9, 1.0):
+        found = masqil.rewards_of(learner.values.vec, batch, origin, gamma, True).squeeze(-1)
+        assert (batch.terminated & ~batch.truncated).any()
+        assert torch.equal(found, (origin == 0).float().expand_as(found))
+    battle = types.SimpleNamespace(max_rounds=6, limit_is_end=True)
+    assert fraction_left(battle, torch.tensor([0, 3, 6, 50])).flatten().tolist() == [1, 0.5, 0, 0]
 
 
 def test_without_discount_every_round_after_an_early_end_counts_fully():

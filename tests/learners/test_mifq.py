@@ -154,12 +154,12 @@ def test_absent_rounds_only_discount(mixer):
     torch.manual_seed(0)
     dense, sparse = asynchronous(3)
     found = []
-    for source, gamma, length in ((dense, 0.9**3, 6), (sparse, 0.9, 18)):
+    for source, gamma in ((dense, 0.9**3), (sparse, 0.9)):
         args = mifq.Args(mixer=mixer, gamma=gamma, agent_id=False, offline=True, **SMALL)
-        values = mifq.Values(world(1, 5, 3, 1, synchronous=length == 6), args)
+        values = mifq.Values(world(1, 5, 3, 1, synchronous=source is dense), args)
         if found:
             values.load_state_dict(found[0][1])
-        batch = sample_chunks(source, 200, length, torch.Generator().manual_seed(3))
+        batch = sample_episodes(source, 200, torch.Generator().manual_seed(3))
         (terms,) = values.terms(batch, None, torch.Generator())
         loss = mifq.loss_of(terms, torch.zeros(200), args)
         loss.backward()
@@ -386,7 +386,7 @@ def figures_of(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("changes", [
     {}, {"mixer": "none", "recurrent": True, "last_action": True}, {"mixer": "elu_total"},
     {"offline": True, "steps": 20}, {"set": ("continuous_actions=true",)},
-    {"set": ("continuous_actions=true",), "mixer": "sum", "critics": 1, "vterm": "first"},
+    {"set": ("continuous_actions=true",), "mixer": "sum", "critics": 1, "vterm": "expert"},
 ])  # fmt: skip
 def test_runs_in_which_agents_are_absent(changes, tmp_path):
     result = mifq.train(
@@ -399,9 +399,25 @@ def test_runs_in_which_agents_are_absent(changes, tmp_path):
     assert ("reward_own" in last) != changes.get("offline", False)
 
 
+def test_chunks_too_short_to_learn_from_are_warned_of(tmp_path, capsys):
+    settings = {
+        **TINY,
+        "env": "coop_nav",
+        "player_function": "TurnOrder([[0], [1], [2]])",
+        "eval_episodes": 0,
+    }
+    for chunk, warned in ((2, True), (10, False)):
+        mifq.train(mifq.Args(**settings, chunk=chunk, run_dir=str(tmp_path / str(chunk))))
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("within 2 rounds nobody acts again; a larger --chunk helps" in said) == warned
+        counted = [line["counted_expert"] for line in figures_of(tmp_path / str(chunk))]
+        assert (max(counted) == 0) == warned
+
+
 @pytest.mark.parametrize("changes", [{}, {"set": ("continuous_actions=true",)}])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(changes, tmp_path):
     settings = {**TINY, **changes, "env": "coop_nav", "eval_episodes": 0, "checkpoint_every": 4}
+    settings["anneal"] = False  # a run of other length would have other rates
     mifq.train(mifq.Args(**settings, run_dir=str(tmp_path / "whole")))
     mifq.train(mifq.Args(**{**settings, "steps": 320}, run_dir=str(tmp_path / "cut")))
     again = {**settings, "run_dir": str(tmp_path / "cut"), "resume": str(tmp_path / "cut")}
@@ -433,6 +449,8 @@ def test_presets_name_the_baselines_of_the_paper():
         p: parse(mifq.Args, mifq.PRESETS, ["--preset", p]).mixer for p in ("iiq", "iqvdn", "paper")
     }
     assert found == {"iiq": "none", "iqvdn": "sum", "paper": "paper"}
+    printed = parse(mifq.Args, mifq.PRESETS, ["--preset", "paper"])  # Table 2 of the paper
+    assert (printed.lr, printed.batch, printed.anneal) == (5e-4, 128, False)
 
 
 def test_settings_that_cannot_be():
@@ -440,6 +458,9 @@ def test_settings_that_cannot_be():
         ({"offline": True, "vterm": "replay"}, "--vterm replay needs own rounds"),
         ({"recurrent": True, "set": ("continuous_actions=true",)}, "--recurrent needs discrete actions; those of coop_nav"),
         ({"last_action": True}, "--last-action needs --recurrent"),
+        ({"vterm": "first", "player_function": "Stochastic(0.5)"}, "--vterm first needs a game where everybody acts"),
+        ({"vterm": "first", "demo_share": 0.5}, "--vterm first needs whole episodes"),
+        ({"vterm": "first", "gamma": 1.0}, "--gamma must be below 1"),
         ({"control": "random_lengths"}, "control='random_lengths' is unknown; choose none, random"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
