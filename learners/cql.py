@@ -78,7 +78,7 @@ class DiscreteLearner:
             targets = self.targets(q, batch)
         values = self.mixed("online", offline.of_taken(q[:-1], batch.actions), batch.seen)
         where = offline.counts(batch, self.args.team)
-        error = mean((values - targets).square(), where)
+        error = mean((values - targets).square(), offline.aimed(self.vec, batch, self.args.team))
         conservative = self.excess(q[:-1], values, batch, rng)
         loss = 0.5 * error + self.args.alpha * conservative
         found = offline.figures(self.nets.step("networks", loss), values, where)

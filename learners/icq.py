@@ -113,7 +113,8 @@ class Learner:
         total = self.values.mixed(taken, batch.seen, acts)
         errors = (total - targets).square().sum(0)
         advantages = (taken.amin(0) - chosen.amin(0)[:-1]).detach()
-        found = offline.figures(self.nets.step("critics", mean(errors, where)), total[0], where)
+        loss = self.nets.step("critics", mean(errors, offline.aimed(self.vec, batch, team=True)))
+        found = offline.figures(loss, total[0], where)
         loss = self.policy_loss(out[:-1], advantages, batch)
         found["policy_loss"] = self.nets.step("policy", loss)
         self.nets.taken += 1

@@ -236,7 +236,7 @@ def train(args: Args) -> dict:
         agent = ippo.make_agent(vec, args, run.device)
         expert = demonstrated(run, demos, vec)
         rewarder = Rewarder(agent.policy, expert, args, run.device)
-        if args.fixed is not None:
+        if args.fixed is not None and run.fresh:
             rewarder.read(Path(args.fixed))
         rollout = Rollout(vec, args.rounds, run.device, 0, args.critic == "state")
         rollout.reset(stream_seed(args.seed, "games"))

@@ -375,7 +375,7 @@ def check(args: Args) -> None:
     mat.check(args)
     if args.generator == "independent":
         for name in ("encoder", "decoder", "ratio", "value_weight"):
-            given, default = getattr(args, name), getattr(mat.Args, name)
+            given, default = getattr(args, name), getattr(type(args), name)
             if given != default:
                 raise ValueError(
                     f"{name}={given} is a setting of the transformer; generator=independent needs {name}={default}"

@@ -72,7 +72,8 @@ class Learner:
         with torch.no_grad():
             targets = self.targets(batch, rng)
         errors = (values - targets).square().sum(0)
-        found = offline.figures(self.nets.step("critics", mean(errors, where)), values[0], where)
+        loss = self.nets.step("critics", mean(errors, offline.aimed(self.vec, batch, team=False)))
+        found = offline.figures(loss, values[0], where)
         self.nets.taken += 1
         if self.nets.taken % self.args.delay == 0:
             found["policy_loss"] = self.nets.step("policy", self.policy_loss(batch, rng))

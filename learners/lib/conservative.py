@@ -109,7 +109,10 @@ def conservative_step(
         ahead = offline.values_of(nets.target["critics"], batch.next, later).amin(0)
         targets = offline.returns(vec, batch, ahead, args)
     over = continuous_excess(critics, nets.online["policy"], batch, args.samples, args.noise, rng)
-    loss = mean((values - targets).square().sum(0) + args.alpha * over.sum(0), where)
+    errors = (values - targets).square().sum(0)
+    loss = mean(errors, offline.aimed(vec, batch, team=False)) + args.alpha * mean(
+        over.sum(0), where
+    )
     found = offline.figures(nets.step("critics", loss), values[0], where)
     return {**found, "excess": float(mean(over.detach().mean(0), where))}
 

@@ -75,6 +75,13 @@ class Demonstrated:
     def episodes(self) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(self.first), torch.from_numpy(self.lengths)
 
+    def whole(self) -> tuple[Demonstrated, Tensor]:
+        """All rounds of all episodes, and the rows there of this source's rows, int64 (rows,)."""
+        found = Demonstrated(self.demos, self.vec, self.device, self.state)
+        offsets = found.first[self.episode] + self.start - self.first
+        rows = np.repeat(offsets, self.lengths + 1) + np.arange(len(self.acted))
+        return found, torch.from_numpy(rows)
+
     def _open(self, k: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, bool]]:
         """What was seen in episode k, (T + 1, ...); what was done and paid, (T, ...); and how it ended."""
         episode = self.demos[k]

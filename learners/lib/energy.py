@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from demos.actions import action_bounds, own_actions
 from learners.lib.distributions import Source
 from learners.lib.langevin import with_slope
-from learners.lib.networks import Seats, Share, groups_of
+from learners.lib.networks import Seats, Share, check_finite, groups_of
 from learners.lib.soft_values import Critics
 
 CANDIDATES, STARTS = 64, 8  # actions that are compared, and how many of them are improved
@@ -61,8 +61,13 @@ class EnergyPolicy(nn.Module):
     @classmethod
     def of(cls, vec: Any, share: Share, **form: Any) -> Self:
         """A policy for a game; `form`: more arguments of the class."""
-        dims, actions = list(vec.observation_dims), list(vec.action_dims)
-        return cls(groups_of(vec, share), dims, actions, **form, bounds=action_bounds(vec))
+        dims, actions, bounds = (
+            list(vec.observation_dims),
+            list(vec.action_dims),
+            action_bounds(vec),
+        )
+        check_finite(vec.agents, *bounds)
+        return cls(groups_of(vec, share), dims, actions, **form, bounds=bounds)
 
     def form(self) -> dict[str, Any]:
         """What policy files say of the architecture, see `learners.lib.architectures`."""

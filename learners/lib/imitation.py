@@ -25,7 +25,7 @@ from learners.lib.game import describe
 from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
 from learners.lib.processor import fast_products
 from learners.lib.replay import Replay, Source, sample_chunks, sample_episodes, sample_starts
-from learners.lib.returns import carried
+from learners.lib.returns import anchored, carried
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run
 from learners.lib.time_limit import continues
@@ -115,16 +115,6 @@ def sample(
 def valued(batch: Batch) -> Tensor:
     """Agents whose values count in a row, bool (L + 1, B, N): those that act."""
     return batch.rows.participation & batch.rows.alive
-
-
-def anchored(vec: Any, batch: Batch, decides: Tensor) -> Tensor:
-    """Rounds after which something decides again, or the episode ends, within the sequence, bool (L, B, M).
-
-    What follows the others is the value of a row in which nobody decides. No reward holds that value down, so the objective
-    would have no lower bound. `decides`: bool (L + 1, B, M).
-    """
-    ends = continues(vec, batch.terminated, batch.truncated)
-    return carried((~decides).float(), decides, ends, batch.filled, 1.0) == 0
 
 
 def own_terms(vec: Any, batch: Batch) -> Tensor:

@@ -52,7 +52,8 @@ class PairInputs(nn.Module):
             members = [i for i, k in enumerate(self.groups) if k == g]
             rows = observations[:, members][counts[:, members]]
             if len(rows) > 1:
-                self.mean[members], self.std[members] = standardizer(rows)
+                mean, std = standardizer(rows.to(self.mean.device))
+                self.mean[members], self.std[members] = mean, std
 
     def forward(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """What networks see: (B, N, D) and (B, N, A); 0 in columns that an agent does not have."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,19 @@ from demos.actions import action_bounds
 from learners.lib.distributions import DISTRIBUTIONS, Name, Source
 from learners.lib.mlp import MLP, Activation, Norm
 
+BOUNDED = ("tanh_gaussian", "tanh")  # distributions over the actions between finite bounds
+
 Share = Literal["role", "none", "all"]
+
+
+def check_finite(agents: list[str], low: np.ndarray, high: np.ndarray) -> None:
+    """ValueError naming the first agent whose actions, between low and high (N, A), have no finite bounds."""
+    for agent, least, most in zip(agents, low, high, strict=True):
+        if not np.isfinite([least, most]).all():
+            raise ValueError(
+                f"the actions of {agent} range from {least.min():g} to {most.max():g}: this learner's policies need an action "
+                "space with finite bounds"
+            )
 
 
 def group_agents(agents: list[str], spaces: list, share: Share) -> list[int]:
@@ -166,7 +179,7 @@ class Policy(nn.Module):
         for network, members, n in zip(self.networks, self.members, self.outputs, strict=True):
             if self.distribution_name == "sigmoid_gaussian":
                 nn.init.constant_(network.log_std, chosen.initial)
-            if self.distribution_name in ("tanh_gaussian", "tanh"):
+            if self.distribution_name in BOUNDED:
                 low, high = (-torch.ones(n), torch.ones(n)) if bounds is None else (
                     torch.as_tensor(x[members[0], :n]).clone() for x in bounds
                 )  # fmt: skip
@@ -177,6 +190,8 @@ class Policy(nn.Module):
         """A policy for a game; `form`: more arguments of `Policy`, such as `hidden`."""
         groups = groups_of(vec, share)
         bounds = None if vec.discrete else action_bounds(vec)
+        if bounds is not None and form.get("distribution") in BOUNDED:
+            check_finite(vec.agents, *bounds)
         dims, actions = list(vec.observation_dims), list(vec.action_dims)
         return cls(groups, dims, actions, vec.discrete, bounds=bounds, **form)
 

@@ -18,9 +18,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from demos.dataset import Demonstrations
 from learners.lib.batch import Batch, Seen, each, mean
 from learners.lib.demonstrated import demonstrated, in_memory
 from learners.lib.expert_data import DemoSettings
@@ -30,12 +32,13 @@ from learners.lib.groups import AdamSteps, Networks
 from learners.lib.networks import Policy, groups_of
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Source, read_episodes, rounds_needed, sample_chunks, sample_episodes
-from learners.lib.returns import lambda_returns
+from learners.lib.returns import anchored, lambda_returns
 from learners.lib.rewards import TEAM_RETURN, RewardKind
 from learners.lib.run import Run
 from learners.lib.time_limit import continues, fraction_left, time_inputs
 
 EPISODES_AT_ONCE = 64  # read together when rewards are computed
+UNPAID = 0.01  # share of the team's reward
 STATISTICS_ROUNDS = 20_000  # that means and deviations are computed from, at most
 
 
@@ -58,8 +61,8 @@ class OfflineSettings(DemoSettings, AdamSteps, Networks):
     target_rate: Positive = 0.005
     """Share of the difference that the target networks make up in every gradient step."""
     reward: RewardKind = "auto"
-    """own: the agent's own reward. team: the mean reward of the agents that act; what the team gets after an agent's death
-    is paid to it, discounted, when it dies. auto: team where the game reports a team_return, otherwise own."""
+    """own: the agent's own reward. team: the mean reward of the agents that act (nothing where nobody does); what the team
+    gets after an agent's death is paid to it, discounted, when it dies. auto: team where the game reports a team_return, otherwise own."""
     reward_scale: Literal["deviation", "none"] = "deviation"
     """deviation: rewards are divided by their standard deviation in the data."""
     critic: Literal["own", "state"] = "own"
@@ -91,9 +94,19 @@ class Rewarded:
         rewards: of all rows, (rows, M). scale: they are the true ones times this.
     """
 
-    def __init__(self, source: Source, kind: Literal["own", "team"], args: OfflineSettings):
+    def __init__(
+        self,
+        source: Source,
+        kind: Literal["own", "team"],
+        args: OfflineSettings,
+        whole: tuple[Source, Tensor] | None = None,
+    ):
+        """`whole`: where the source holds parts of episodes, their whole and the rows there of its rows, int64 (rows,)."""
         self.source, self.acted, self.round = source, source.acted, source.round
-        self.rewards, deviation = rewards_of(source, kind, args.team, args.gamma)
+        everything, rows = whole or (source, None)
+        self.rewards, deviation = rewards_of(everything, kind, args.team, args.gamma)
+        if rows is not None:
+            self.rewards = self.rewards[rows.to(self.rewards.device)]
         scaled = args.reward_scale == "deviation" and deviation > 1e-6
         self.scale = 1 / deviation if scaled else 1.0
         self.rewards *= self.scale
@@ -160,20 +173,40 @@ def counts(batch: Batch, team: bool) -> Tensor:
     return acts.any(-1, keepdim=True) if team else acts
 
 
+def decided(batch: Batch, team: bool) -> tuple[Tensor, Tensor]:
+    """Who acts, and who does or is dead and so worth 0, bool (L + 1, B, M); M is 1 for the team."""
+    alive = batch.rows.alive
+    acts = batch.rows.participation & alive
+    if team:
+        acts, alive = acts.any(-1, keepdim=True), alive.any(-1, keepdim=True)
+    return acts, acts | ~alive
+
+
+def aimed(vec: Any, batch: Batch, team: bool) -> Tensor:
+    """Where critics have a target, bool (L, B, M).
+
+    After the other rounds nobody whose value it is acts again within the sequence: what such a row is worth is not learned.
+    """
+    return counts(batch, team) & anchored(vec, batch, decided(batch, team)[1])
+
+
 def returns(vec: Any, batch: Batch, next_values: Tensor, args: OfflineSettings) -> Tensor:
     """Targets (L, B, M) from the values of the rows after each round, (L, B, M).
 
     Values of the dead are not used. Where nobody whose value it is acts next, the value is that of what follows.
     Truncated episodes bootstrap with what was truly seen last, unless the limit is part of the task.
     """
-    after = batch.next
-    acts = after.participation & after.alive
-    decides = acts.any(-1, keepdim=True) if args.team else acts
+    acts, known = decided(batch, args.team)
+    decides = acts[1:]
     if not args.team:
-        next_values = torch.where(after.alive, next_values, 0.0)
+        next_values = torch.where(batch.next.alive, next_values, 0.0)
     last = batch.filled & ~torch.cat([batch.filled[1:], torch.zeros_like(batch.filled[:1])])
+    # The return of a round that is not `aimed` is no target, and no part of one.
+    unknown = ~anchored(vec, batch, known)
+    unknown = decides & torch.cat([unknown[1:], torch.zeros_like(unknown[:1])])
+    alone = last.unsqueeze(-1) | unknown
     ends = continues(vec, batch.terminated, batch.truncated)
-    return lambda_returns(batch.rewards, next_values, decides, ends, last, args.gamma, args.lam)
+    return lambda_returns(batch.rewards, next_values, decides, ends, alone, args.gamma, args.lam)
 
 
 # ----------------------------------------------------------------------------------- the networks
@@ -282,7 +315,9 @@ class Trained:
 
     def __init__(self, args: OfflineSettings, device: torch.device, **networks: nn.Module):
         self.online: Any = nn.ModuleDict(networks).to(device)
-        self.target: Any = copy.deepcopy(self.online).requires_grad_(False)
+        games = [module.vec for module in self.online.modules() if hasattr(module, "vec")]
+        shared = {id(vec): vec for vec in games}  # a copy would start the game again
+        self.target: Any = copy.deepcopy(self.online, shared).requires_grad_(False)
         self.optimizers = {
             name: Adam(network, args.lr, args.max_grad_norm)
             for name, network in self.online.items()
@@ -340,7 +375,10 @@ def learn(name: str, args: Any, make: Callable[..., Any]) -> dict:
         kind = args.reward
         if args.team or (kind == "auto" and TEAM_RETURN in demos.demos.layout.metrics):
             kind = "team"
-        source = Rewarded(in_memory(demos), "team" if kind == "team" else "own", args)
+        if kind == "team":
+            warn_of_unpaid(run, demos.demos)
+        whole = demos.whole() if args.demo_share < 1 else None
+        source = Rewarded(in_memory(demos), "team" if kind == "team" else "own", args, whole)
         learner = make(vec, args, source, run.device)
         noted = {**describe(vec), "reward_scale": source.scale}
         run.begin(learner.policy, noted, {"learner": learner.nets})
@@ -354,6 +392,21 @@ def learn(name: str, args: Any, make: Callable[..., Any]) -> dict:
             batch = sample(source, vec, args, run.rng)
             run.advance(1, learner.update(batch, run.rng))
         return run.finish()
+
+
+def warn_of_unpaid(run: Run, demos: Demonstrations) -> None:
+    """Say how much of the team's reward the demonstrations do not hold: they pay only agents that act."""
+    total = paid = 0.0
+    for episode in demos:
+        acts = (episode.participation != 0) & episode.alive[:-1]
+        shares = np.where(acts, episode.rewards, 0.0).sum(1) / np.maximum(acts.sum(1), 1)
+        paid += float(shares.sum())
+        total += float(episode.metrics.get(TEAM_RETURN, np.nan))
+    if abs(total - paid) > UNPAID * abs(total):
+        run.say(
+            f"warning: the team's return is {total / len(demos):.2f} in the demonstrations, but their rewards add up to "
+            f"{paid / len(demos):.2f}: the rest was paid in rounds in which nobody acts, and is not learned from"
+        )
 
 
 def figures(loss: float, values: Tensor, where: Tensor) -> dict[str, float]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from learners.lib import time_limit
+from learners.lib.batch import Batch
 
 
 def generalized_advantages(
@@ -69,7 +74,7 @@ def lambda_returns(
         next_values: V_{t+1}, (L, B, M).
         decides: whether anybody whose value this is acts in round t + 1, bool (L, B, M).
         continues: bool (L, B), False where what follows is worth 0.
-        last: bool (L, B), the last real round of a sequence, which bootstraps with V_{t+1} alone.
+        last: bool (L, B) or (L, B, M), rounds that bootstrap with V_{t+1} alone, such as the last one of a sequence.
         gamma: discount.
         lam: lambda; 0 gives one-step targets, 1 those of full returns.
 
@@ -78,7 +83,8 @@ def lambda_returns(
     """
     returns = torch.empty_like(rewards)
     running = torch.zeros_like(rewards[0])
-    continues, last = continues.unsqueeze(-1), last.unsqueeze(-1)
+    continues = continues.unsqueeze(-1)
+    last = last if last.ndim == rewards.ndim else last.unsqueeze(-1)
     for t in range(len(rewards) - 1, -1, -1):
         ahead = torch.where(decides[t], torch.lerp(next_values[t], running, lam), running)
         ahead = torch.where(last[t], next_values[t], ahead).masked_fill(~continues[t], 0.0)
@@ -111,3 +117,13 @@ def carried(
         known = decides[t] | ~filled[t].unsqueeze(-1)
         running = torch.where(known, values[t], gamma * ahead)
     return torch.stack(found[::-1])
+
+
+def anchored(vec: Any, batch: Batch, decides: Tensor) -> Tensor:
+    """Rounds after which something decides again, or the episode ends, within the sequence, bool (L, B, M).
+
+    What follows the others is the value of a row in which nobody decides. No reward holds that value down, so the objective
+    would have no lower bound. `decides`: bool (L + 1, B, M).
+    """
+    ends = time_limit.continues(vec, batch.terminated, batch.truncated)
+    return carried((~decides).float(), decides, ends, batch.filled, 1.0) == 0

@@ -49,7 +49,7 @@ def fit(
     Returns:
         the number of steps taken, and the smallest held-out loss.
     """
-    rounds = training_rounds(data, HELD_OUT)
+    rounds = training_rounds(data, HELD_OUT) or len(data)  # all, where the others have none
     held = torch.arange(rounds if rounds < len(data) else 0, len(data))
     held = held[torch.randperm(len(held), generator=rng, device=rng.device)[:LARGEST_CHECK].cpu()]
     judged = data.take(held), counts[held]

@@ -116,6 +116,9 @@ def test_it_recovers_a_reward_on_which_a_fresh_policy_does_well(tmp_path):
     trees = [load_checkpoint(checkpoints(tmp_path / n)[-1])["parts"] for n in ("run", "fresh")]
     before, after = (tree["rewarder"]["networks"] for tree in trees)
     assert all(torch.equal(before[k], after[k]) for k in before)
+    (tmp_path / "run").rename(tmp_path / "moved")  # the fresh run has g and h, too, and goes on
+    maairl.train(resumed(tmp_path / "fresh", maairl.Args, progress=False, steps=17_000))
+    (tmp_path / "moved").rename(tmp_path / "run")
     for text, changes in (
         ("no run folder with a checkpoint", {"fixed": str(tmp_path)}),
         ("no g and h for this game", {"disc_hidden": (8,)}),

@@ -162,6 +162,28 @@ def test_inputs_are_standardized_by_what_counts():
 
 
 # ------------------------------------------------------------------------------ objectives and rewards
+class OnGpu(torch.Tensor):
+    """Stands for a tensor on a GPU, which cannot be written into one on the CPU."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.to:
+            return args[0].as_subclass(torch.Tensor)
+        if func is torch.Tensor.__setitem__:
+            raise RuntimeError("expected all tensors to be on the same device")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_inputs_on_the_cpu_are_standardized_by_data_on_a_gpu():
+    inputs, rows, counts = (
+        PairInputs([0, 0, 1], [4, 4, 3], [2, 2, 2], True),
+        torch.rand(8, 3, 4),
+        torch.ones(8, 3) > 0,
+    )
+    inputs.normalize_with(rows.as_subclass(OnGpu), counts)
+    assert torch.allclose(inputs.mean[2], rows[:, 2].mean(0))
+
+
 def test_the_wasserstein_objective_is_its_formula():
     expert, policy = torch.tensor([[1.0, 4.0], [2.0, 7.0]]), torch.tensor([[0.0, 5.0], [5.0, 0.0]])
     counts = (

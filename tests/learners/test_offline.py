@@ -38,17 +38,28 @@ def test_returns_are_those_of_the_team_to_the_end_also_for_the_dead_and_absent()
     numbers = torch.arange(len(source.episodes()[0]))
     plain, batch = read_episodes(replay, numbers), read_episodes(source, numbers)
     found = offline.returns(vec, batch, torch.full_like(batch.rewards, 7.0), args)
-    acts, checked, died = plain.learned_from(), 0, 0
+    aimed = offline.aimed(vec, batch, team=False)
+    acts, checked, died, left_out, sooner = plain.learned_from(), 0, 0, 0, 0
+    acting = plain.rows.participation & plain.rows.alive
     team = torch.where(acts, plain.rewards, 0.0).sum(-1) / acts.sum(-1).clamp(min=1)
     for t, b, i in acts.nonzero().tolist():
         length = int(plain.filled[:, b].sum())
-        expected, lives = discounted(team[t:length, b], 0.9), plain.rows.alive[length, b, i]
-        if plain.truncated[length - 1, b] and lives:
-            expected += 0.9 ** (length - t) * 7
+        end, lives = length, plain.rows.alive[length, b, i]
+        cut = bool(plain.truncated[length - 1, b] and lives)
+        if (
+            cut
+        ):  # the value is that of the last row in which it acts: others' values are not learned
+            later = acting[t + 1 : length + 1, b, i].nonzero().flatten().tolist()
+            assert bool(aimed[t, b, i]) == bool(later)
+            left_out, end = left_out + (not later), t + 1 + max(later, default=0)
+            sooner += bool(later) and end < length
+        if not aimed[t, b, i]:
+            continue
+        expected = discounted(team[t:end, b], 0.9) + 0.9 ** (end - t) * 7 * cut
         died += expected > 0 and not plain.rows.alive[length - 1, b, i]
         checked += 1
         assert float(found[t, b, i]) == pytest.approx(expected, abs=1e-4)
-    assert checked > 100 and died > 3
+    assert checked > 100 and died > 3 and left_out > 3 and sooner > 3
 
 
 def test_targets_look_at_the_true_successor_and_bootstrap_where_an_episode_is_cut():
@@ -72,6 +83,19 @@ def test_targets_look_at_the_true_successor_and_bootstrap_where_an_episode_is_cu
     vec.limit_is_end = True  # the limit is part of the task
     lost = offline.returns(vec, batch, values, args)[0]
     assert torch.equal(lost[batch.truncated[0]], batch.rewards[0][batch.truncated[0]])
+
+
+def test_target_networks_share_the_game():
+    vec, replay = played("absent")
+    args = icq.Args(**SMALL)
+    learner = icq.Learner(vec, args, Rewarded(replay, "team", args), torch.device("cpu"))
+    games = [
+        m.vec
+        for net in (learner.nets.online, learner.nets.target)
+        for m in net.modules()
+        if hasattr(m, "vec")
+    ]
+    assert len(games) >= 4 and all(game is vec for game in games)
 
 
 def test_rewards_are_divided_by_their_deviation():

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from demos.description import describe
 from demos.episode import Episode
 from demos.layout import DemonstrationError
 from demos.policies import random_policy
+from demos.record import record
 from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter
 from learners import bc, cql, icq, mafis, mifq, td3bc
@@ -63,6 +65,49 @@ def test_rewards_from_disk_are_those_in_memory(vec, fights, kind, tmp_path):
     args = OfflineSettings(gamma=0.9)
     a, b = (Rewarded(source, kind, args) for source in (disk, Loaded(disk)))
     assert a.scale == b.scale and torch.equal(a.rewards, b.rewards)
+
+
+def test_rewards_of_a_share_of_the_rounds_are_those_of_whole_episodes(vec, fights, tmp_path):
+    demos = stored(vec, tmp_path / "set", fights)
+    kept = np.random.default_rng(0).random(int(demos.lengths.sum())) < 0.3
+    part, whole = Demonstrated(demos, vec, kept=kept), Demonstrated(demos, vec)
+    args = OfflineSettings(gamma=0.9, reward_scale="none")
+    rewards = Rewarded(Loaded(part), "team", args, part.whole()).rewards
+    expected, alone = (Rewarded(source, "team", args).rewards for source in (whole, part))
+    assert torch.equal(rewards[part.acted], expected[whole.acted][torch.from_numpy(kept)])
+    assert (rewards != alone)[part.acted].any()  # what follows a death is in other pieces
+
+
+@pytest.mark.parametrize("players, warned", [("Synchronous", False), ("Stochastic(0.4)", True)])
+def test_rewards_that_the_demonstrations_do_not_hold_are_said(players, warned, tmp_path, capsys):
+    demos = str(tmp_path / "demos")
+    function = mail_envs.Stochastic(0.4) if warned else mail_envs.Synchronous()
+    record("smac_3m", "random", 20, 0, demos, player_function=function)
+    settings = {"steps": 2, "num_demos": 20, "hidden": (8,), "eval_episodes": 0, "progress": False}
+    td3bc.train(
+        td3bc.Args(
+            **settings,
+            env="smac_3m",
+            demos=demos,
+            player_function=players,
+            run_dir=str(tmp_path / "run"),
+        )
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("the rest was paid in rounds in which nobody acts" in said) == warned
+
+
+def test_actions_without_bounds_are_refused(vec):
+    endless = SimpleNamespace(
+        agents=["a", "b"], num_agents=2, discrete=False, observation_dims=[3, 3], action_dims=[2, 2], num_actions=2,
+        observation_spaces={k: gymnasium.spaces.Box(-1, 1, (3,)) for k in "ab"},
+        action_spaces={"a": gymnasium.spaces.Box(-1, 1, (2,)), "b": gymnasium.spaces.Box(-np.inf, 1, (2,))},
+    )  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"the actions of b range from -inf to 1: .* finite bounds"
+    ):
+        Policy.of(endless, "none", hidden=(4,), distribution="tanh")
+    Policy.of(endless, "none", hidden=(4,), distribution="gaussian")
 
 
 class Elsewhere(torch.Tensor):
