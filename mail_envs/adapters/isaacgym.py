@@ -25,6 +25,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -47,6 +48,7 @@ INTERPRETER = "MAIL_ENVS_ISAACGYM_PYTHON"
 START_SECONDS = 900.0  # Isaac Gym makes its environments one by one
 MAX_FAILURES = 3  # without a successful round in between
 SHARED = ("actions", "observations", "state", "rewards", "done", "success")
+OURS = ("algo", "cfg_env", "episode_length", "headless", "num_envs", "task", "task_type")  # flags
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +58,12 @@ class IsaacGym(SimulatorGame):
 
     Args:
         task: one of `games.hands.tasks.TASKS`.
-        settings: flags of Bi-DexHands' command line, such as `{"sim_device": "cuda:0", "seed": 1}`.
+        settings: flags of Bi-DexHands' command line, such as `{"sim_device": "cuda:0", "seed": 1}`; True is a flag
+            without a value, False none. Those in `OURS` are not allowed: the view sets them.
         timeout: seconds after which a process that does not answer is restarted.
 
     Raises:
-        ImportError: there is no interpreter with Isaac Gym.
+        ImportError: there is no interpreter with Isaac Gym. ValueError: an argument is none of these.
     """
 
     metric_names = ("success", "simulation_errors")
@@ -74,8 +77,13 @@ class IsaacGym(SimulatorGame):
         timeout: float = 60.0,
     ):
         describe(self, task)
-        if not (is_number(timeout) and timeout > 0):
-            raise ValueError(f"timeout={timeout!r} must be more than 0 seconds")
+        if not (is_number(timeout) and 0 < timeout < np.inf):
+            raise ValueError(f"timeout={timeout!r} must be a finite number of seconds above 0")
+        for name in settings or {}:
+            if any(flag.startswith(str(name)) for flag in OURS):  # argparse takes abbreviations
+                raise ValueError(
+                    f"settings={settings!r} must not have {name!r}: the view sets {', '.join(OURS)}"
+                )
         self.name, self.settings, self.timeout = task, dict(settings or {}), timeout
         self.metadata = {"simulator": "Isaac Gym", "convention": "Bi-DexHands, at 60 Hz"}
         interpreter()
@@ -99,14 +107,25 @@ def interpreter() -> str:
 
 
 def original_name(task: str) -> str:
-    """'door_open_inward' -> 'ShadowHandDoorOpenInward'."""
-    return "ShadowHand" + "".join(part.capitalize() for part in task.split("_"))
+    """'catch_over2underarm' -> 'ShadowHandCatchOver2Underarm'."""
+    return "ShadowHand" + re.sub(r"(?:^|_|(?<=\d))([a-z])", lambda m: m[1].upper(), task)
+
+
+def command_line(flags: dict[str, Any]) -> list[str]:
+    """{"seed": 1, "headless": True, "test": False} -> ["--seed=1", "--headless"]."""
+    line = []
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            line.append(f"--{name}={value}")
+        elif value:
+            line.append(f"--{name}")
+    return line
 
 
 class IsaacProcess:
     """The process with the simulation. `arrays`, by the names in `SHARED`, are read and written by both sides.
 
-    Its methods raise Silent if it died, failed or did not answer in time.
+    Its methods raise Silent if it died, failed or did not answer in time, and RuntimeError after `close`.
     """
 
     def __init__(self, game: IsaacGym, num_envs: int):
@@ -118,17 +137,17 @@ class IsaacProcess:
             for name, shape in zip(SHARED, shapes, strict=True)
         }
         places = {n: (self.memory.place(a)[0], a.nbytes) for n, a in self.arrays.items()}
-        flags = {"num_envs": num_envs, **game.settings}
+        flags = {"headless": True, "num_envs": num_envs, **game.settings}
         self.setup = {
             "task": original_name(game.name), "num_envs": num_envs, "width": width, "places": places,
             "bytes": os.fstat(self.memory.file).st_size,
-            "flags": ["--headless", *(f"--{name}={value}" for name, value in flags.items())],
+            "flags": command_line(flags),
         }  # fmt: skip
         self._process: Any = None
         self.start()
 
     def start(self) -> None:
-        """Start the process, and wait until its environments are made."""
+        """Start the process, and wait until its environments are made. If it is Silent, it is closed."""
         theirs, self._commands = os.pipe()
         self._answers, ours = os.pipe()
         fds = (theirs, ours, self.memory.file)
@@ -140,8 +159,12 @@ class IsaacProcess:
         os.close(theirs)
         os.close(ours)
         self._end = weakref.finalize(self, end, self._process, (self._commands, self._answers))
-        self._rest = b""
-        self._ask(self.setup, START_SECONDS)
+        self._rest, self._number = b"", 0
+        try:
+            self._ask(self.setup, START_SECONDS)
+        except Silent:
+            self.close()
+            raise
 
     def step(self, reset: list[int]) -> None:
         self._ask({"name": "step", "reset": reset}, self.game.timeout)
@@ -154,21 +177,26 @@ class IsaacProcess:
         return self._ask({"name": "probe"}, START_SECONDS)
 
     def _ask(self, command: dict[str, Any], seconds: float) -> Any:
+        if not self._end.alive:  # other files may have the numbers of its pipes now
+            raise RuntimeError("the environment is closed")
+        self._number += 1
         try:
-            os.write(self._commands, json.dumps(command).encode() + b"\n")
+            line = json.dumps({**command, "number": self._number})
+            os.write(self._commands, line.encode() + b"\n")
         except OSError:
             raise Silent(self._how_it_ended()) from None
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._rest:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
-                raise Silent(f"no answer within {seconds:g} s")
-            data = os.read(self._answers, 65536)
-            if not data:
-                raise Silent(self._how_it_ended())
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
-        answer = json.loads(line)
+        deadline, answer = time.monotonic() + seconds, {"number": 0}
+        while answer["number"] != self._number:  # others are to commands that Ctrl-C interrupted
+            while b"\n" not in self._rest:
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([self._answers], [], [], left)[0]:
+                    raise Silent(f"no answer within {seconds:g} s")
+                data = os.read(self._answers, 65536)
+                if not data:
+                    raise Silent(self._how_it_ended())
+                self._rest += data
+            line, _, self._rest = self._rest.partition(b"\n")
+            answer = json.loads(line)
         if "error" in answer:
             raise Silent(answer["error"])
         return answer["value"]
@@ -201,7 +229,14 @@ def clean_environment() -> dict[str, str]:
 
 
 class IsaacCopies:
-    """E copies in one process, with the methods of `copies.Copies`."""
+    """E copies in one process, with the methods of `copies.Copies`.
+
+    After Ctrl-C during a round, call reset before the next round.
+
+    Raises:
+        RuntimeError: Isaac Gym does not start, or fails three times without a successful round in between. It is
+            closed then.
+    """
 
     def __init__(self, game: IsaacGym, buffers: Buffers):
         self.game, self.buffers, num_envs = game, buffers, len(buffers.which)
@@ -255,12 +290,13 @@ class IsaacCopies:
         if not which.all():
             self.pending |= which
             return
+        while True:
+            try:
+                self.process.reset()
+                break
+            except Silent as reason:
+                self._restart(str(reason), ~which)
         self.pending[:] = False
-        try:
-            self.process.reset()
-        except Silent as reason:
-            self._restart(str(reason), ~which)
-            self.process.reset()
         self.rounds[:] = 1  # the original has played a round of small actions
         b.observations[...], b.state[...] = shared["observations"], shared["state"]
 
@@ -273,7 +309,10 @@ class IsaacCopies:
                 f"Isaac Gym failed {MAX_FAILURES} times without a successful round in between: {reason}"
             )
         log.warning("Isaac Gym is restarted: %s", reason)
-        self.process.start()
+        try:
+            self.process.start()
+        except Silent as problem:
+            raise RuntimeError(f"Isaac Gym could not be restarted: {problem}") from None
         b = self.buffers
         b.rewards[playing], b.world["outcome"][playing], b.restarted[playing] = 0, LOST, True
         self.pending[:] = True

@@ -118,8 +118,9 @@ def work(commands, answers, memory):
             else:
                 value = {"reset": worker.reset, "probe": worker.probe}[command["name"]]()
             answer = {"value": value}
-        except Exception:
+        except (Exception, SystemExit):  # argparse exits at wrong flags, Bi-DexHands on no GPU
             answer = {"error": traceback.format_exc()}
+        answer["number"] = command["number"]
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
     os._exit(0)  # Isaac Gym may hang when it is closed

@@ -256,6 +256,14 @@ def test_without_an_engine_the_error_says_what_to_install(monkeypatch):
     assert THREE in mail_envs.specs()
 
 
+@pytest.mark.parametrize("absent", ["envpool", "envpool_assets"])
+def test_the_missing_package_of_envpool_is_named(absent, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == absent else find(n))
+    with pytest.raises(ImportError, match=f"^{absent} is not installed"):
+        engine_envpool.Library()
+
+
 @pytest.mark.parametrize("id", [THREE, PAIR, COUNTER, CORNER_KICK])
 def test_both_engines_play_equal_episodes(id):
     pytest.importorskip("gfootball_engine")
@@ -554,6 +562,7 @@ def test_checkpoints_belong_to_the_player_with_the_ball():
     assert checkpoints.rewards(frame(owner=1), False) == pytest.approx([0, 0])
     assert checkpoints.rewards(near, False) == pytest.approx([0.4, 0])
     assert checkpoints.rewards(near, True) == pytest.approx([0, 1.0])
+    assert checkpoints.rewards(near, True) == pytest.approx([0, 0])  # a second goal is worth 1
 
 
 def test_what_agents_get_from_the_rewards_of_the_team():
@@ -584,6 +593,15 @@ def test_the_shaped_reward_by_hand():
     assert of(ahead, ahead, last=True) == 10 + 0.003
     assert of(ahead, frame(goals=(2, 1)), last=True) == 5 + 10 + 0.003
     assert of(behind, behind, last=True) == of(behind, behind) == 0.003
+    keeper = frame(own=frame().own[:1], owner=1)
+    assert of(keeper, keeper) == 0.003
+
+
+@pytest.mark.parametrize("arguments", [{"reward": "shaped"}, {"observation": "mat"}])
+def test_a_team_may_be_one_player(arguments):
+    vec = one("football_empty_goal", teams="both", controlled="all", **arguments)
+    assert np.isfinite(np.concatenate([seen.ravel() for seen in play(vec, 0, 20)])).all()
+    vec.close()
 
 
 @pytest.mark.parametrize(("lead", "expected"), [((2, 0), (10, 0)), ((0, 2), (0, 10))])
@@ -711,6 +729,8 @@ def test_mat_by_hand():
     np.testing.assert_allclose(two[37:44], first, atol=1e-12)
     np.testing.assert_allclose(two[51:58], first, atol=1e-12)
     np.testing.assert_allclose(two[58:77], himself, atol=1e-12)
+    alone = encoders.mat(frame(own=own[:1], other=other), np.array([0]), sticky[:1], masks[:1])
+    assert alone.shape == (1, encoders.mat_size(1, 2, 19)) and not alone[0, 37:44].any()
 
 
 def test_the_minimap_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import stat
 import sys
 from pathlib import Path
@@ -157,6 +158,28 @@ def test_settings_are_flags_of_the_original(python):
     vec.close()
 
 
+def test_switches_among_the_settings_are_flags_without_a_value(python):
+    vec = make(1, settings={"seed": 1, "randomize": True, "metadata": np.False_, "test": False})
+    flags = vec.launches.copies.process.setup["flags"]
+    assert flags == ["--headless", "--num_envs=1", "--seed=1", "--randomize"]
+    vec.close()
+
+
+@pytest.mark.parametrize("name", ["num_envs", "num_env", "episode_length", "headless", "cfg_env"])
+def test_settings_that_contradict_the_view_are_refused(name, python):
+    with pytest.raises(ValueError, match=f"settings=.* must not have '{name}': the view sets algo"):
+        make(1, settings={"seed": 1, name: False})
+
+
+def test_the_originals_names_of_the_tasks():
+    assert {isaacgym.original_name(task) for task in TASKS} == {
+        "ShadowHandBlockStack", "ShadowHandCatchAbreast", "ShadowHandCatchOver2Underarm",
+        "ShadowHandCatchUnderarm", "ShadowHandDoorCloseInward", "ShadowHandDoorCloseOutward",
+        "ShadowHandDoorOpenInward", "ShadowHandDoorOpenOutward", "ShadowHandOver",
+        "ShadowHandPushBlock", "ShadowHandReOrientation", "ShadowHandTwoCatchUnderarm",
+    }  # fmt: skip
+
+
 def test_nan_truncates_and_is_not_observed(python, monkeypatch):
     monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "nan:3")
     vec = make(2)
@@ -198,6 +221,52 @@ def test_a_process_that_always_dies_is_an_error(python, monkeypatch):
             vec.step(actions_of(vec))
 
 
+def test_a_process_that_fails_in_every_reset_is_an_error(python, monkeypatch):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "hang:1")
+    vec = make(1, timeout=0.5)
+    with pytest.raises(RuntimeError, match=r"failed 3 times .* no answer within 0\.5 s"):
+        vec.reset(seed=0)
+    assert vec.launches.copies.process._process.poll() is not None
+
+
+def test_a_reset_in_which_the_process_dies_is_repeated(python, monkeypatch):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "die:1")
+    vec = make(2)
+    monkeypatch.delenv("FAKE_ISAACGYM_FAULT")
+    observations, _ = vec.reset(seed=0)
+    assert observations[:, 0, :2].tolist() == [[1, 1]] * 2
+    observations, *_ = vec.step(actions_of(vec))
+    assert observations[:, 0, :2].tolist() == [[1, 2]] * 2
+    vec.close()
+
+
+@pytest.mark.parametrize("fault", ["quit", "start"])
+def test_a_restart_that_fails_says_why_and_leaves_no_process(fault, python, monkeypatch):
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", "die:2")
+    vec = make(1)
+    vec.reset(seed=0)
+    monkeypatch.setenv("FAKE_ISAACGYM_FAULT", fault)
+    if fault == "start":
+        python.write_text("#!/bin/sh\nexec sleep 600\n")
+        monkeypatch.setattr(isaacgym, "START_SECONDS", 0.5)
+    reason = "SystemExit: no simulation" if fault == "quit" else r"no answer within 0\.5 s"
+    with pytest.raises(RuntimeError, match=rf"could not be restarted: [\s\S]*{reason}"):
+        vec.step(actions_of(vec))
+    assert vec.launches.copies.process._process.poll() is not None
+
+
+def test_after_ctrl_c_an_answer_is_not_taken_for_the_next_one(python, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    process = isaacgym.IsaacProcess(isaacgym.IsaacGym(isaacgym_probe.TASK), 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(isaacgym.select, "select", interrupted)
+        process.reset()
+    assert process.probe()["hand_speed"] > 0
+    process.close()
+
+
 def test_a_failure_at_the_start_shows_its_traceback(python):
     with pytest.raises(
         RuntimeError, match=r"could not make its environments: Traceback[\s\S]*KeyError"
@@ -215,6 +284,19 @@ def test_the_process_ends_with_the_environment(python):
         vec.step(actions_of(vec))
 
 
+def test_a_closed_environment_writes_into_no_other_file(python, tmp_path):
+    vec = make(1, seed=0)
+    process = vec.launches.copies.process
+    first, pipe = process._process, process._commands
+    vec.close()
+    with open(tmp_path / "other", "wb") as other:
+        os.dup2(other.fileno(), pipe)
+    with pytest.raises(RuntimeError, match="the environment is closed"):
+        vec.reset(seed=0)
+    os.close(pipe)
+    assert not (tmp_path / "other").read_bytes() and process._process is first
+
+
 def test_without_an_interpreter_the_error_says_what_to_install(monkeypatch):
     monkeypatch.delenv(isaacgym.INTERPRETER, raising=False)
     with pytest.raises(ImportError, match=r"PYTHON is not set\. They cannot be installed here"):
@@ -227,8 +309,8 @@ def test_without_an_interpreter_the_error_says_what_to_install(monkeypatch):
 def test_workers_and_bad_arguments_are_refused(python):
     with pytest.raises(ValueError, match="num_workers=2: IsaacGym plays all copies in one process"):
         make(2, num_workers=2)
-    for timeout in (0, "60", None):
-        with pytest.raises(ValueError, match=f"timeout={timeout!r} must be more than 0"):
+    for timeout in (0, "60", None, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"timeout={timeout!r} must be a finite number"):
             make(1, timeout=timeout)
 
 

@@ -16,7 +16,7 @@ from mail_envs.games.hands.tasks import TASKS
 mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium_robotics")
 
-from mail_envs.games.hands import rules  # noqa: E402
+from mail_envs.games.hands import game, rules  # noqa: E402
 from mail_envs.games.hands.game import Hands  # noqa: E402
 from mail_envs.games.hands.picture import Picture  # noqa: E402
 
@@ -543,12 +543,53 @@ def test_the_official_tests_pass(task):
         ({"link_damping": "100"}, "link_damping='100' is not a number of at least 0"),
         ({"wrench_scale": True}, "wrench_scale=True is not a number"),
         ({"door_spring": None}, "door_spring=None is not a number"),
+        ({"door_spring": 5.0}, r"door_spring=5\.0 must be 0 in a task without a door"),
         ({"task": ["over"]}, r"task=\['over'\] is not one of catch_over2underarm"),
     ],
 )
 def test_a_bad_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         mail_envs.make_game("bidexhands_over", **arguments)
+
+
+def friction(task, first, second):
+    """That of a contact of two kinds of bodies: hand, block, table or floor. MuJoCo takes the larger one."""
+    model = Hands(task).worlds.model
+    bodies = {"hand": "robot0:palm", "block": "object_0"}
+
+    def of(kind):
+        if kind in bodies:
+            solid = (model.geom_contype | model.geom_conaffinity) != 0
+            return model.geom_friction[
+                solid & (model.geom_bodyid == model.body(bodies[kind]).id), 0
+            ]
+        return model.geom(kind).friction[:1]
+
+    assert not model.geom_priority.any()
+    (found,) = set(np.maximum.outer(of(first), of(second)).ravel().tolist())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("task", "bodies", "ours", "original"),
+    [
+        ("push_block", ("hand", "block"), 1.0, 1.0),
+        ("push_block", ("block", "table"), 0.75, 0.75),
+        ("push_block", ("hand", "table"), 1.0, 0.75),
+        ("push_block", ("block", "block"), 0.75, 1.0),
+        ("block_stack", ("hand", "block"), 0.375, 0.375),
+        ("block_stack", ("block", "block"), 0.25, 0.25),
+        ("block_stack", ("block", "table"), 0.25, 0.225),
+        ("block_stack", ("hand", "table"), 0.375, 0.35),
+        ("block_stack", ("block", "floor"), 1.0, 0.625),
+        ("block_stack", ("hand", "floor"), 1.0, 0.75),
+    ],
+)
+def test_the_page_says_which_frictions_differ_from_the_originals(task, bodies, ours, original):
+    assert friction(task, *bodies) == ours
+    said = f"{' and '.join(bodies)} {ours} instead of {original}"
+    page = " ".join(game.__doc__.split()).partition(f"In `{task}`: ")[2]
+    assert (said in page) == (ours != original)
 
 
 def test_the_bench_compares_with_mujoco_alone():

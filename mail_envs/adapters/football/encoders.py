@@ -125,8 +125,10 @@ def relative(me: np.ndarray, team: np.ndarray) -> np.ndarray:
 
 
 def nearest_and_all(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest player's numbers (n, 7), and everybody's (n, 7 P)."""
+    """The nearest player's numbers (n, 7), zeros if there is nobody, and everybody's (n, 7 P)."""
     n = len(rows)
+    if not rows.size:
+        return np.zeros((n, 7)), np.zeros((n, 0))
     return rows[np.arange(n), rows[..., 5].argmin(1)], rows.reshape(n, -1)
 
 

@@ -111,7 +111,7 @@ class Library:
         self.spare: tuple[Any, int] | None = None
         pool, assets = (importlib.util.find_spec(name) for name in ("envpool", "envpool_assets"))
         if pool is None or assets is None:
-            raise ImportError("EnvPool is not installed")
+            raise ImportError(f"{'envpool' if pool is None else 'envpool_assets'} is not installed")
         self.assets = assets.submodule_search_locations[0]  # pyright: ignore
         path = os.path.join(pool.submodule_search_locations[0], "gfootball", "gfootball_envpool.so")  # pyright: ignore
         try:

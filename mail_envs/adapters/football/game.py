@@ -43,9 +43,9 @@ player's view, with his allowed actions (105, 98, 217 numbers for 3 vs 1, pass a
 the other agents' numbers. **Masks**: MAT's, with `observation="mat"`; `mask_actions` turns them on or off.
 
 **Reward**: `reward="scoring,checkpoints"`: 1 for a goal, -1 for the opponents'; and 0.1 for each of ten distances from the
-goal that a player reaches with the ball; a goal pays those that are missing, so it always is worth 2 per
-agent. `"scoring"`: only goals. `"shaped"`: that of the code of MAT, 5 per goal, small terms for the ball's place,
-and at the time limit 5 more for each goal by which the team leads.
+goal that a player reaches with the ball. A goal pays every player those that he has not reached yet, so the first goal of
+an episode is worth 2 in all, and later ones 1. `"scoring"`: only goals. `"shaped"`: that of the code of MAT, 5 per goal,
+small terms for the ball's place, and at the time limit 5 more for each goal by which the team leads.
 `team_reward` says what agents get from the team's rewards: `"mean"`, `"sum"` (the code of MAPPO), `"slot0"`, the first
 agent's (the code of HAPPO), or each its `"own"`.
 

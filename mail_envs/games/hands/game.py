@@ -69,9 +69,13 @@ it is observed, and the metric `simulation_errors` is 1.
 - `door_spring`: the original writes a stiffness of 5 for the leaves' hinges, but a drive mode under which it may not act.
   Their damping is 1 N m s/rad here.
 - `substeps`: 2, as in the original.
-- Friction of a contact: the mean of both bodies', as PhysX takes it; hands never touch each other. Objects, handles and frames
-  are our own shapes with the original's measures. Joint noise stays within the limits, and blocks begin on the table, not
-  in it.
+- Friction of a contact: PhysX takes the mean of both bodies', MuJoCo the larger. The bodies' are set so that hands hold
+  objects and handles as in the original, and `push_block`'s blocks slide on the table as there. Other contacts differ. In
+  `push_block`: hand and table 1.0 instead of 0.75, block and block 0.75 instead of 1.0. In `block_stack`: block and table
+  0.25 instead of 0.225, hand and table 0.375 instead of 0.35, block and floor 1.0 instead of 0.625, hand and floor 1.0
+  instead of 0.75. Hands never touch each other.
+- Objects, handles and frames are our own shapes with the original's measures. Joint noise stays within the limits, and
+  blocks begin on the table, not in it.
 - `catch_abreast` of the original measures from a place 0.3 m beside the start, so that every round would end the episode: here
   it is the start. `push_block` of the original compares both blocks with the left goal: here each has its own.
 
@@ -114,8 +118,9 @@ class Hands(SimulatorGame):
         task: one of `tasks.TASKS`.
         substeps: steps of the simulation per round of 1/60 s.
         link_damping: of all links of the hands, 1/s; None: 100, or 0.01 where the bases are fixed.
-        wrench_scale: share of the nominal force and torque that acts on the bases.
-        door_spring: stiffness of the leaves' springs in N m/rad, which pull them back to where they begin.
+        wrench_scale: share of the nominal force and torque that acts on the bases; no effect on fixed ones.
+        door_spring: stiffness of the leaves' springs in N m/rad, which pull them back to where they begin; 0 in tasks
+            without a door.
     """
 
     metric_names = ("success", "simulation_errors")
@@ -166,7 +171,7 @@ class Hands(SimulatorGame):
 def make_physics(
     task: Task, substeps: int, link_damping: float | None, wrench_scale: float, door_spring: float
 ) -> Physics:
-    """The arguments of a game, checked. TypeError or ValueError: one of them is no such number."""
+    """The arguments of a game, checked. TypeError or ValueError: one of them is no such number, or not for this task."""
     at_least(1, substeps=substeps)
     if link_damping is None:
         link_damping = 100.0 if task.free else 0.01
@@ -174,6 +179,8 @@ def make_physics(
     for name, value in given.items():
         if not (is_number(value) and 0 <= value < np.inf):
             raise ValueError(f"{name}={value!r} is not a number of at least 0")
+    if door_spring and not task.door:
+        raise ValueError(f"door_spring={door_spring!r} must be 0 in a task without a door")
     return Physics(int(substeps), *map(float, given.values()))
 
 

@@ -2,7 +2,7 @@
 
 Environment e ends after `5 + e` rounds, or 250 in the task that is probed; environment 0 succeeds in its third round.
 FAKE_ISAACGYM_FAULT makes the process die (`die:7`), fall silent (`hang:7`), give NaN (`nan:7`) or end all episodes (`end:7`)
-in that round of the process.
+in that round of the process, or makes it quit (`quit`) instead of making environments.
 """
 
 import os
@@ -24,6 +24,8 @@ def make(task, algo):
     assert algo == "happo" and os.path.exists("cfg/base.yaml")  # settings are read from the folder
     flags = dict(flag[2:].partition("=")[::2] for flag in sys.argv[1:])
     assert "headless" in flags
+    if os.environ.get("FAKE_ISAACGYM_FAULT") == "quit":
+        sys.exit("no simulation")
     return Env(Task(task, int(flags["num_envs"]), float(flags.get("offset", 0))))
 
 
