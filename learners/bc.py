@@ -118,7 +118,7 @@ def error(policy: Policy, g: int, rows: Rows) -> Tensor:
     """Expected squared distance of a sampled continuous action from the demonstrated one."""
     network, count = policy.networks[g], policy.outputs[g]
     squares = (network(rows.inputs) - rows.actions[:, :count]).square().sum(1)
-    return squares.mean() + (2 * network.log_std).exp().sum()
+    return squares.mean() + (2 * policy.distribution.log_std(network)).exp().sum()
 
 
 class Cloning:
@@ -133,6 +133,10 @@ class Cloning:
     def __init__(self, policy: Policy, data: ExpertData, phi: str, share: float, make: Callable):
         """`phi` as in `Args`; `share` of the episodes is held out; `make(network)` makes an optimizer."""
         valid, rounds = valid_entries(phi, data), training_rounds(data, share)
+        if not bool(valid.any()):
+            raise ValueError(
+                "no agent acts in any demonstrated round that is left: raise --demo-share or --num-demos"
+            )
         rows = group_rows(policy, data, valid)
         ends = [int(policy.rows(g, valid[:rounds]).sum()) for g in range(len(rows))]
         # Views: demonstrations can take gigabytes.

@@ -7,8 +7,8 @@ probability beta and the learner otherwise; add them, with the teacher's actions
 `--capacity` rounds); make gradient steps of behavioral cloning on random rounds of these.
 
 Agents that are absent or dead teach nothing. Teachers are asked in every round, also in states that they would not have
-reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach. A recurrent one begins its
-memory anew when a run is resumed. Recurrent learners are trained on chunks, from the memories that they had when they
+reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach. One of
+your own that has a memory begins it anew when a run is resumed. Recurrent learners are trained on chunks, from the memories that they had when they
 played them.
 
     python -m learners.dagger --env gold_miner_easy_2_vs_2 --teacher scripted
@@ -37,6 +37,7 @@ from learners.lib.optimizers import Adam
 from learners.lib.replay import Replay, sample_chunks
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run, main
+from learners.lib.running_episodes import check_form
 from learners.lib.settings import Settings
 from mail_envs.streams import stream_seed
 
@@ -90,6 +91,7 @@ class Lesson:
 
     def load_state_dict(self, state: dict) -> None:
         for p, memory in zip(self.networks, state["memories"], strict=True):
+            check_form("memories", memory, p.memory.dtype, p.memory.shape)
             p.memory = memory
 
     def act(self, observations: Tensor, mask, rng, memory=None, acts=None) -> Tensor:

@@ -64,8 +64,8 @@ class Args(
     critic: Literal["own", "state"] = "own"
     """Input of the critics. own: the agent's observation (IPPO); state: also the global state (MAPPO)."""
     init: str | None = None
-    """Run folder or policy file whose networks the actors begin with, e.g. that of a clone; their form is the file's,
-    --hidden and the like are then those of the critics."""
+    """Run folder or policy file whose networks the actors begin with, e.g. that of a clone; their form is the file's, and
+    so is who shares networks (--share, --agent-id). --hidden and the like are then those of the critics."""
     critic_first: Whole = 0
     """Updates at the beginning that train only the critics, so that they know the policy of --init before it changes."""
 

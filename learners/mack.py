@@ -209,19 +209,20 @@ def update(
 ) -> dict[str, float]:
     """One step of every actor and critic, on the entries where `valid` (T, E, N) is true.
 
-    `added_loss(g)`, if given, is added to the loss of group g's actor.
+    Critics also learn from the rounds of dead agents: the advantages of an agent's last rounds need its values after its
+    death. `added_loss(g)`, if given, is added to the loss of group g's actor.
     """
     observations = rollout.observations[:-1].flatten(0, 1)
     participation = rollout.participation[:-1].flatten(0, 1)
     actions, masks, policy = rollout.actions.flatten(0, 1), rollout.mask_rows(), agent.policy
     left = time_left(rollout)[:-1].flatten(0, 1)
+    judged = valid | ~(rollout.alive[:-1] | rollout.lost.unsqueeze(-1))
     metrics = {}
     for g in range(len(policy.members)):
         rows = policy.rows(g, valid.flatten(0, 1)).nonzero().squeeze(1)
         if len(rows) == 0:
             continue
         advantage = policy.rows(g, advantages.flatten(0, 1))[rows]
-        target = policy.rows(g, targets.flatten(0, 1))[rows]
         few = some_rows(len(rows), args.fisher_rows, rng)
 
         inputs, taken = policy.inputs(g, observations)[rows], policy.rows(g, actions)[rows]
@@ -236,7 +237,12 @@ def update(
                 loss, partial(policy.sampled_nll, g, inputs[few], some, rng)
             )
 
-        network = agent.critic.networks[g]
+        network, rows = (
+            agent.critic.networks[g],
+            policy.rows(g, judged.flatten(0, 1)).nonzero().squeeze(1),
+        )
+        target = policy.rows(g, targets.flatten(0, 1))[rows]
+        few = few if len(rows) == len(advantage) else some_rows(len(rows), args.fisher_rows, rng)
         state = agent.critic.inputs(g, observations, actions, participation, left)[rows]
         error = network(state).squeeze(1) - target
         value_loss = 0.5 * (error * error).mean()

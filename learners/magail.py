@@ -197,11 +197,11 @@ def rewards_of(
 
 
 def cloning_loss(policy, sample: ExpertData, valid: Tensor, args: Args):
-    """The cloning term of the policies' loss, a function of the group; None when its weight is 0."""
+    """The cloning term of the policies' loss, a function of the group: 0 without rows; None when its weight is 0."""
     if not args.cloning:
         return None
     rows = group_rows(policy, sample, valid)
-    return lambda g: args.cloning * bc.nll(policy, g, rows[g])
+    return lambda g: args.cloning * bc.nll(policy, g, rows[g]) if len(rows[g]) else 0.0
 
 
 def discriminator_loss(

@@ -54,11 +54,13 @@ class Endings:
     """How K demonstrated episodes ended.
 
     observations: after the last round, (K, N, D) float32. remaining: rounds from there to the time limit
-    where the episode ended early, else 0, (K,) float32.
+    where the episode ended early, else 0, (K,) float32. length: the mean length of the episodes, of which --demo-share
+    may have left out rounds and endings; None: all are here.
     """
 
     observations: Tensor
     remaining: Tensor
+    length: float | None = None
 
     def __len__(self) -> int:
         return len(self.remaining)
@@ -131,7 +133,9 @@ def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     demos.check_compatible(vec)
     warn_of_other_ends(run, demos, vec)
     adopt_references(run, demos, vec, run.args.demos)
-    return to_torch(transitions_of(run, demos), vec, run.device)
+    data, whole = to_torch(transitions_of(run, demos), vec, run.device), whole_episodes(run, demos)
+    length = len(whole) / int((whole.terminated | whole.truncated).sum())
+    return dataclasses.replace(data, endings=dataclasses.replace(data.endings, length=length))
 
 
 def warn_of_other_ends(run: Run, demos: Demonstrations, vec) -> None:
@@ -153,6 +157,14 @@ def adopt_references(run: Run, demos: Demonstrations, vec, source: str) -> None:
 
 def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
     """The rounds that the run learns from."""
+    transitions = whole_episodes(run, demos)
+    if run.args.demo_share < 1:
+        transitions = transitions[kept_rounds(np.bincount(transitions.episode), run.args)]
+    return transitions
+
+
+def whole_episodes(run: Run, demos: Demonstrations) -> Transitions:
+    """The rounds of the demonstrated episodes, before --demo-share leaves out some."""
     args = run.args
     transitions = demos.first(args.num_demos).transitions()
     if args.control == "random_lengths":
@@ -163,8 +175,6 @@ def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
             )
         expert = expert.first(args.num_demos).transitions()
         transitions = with_lengths_of(expert, transitions)
-    if args.demo_share < 1:
-        transitions = transitions[kept_rounds(np.bincount(transitions.episode), args)]
     return transitions
 
 

@@ -33,11 +33,13 @@ def _free_of_machine() -> int | None:
 
 
 def _free_of_group() -> int | None:
-    """What the container's limit leaves."""
+    """What the container's limit leaves; cached files are given back when memory is needed."""
     try:
-        most, used = (
-            (CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current")
+        most, used, kinds = (
+            (CGROUP / name).read_text().strip()
+            for name in ("memory.max", "memory.current", "memory.stat")
         )
     except OSError:
         return None
-    return int(most) - int(used) if most.isdigit() else None
+    cached = [int(x.split()[1]) for x in kinds.splitlines() if x.startswith("inactive_file ")]
+    return max(int(most) - int(used) + sum(cached), 0) if most.isdigit() else None

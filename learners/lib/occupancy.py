@@ -81,8 +81,7 @@ class Occupancy:
     def __init__(self, data: ExpertData, valid: Tensor, horizon: int, absorbing: bool):
         self.data, self.valid, self.horizon, self.absorbing = data, valid, horizon, absorbing
         self.rates = valid.sum(0) / data.alive.sum(0).clamp(min=1)
-        self.expert_episodes = max(len(data.endings), 1)  # of --demo-share no ending may be kept
-        self.expert_length = len(data) / self.expert_episodes
+        self.expert_length = data.endings.length or len(data) / max(len(data.endings), 1)
         # Number and rounds of the policy's past episodes, discounted. Weights by episodes, not by updates: where
         # episodes begin together, many updates see only the few that end early.
         self.policy_episodes = self.policy_rounds = 0.0
@@ -103,10 +102,10 @@ class Occupancy:
     @property
     def expert_mass(self) -> Tensor:
         """Total weight of an expert episode, (N,)."""
-        total = self.counts(self.valid, self.data.alive).sum(0)
-        if self.absorbing:
-            total = total + self.rates * self.data.endings.remaining.sum()
-        return total / self.expert_episodes
+        mass = self.counts(self.valid, self.data.alive).mean(0) * self.expert_length
+        if self.absorbing and len(self.data.endings):
+            mass = mass + self.rates * self.data.endings.remaining.mean()
+        return mass
 
     def of_expert(self, count: int, rng: torch.Generator) -> tuple[ExpertData, Tensor, Pairs]:
         """`count` demonstrated rounds, their valid entries, and the pairs for the discriminators."""

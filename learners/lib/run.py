@@ -107,7 +107,7 @@ class Run:
         self.policy_metadata: dict = {}
         self.references = references.of_settings(vars(args))
         self.results: dict[str, float] = {}
-        self._stop = False
+        self._stop = self._finishing = False
         self._seconds_before = 0.0  # of training, before this run was resumed
         self._log: Any = None  # this and the next are set by `begin`
         self.bar: Any = None
@@ -173,6 +173,8 @@ class Run:
             signal.signal(kind, handler)
 
     def _on_interrupt(self, *_) -> None:
+        if self._finishing:
+            raise Interrupted(f"saved at step {self.steps}; --resume {self.folder} evaluates it")
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True
@@ -190,7 +192,8 @@ class Run:
         Every part has state_dict/load_state_dict; the run's random generator is always included.
         """
         self.policy, self.parts = policy, {"policy": policy, **parts}
-        self._optimizers = list(optimizers_in([vars(part) for part in parts.values()]))
+        inside = [part if isinstance(part, (Adam, KFAC)) else vars(part) for part in parts.values()]
+        self._optimizers = list(optimizers_in(inside))
         self.policy_metadata = {"learner": self.learner, "seed": self.args.seed, **metadata}
         pending = {} if self._saved is None else self._restore(*self._saved)
         self._note_versions(metadata)
@@ -330,6 +333,7 @@ class Run:
         if not self.parts or self.updates == 0 or self.steps < self.args.steps:
             self.save()
         self.write_policy(self.folder / "policy.safetensors")
+        self._finishing = True  # all is saved, nothing more is trained: Ctrl-C stops at once
         if self.bar is not None:
             self.bar.close()
         if self._time_is_over() and self.steps < self.args.steps:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
+from collections.abc import Collection
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import docstring_parser
 import tyro
 
+from demos.policies import is_own_policy
 from learners.lib.fields import check_mapping, field_types, fit
 from learners.lib.files import read_yaml, wrong
 from learners.lib.groups import Evaluation, Game, Running
@@ -37,7 +39,9 @@ OPERATIONAL = (
     "film",
     "progress",
 )
-NAMING_CODE = ("env", "player_function", "set")  # may name the user's own code on the command line
+# Settings that may name the user's own code on the command line: games and players, and policies.
+NAMING_GAMES, NAMING_POLICIES = ("env", "player_function", "set"), ("teacher", "demos")
+NAMING_CODE = NAMING_GAMES + NAMING_POLICIES
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "references", "report", "sweep")
 
@@ -64,11 +68,12 @@ def parse(kind: type[Kind], presets: dict[str, dict], words: list[str] | None = 
         raise ValueError(f"preset {preset!r} is unknown; choose from {', '.join(presets)}")
     default = kind(**{"preset": preset, **presets[preset]})
     if folder is not None:
-        typed = {name: _value(words, "--" + name.replace("_", "-")) for name in NAMING_CODE[:2]}
+        typed = {name: _value(words, "--" + name.replace("_", "-")) for name in NAMING_GAMES[:2]}
         changes: dict[str, Any] = {k: v for k, v in typed.items() if v is not None}
         if SET in words:
             changes["set"] = tuple(takewhile(_no_flag, words[words.index(SET) + 1 :]))
-        default = resumed(folder, kind, **changes)
+        policies = [name for name in NAMING_POLICIES if _value(words, "--" + name) is not None]
+        default = resumed(folder, kind, policies, **changes)
     found: Any = tyro.cli(
         grouped(kind, default),
         prog=command_name(kind),
@@ -178,14 +183,25 @@ def read_versions(folder: Path) -> dict[str, str]:
     return found
 
 
-def resumed(folder: Path | str, kind: type[Kind], **changes: Any) -> Kind:
+def resumed(
+    folder: Path | str, kind: type[Kind], retyped: Collection[str] = (), **changes: Any
+) -> Kind:
     """Settings for continuing the run in `folder`: its own, with `changes`.
 
     `kind`: the learner's `Args`. `check_changes` checks which changes are allowed. Nothing that config.yaml
-    names is imported: `env`, `player_function` and `set` that need the user's own code must be in `changes`.
+    names is imported: `env`, `player_function` and `set` that need the user's own code must be in `changes`, `teacher` and
+    `demos` there or in `retyped`.
     """
     saved = _saved(Path(folder), kind)
-    typed = {k: changes.get(k) for k in NAMING_CODE}
+    for name in set(NAMING_POLICIES) - changes.keys() - set(retyped):
+        value = getattr(saved, name, None) or ()
+        stated = [value] if isinstance(value, str) else value
+        for spec in (part for text in stated for part in text.split(",") if is_own_policy(part)):
+            raise ValueError(
+                f"{folder}/config.yaml: {spec!r} is code of your own, and no code is imported because a file names it: add "
+                f"--{name} {' '.join(stated)}"
+            )
+    typed = {k: changes.get(k) for k in NAMING_GAMES}
     named = Named.typed(typed["env"], typed["player_function"], typed["set"] or ())
     run_game_of(vars(saved), Path(folder) / "config.yaml", named)
     return dataclasses.replace(saved, **{"progress": True, "resume": str(folder), **changes})

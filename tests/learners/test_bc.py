@@ -16,9 +16,9 @@ from learners.lib.optimizers import make_optimizer
 SCORES = [0.3, 0.5, 0.4, 0.49, 0.2, 0.1]  # of successive validation passes
 
 
-def policy(discrete: bool = True) -> Policy:
+def policy(discrete: bool = True, **form) -> Policy:
     torch.manual_seed(0)
-    return Policy([0, 0], [2, 2], [3, 3], discrete, (8,))
+    return Policy([0, 0], [2, 2], [3, 3], discrete, (8,), **form)
 
 
 def demonstrations(episodes: int, rounds: int = 10, agents: int = 2) -> ExpertData:
@@ -177,6 +177,11 @@ def test_the_score_of_continuous_actions_is_the_squared_error_of_sampled_ones():
     sampled = judged.act(torch.zeros(50_000, 2, 2), None, torch.Generator().manual_seed(4))[:, 0]
     squares = [(sampled - a).square().sum(1).mean() for a in rows.actions]
     assert -float(sum(squares).detach() / 2) == pytest.approx(found["validation_score"], rel=0.02)
+    bounded = policy(discrete=False, distribution="sigmoid_gaussian")
+    bounded.load_state_dict(judged.state_dict())
+    deviations = torch.sigmoid(torch.tensor([0.5, 0.1, 0.2]).log()) / 2
+    score = bc.held_out_figures(bounded, [rows])["validation_score"]
+    assert score == pytest.approx(-((4 + 0) / 2 + float(deviations.square().sum())))
 
 
 def test_cloning_learns_the_rule_behind_the_demonstrations():

@@ -20,7 +20,7 @@ from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Replay
 from learners.lib.rollout import Rollout
-from learners.lib.settings import resumed
+from learners.lib.settings import parse, resumed
 
 CPU = torch.device("cpu")
 TEACHERS = Path(__file__).resolve()
@@ -54,6 +54,35 @@ def lesson(beta: float, **changes):
     taught.beta = beta
     rollout.collect(taught, torch.Generator().manual_seed(0))
     return args, policy, rollout, torch.stack(taught.answers)
+
+
+def test_a_teacher_of_the_users_own_is_named_again_to_resume(tmp_path):
+    teacher = f"{TEACHERS}:solver"
+    settings = {**TINY, "env": "matrix_game", "teacher": teacher, "run_dir": str(tmp_path)}
+    dagger.train(dagger.Args(**settings))
+    with pytest.raises(
+        ValueError, match=r"solver' is code of your own, .*: add --teacher .*solver"
+    ):
+        resumed(tmp_path, dagger.Args, progress=False, steps=600)
+    with pytest.raises(ValueError, match="code of your own"):
+        parse(dagger.Args, {}, ["--resume", str(tmp_path)])
+    assert (
+        parse(dagger.Args, {}, ["--resume", str(tmp_path), "--teacher", teacher]).teacher == teacher
+    )
+    again = resumed(tmp_path, dagger.Args, progress=False, steps=600, teacher=teacher)
+    assert dagger.train(again)["steps"] == 600
+
+
+def test_steps_that_are_not_finite_are_counted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        dagger,
+        "loss_of",
+        lambda policy, batch: sum(p.sum() for p in policy.parameters()) * torch.nan,
+    )
+    dagger.train(
+        dagger.Args(**TINY, env="matrix_game", teacher=f"{TEACHERS}:solver", run_dir=str(tmp_path))
+    )
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["skipped_steps"] > 0
 
 
 def test_copies_follow_the_teacher_with_probability_beta():

@@ -400,6 +400,28 @@ def test_ctrl_c_or_kill_saves_and_ends_with_130(tmp_path, kind):
     assert (folder / "policy.safetensors").exists()
 
 
+def test_ctrl_c_during_the_evaluation_stops_at_once(tmp_path, monkeypatch):
+    def interrupted(*args, **more):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        raise AssertionError("the evaluation went on")
+
+    monkeypatch.setattr("learners.lib.run.evaluate_network", interrupted)
+    folder = tmp_path / "run"
+    settings = {
+        "steps": 200,
+        "num_envs": 4,
+        "rounds": 10,
+        "hidden": (8,),
+        "eval_episodes": 4,
+        "progress": False,
+    }
+    with pytest.raises(KeyboardInterrupt, match=r"saved at step 200; --resume .* evaluates it"):
+        mack.train(mack.Args(**settings, run_dir=str(folder)))
+    monkeypatch.undo()
+    assert mack.train(resumed(folder, mack.Args, progress=False))["episodes"] == 4
+
+
 def test_kill_9_leaves_complete_checkpoints_to_resume_from(tmp_path):
     folder = tmp_path / "run"
     words = ["--run-dir", str(folder), "--steps", "20000", "--checkpoint-every", "2"]

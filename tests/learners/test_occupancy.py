@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +72,21 @@ def test_the_weight_of_a_pair_is_its_count_per_episode():
     assert torch.allclose(masses(expert, True), torch.tensor([30.0, 30.0]))
     assert torch.allclose(masses(policy, True), torch.tensor([10.0, 10.0]))
     assert torch.allclose(occupancy.expert_mass, torch.tensor([50.0, 50.0]))
+
+
+def test_a_share_of_the_rounds_weighs_as_much_as_whole_episodes():
+    whole = demonstrations([20, 20], acts=[20, 20])
+    kept = torch.arange(len(whole)) % 20 >= 16  # the last fifth, with all endings
+    endings = dataclasses.replace(whole.endings, length=20.0)
+    share = dataclasses.replace(whole.take(kept), endings=endings)
+    rng = torch.Generator().manual_seed(0)
+    for data in (whole, share):
+        occupancy = Occupancy(data, data.participation, HORIZON, absorbing=True)
+        assert occupancy.expert_length == 20.0
+        assert torch.allclose(occupancy.expert_mass, torch.tensor([50.0, 50.0]))
+        _, _, expert = occupancy.of_expert(500, rng)
+        assert torch.allclose(masses(expert, False), torch.tensor([20.0, 20.0]))
+        assert torch.allclose(masses(expert, True), torch.tensor([30.0, 30.0]))
 
 
 def test_absorbing_rounds_count_at_the_experts_rate_for_both_sources():

@@ -296,7 +296,8 @@ def test_free_memory_is_that_of_the_machine_or_of_the_container(tmp_path, monkey
     assert memory.free_bytes(torch.device("cpu")) is None
     (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable: 500 kB\n")
     assert memory.free_bytes(torch.device("cpu")) == 512_000
-    (tmp_path / "memory.current").write_text("100\n")
+    (tmp_path / "memory.current").write_text("1100\n")
+    (tmp_path / "memory.stat").write_text("anon 50\nfile 1050\ninactive_file 1000\n")
     for most, expected in (("max", 512_000), ("4096", 3996)):
         (tmp_path / "memory.max").write_text(most + "\n")
         assert memory.free_bytes(torch.device("cpu")) == expected

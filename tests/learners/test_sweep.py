@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from learners.lib.sweep_spec import SpecError, cells, read_spec
-from learners.sweep import Args, RayJobs, main, progress_of, state_of
+from learners.sweep import Args, RayJobs, command_of, main, progress_of, state_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GAME = "stochastic_coop_nav"
@@ -135,6 +135,25 @@ def test_dry_run_prints_the_commands(tmp_path, capsys):
     assert len(lines) == 2 and not (tmp_path / "out").exists()
     assert lines[0].startswith(f"python -m learners.bc --env {GAME} --seed 0 --num-demos 4")
     assert "--threads 1" in lines[0]
+
+
+def test_a_resumed_cell_names_code_of_the_users_again(tmp_path):
+    players = tmp_path / "my_players.py"
+    players.write_text("def half(history, agents):\n    return [0.5] * len(agents)\n")
+    code = {
+        "learner": "dagger",
+        "player_function": f"{players}:half",
+        "teacher": f"{players}:half",
+        "lr": 1e-3,
+    }
+    (cell,) = cells_of(tmp_path, algorithms={"mine": code})
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("learner: dagger\n")
+    words = command_of(cell, folder)
+    assert words[words.index("--resume") + 1] == str(folder) and "--lr" not in words
+    for flag in ("--player-function", "--teacher"):
+        assert words[words.index(flag) + 1] == f"{players}:half"
 
 
 def test_a_failing_cell_does_not_stop_the_others_and_finished_ones_are_skipped(tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from sample_games import LastStanding
 
 import mail_envs
 from demos.dataset import Demonstrations
@@ -19,6 +20,8 @@ from learners.lib.metrics_file import read_metrics
 from learners.lib.occupancy import Occupancy
 from learners.lib.optimizers import Adam
 from learners.lib.rollout import Rollout
+from learners.lib.time_limit import time_left
+from mail_envs.vector import VectorGame
 
 GAME = "stochastic_coop_nav"
 CPU = torch.device("cpu")
@@ -53,6 +56,35 @@ def parts(module, folder: str, **settings):
 
 
 # ----------------------------------------------------------------------------------- MACK and IPPO
+def test_macks_critics_learn_what_the_dead_are_worth():
+    """The values after its death enter the advantages of an agent's last rounds; actors do not act any more."""
+    torch.manual_seed(0)
+    args = mack.Args(**SMALL)
+    vec = VectorGame(
+        LastStanding(max_rounds=10, endless=True), mail_envs.Synchronous(), 20, array="torch"
+    )
+    agent = mack.ActorCritic(vec, args, CPU)
+    rollout = Rollout(vec, 30, CPU)
+    rollout.reset(7)
+    rng = torch.Generator().manual_seed(0)
+    rollout.collect(agent.policy, rng)
+    dead = ~rollout.alive[:-1]
+    assert dead.sum() > 50 and not (rollout.learned_from() & dead).any()
+    targets = torch.where(dead, -7.0, 3.0)
+    for _ in range(150):
+        advantages = torch.where(dead, torch.nan, 0.0)  # of no use to the actors
+        mack.update(agent, rollout, advantages, targets, rollout.learned_from(), args, rng)
+    rows = (
+        rollout.observations[:-1],
+        rollout.actions,
+        rollout.participation[:-1],
+        time_left(rollout)[:-1],
+    )
+    values = agent.critic(*(x.flatten(0, 1) for x in rows)).view_as(dead)
+    assert values[dead].mean() < -5 and values[~dead].mean() > 1
+    assert all(p.isfinite().all() for p in agent.policy.parameters())
+
+
 def entropy_after(module, folder: str, weight: float) -> float:
     """Mean entropy of the policy after 30 updates in which no action is better than another."""
     args, agent, rollout, _, rng = parts(module, folder, entropy=weight)
