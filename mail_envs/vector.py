@@ -83,6 +83,7 @@ class VectorGame:
         self.game, self.player_function, self.num_envs = game, player_function, num_envs
         self.agents, self.num_agents = list(game.agents), len(game.agents)
         self.null_action, self.fixed_horizon = null_action, fixed_horizon
+        self.autoreset = autoreset
         self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
         at_least(1, max_rounds=self.max_rounds)
         self.limit_is_end = game.limit_is_end
@@ -268,10 +269,10 @@ class VectorGame:
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every environment; environment e gets seed + e.
 
-        Without a seed, the first call draws seeds from the operating system and later calls derive them from
-        the last episodes' seeds. `options` are passed to external environments that take some, for all
-        episodes until the next call; games that take none ignore them with a warning. TypeError: the options
-        cannot be sent to a worker process.
+        Without a seed, the first call, or one after a call that failed, draws seeds from the operating system,
+        and later calls derive them from the last episodes' seeds. `options` are passed to external environments
+        that take some, for all episodes until the next call; games that take none ignore them with a warning.
+        TypeError: the options cannot be sent to a worker process.
         """
         if self.game.takes_options:
             self.launches.take_options(options)
@@ -298,6 +299,7 @@ class VectorGame:
         b.terminated[...] = False
         b.truncated[...] = False
         b.metrics[...] = 0
+        self._started = False  # until all copies have begun
         self.launches.reset()
         self._started = True
         self.participation.draw()
@@ -332,11 +334,10 @@ class VectorGame:
             the end themselves.
 
         Raises:
-            RuntimeError: before the first reset.
+            RuntimeError: before the first reset, or before the next one after a round that the game itself or
+                Ctrl-C broke off, because some copies have played it and others have not.
             TypeError, ValueError: wrong dtype or shape, or an action outside its space; no round is played.
         """
-        if not self._started:
-            raise RuntimeError("step() was called before reset()")
         copy_actions(self, actions)
         self.advance()
         observations, rewards, terminated, truncated = self._out
@@ -344,8 +345,16 @@ class VectorGame:
 
     def advance(self) -> None:
         """Like `step`, with the actions that are already in `buffers.actions`; returns nothing."""
+        if not self._started:
+            raise RuntimeError(
+                "step() was called before reset(), which is also needed after a round that failed"
+            )
         self.participation.before_step()
-        self.launches.step()
+        try:
+            self.launches.step()
+        except BaseException:
+            self._started = False  # copies before the one that failed are a round ahead
+            raise
         errors = self._errors if self._on_cpu else self._device_errors()
         if errors[INVALID_ACTION]:
             raise_invalid_action(self)

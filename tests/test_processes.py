@@ -205,8 +205,10 @@ def test_a_worker_that_never_finishes_an_episode_is_an_error(faulty, fault):
             vec.step(actions(vec, e3=fault))
             left += pids(vec)
     assert_gone(left)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="before reset"):
         vec.step(actions(vec))
+    with pytest.raises(RuntimeError, match="closed"):
+        vec.reset(seed=0)
 
 
 def test_a_seed_that_cannot_be_played_is_an_error(faulty):
