@@ -10,7 +10,7 @@ import numpy as np
 from mail_envs import saving
 from mail_envs.actions import are_discrete, copy_actions, raise_invalid_action
 from mail_envs.buffers import Buffers
-from mail_envs.counts import at_least
+from mail_envs.counts import at_least, is_number
 from mail_envs.devices import make_device
 from mail_envs.kernels import INVALID_ACTION, INVALID_PROBABILITY, KernelLaunches
 from mail_envs.markov_game import KernelGame, MarkovGame
@@ -53,7 +53,7 @@ class VectorGame:
         autoreset: False leaves ended environments as they are.
         num_workers: for simulators, the number of worker processes; 0: run in this process; None: 0 for a
             single copy, else one worker per CPU core.
-        worker_timeout: seconds after which a worker that does not answer is restarted.
+        worker_timeout: seconds, finite and above 0, after which a worker that does not answer is restarted.
         replayable: avoid a simulator's batched interface if it cannot replay an episode from its seed
             (EnvPool); demonstrations and learners require this.
     """
@@ -76,6 +76,10 @@ class VectorGame:
         replayable: bool = False,
     ):
         at_least(1, num_threads=num_threads, num_envs=num_envs)
+        if not (is_number(worker_timeout) and 0 < worker_timeout < np.inf):
+            raise ValueError(
+                f"worker_timeout={worker_timeout!r} must be a finite number of seconds above 0"
+            )
         if null_action not in ("null", "as_action"):
             raise ValueError(f"null_action={null_action!r} is not one of 'null', 'as_action'")
         if array not in ("numpy", "torch"):
@@ -310,7 +314,7 @@ class VectorGame:
     def own_infos(self, env: int = 0) -> dict[str, dict[str, Any]]:
         """The infos that the simulator of environment `env` itself gives its agents in this round, else {}.
 
-        RuntimeError: the simulator runs in a worker process, and its infos cannot be sent from there.
+        RuntimeError: the simulator runs in a worker process, and raised there or its infos cannot be sent.
         """
         return self.launches.infos(env) if self.game.has_infos else {}
 

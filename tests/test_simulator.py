@@ -127,6 +127,13 @@ def test_simulators_run_on_the_processor():
         VectorGame(Twin(), Synchronous(), device="cuda")
 
 
+@pytest.mark.parametrize("rounds", [10**8, 10**9])
+@pytest.mark.parametrize("name", ["coop_nav", "coop_nav continuous"])
+def test_an_episode_must_fit_into_memory(name, rounds):
+    with pytest.raises(ValueError, match=f"max_rounds={rounds} must be at most [0-9]+: "):
+        VectorGame(Twin(name.split()[0], **GAMES[name]), Synchronous(), max_rounds=rounds)
+
+
 def test_one_environment_cannot_be_copied():
     game = Twin()
     game.factory = None
