@@ -7,7 +7,6 @@ its values are read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -85,15 +84,14 @@ def _field(view: memoryview, table: int, index: int) -> int:
     return table + offset if offset else 0
 
 
-def possible_starts(view: memoryview, start: int) -> Iterator[int]:
-    """Possible starts of messages after `start`: continuation markers followed by a plausible size."""
+def possible_starts(view: memoryview, start: int) -> np.ndarray:
+    """Possible starts of messages from `start` on, int64 (K,): continuation markers followed by a plausible size."""
     begin = -(-start // ALIGNMENT) * ALIGNMENT
     words = np.frombuffer(view[begin : begin + (len(view) - begin) // 8 * 8], "<u8")
     sizes = words >> np.uint64(32)
     marked = (words & np.uint64(0xFFFFFFFF)) == 0xFFFFFFFF
     fits = (sizes > 0) & (sizes < max(len(view) - begin, 1)) & (sizes % ALIGNMENT == 0)
-    for position in np.flatnonzero(marked & fits):
-        yield begin + 8 * int(position)
+    return begin + 8 * np.flatnonzero(marked & fits)
 
 
 def is_torn(view: memoryview, start: int, smallest: int) -> bool:

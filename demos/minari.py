@@ -184,6 +184,11 @@ def _episode(
     agents, layout = meta["agents"], meta["layout"]
     leaves = [data.observations["agents"][a] for a in agents]
     t = len(data.rewards)
+    for leaf, (agent, dims, n) in zip(leaves, _agents(meta), strict=True):
+        _check_shape(f"observation of {agent}", leaf["observation"], t + 1, dims)
+        if layout["discrete"]:
+            _check_shape(f"action_mask of {agent}", leaf["action_mask"], t + 1, n + 1)
+        _check_shape(f"action of {agent}", data.actions[agent], t, *[n] * (not layout["discrete"]))
     observations = np.zeros((t + 1, len(agents), layout["observation_size"]), np.float32)
     acting = np.stack([leaf["acting"][:, 0] for leaf in leaves], axis=1)
     derived = meta.get("schema_version", 1) == 1  # such sets keep nothing of who is alive
@@ -222,6 +227,12 @@ def _episode(
         metrics={k: float(metrics[k]) for k in names},
         derived=derived,
     )
+
+
+def _check_shape(name: str, leaf: Any, *shape: int) -> None:
+    """ValueError unless a leaf has this shape: NumPy would repeat a shorter one, and the metadata may lie."""
+    if np.shape(leaf) != shape:
+        raise ValueError(f"{name} has the shape {np.shape(leaf)}, expected {shape}")
 
 
 def _slug(text: str) -> str:

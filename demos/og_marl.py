@@ -29,6 +29,7 @@ from demos.episode import Episode
 from demos.layout import DemonstrationError, DemonstrationWarning
 from demos.manifest import MAX_BYTES
 from demos.writer import new_set
+from mail_envs.plain_files import open_regular
 
 NO_OP = 0  # SMAC's action of the dead
 ROUNDS = 50_000  # read at a time
@@ -165,16 +166,18 @@ def _leaves(folder: Path) -> set[str]:
     """Names of the arrays that metadata.json lists."""
     path = folder / "metadata.json"
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise ValueError("it is too large")
-        metadata = json.loads(path.read_text())
-        structure = metadata["structure_shape"]
+        structure = json.loads(data)["structure_shape"]
     except FileNotFoundError:
         raise DemonstrationError(
             f"{folder}: not a vault: it has no metadata.json (give the folder inside, such as 3m.vlt/Good)"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DemonstrationError(f"{path}: not a vault's metadata: {error}") from None
+        reason = str(error).removeprefix(f"{path}: ")
+        raise DemonstrationError(f"{path}: not a vault's metadata: {reason}") from None
     if not isinstance(structure, dict):
         raise DemonstrationError(f"{path}: structure_shape must be a mapping")
     inner = {k: v for k, v in structure.items() if isinstance(v, dict)}

@@ -123,6 +123,8 @@ def record(
         raise ValueError(
             "demonstrations are recorded on the CPU, in NumPy arrays: leave out device and array"
         )
+    if not arguments.get("autoreset", True):
+        raise ValueError("demonstrations are recorded with autoreset=True: leave out autoreset")
     seeds = np.arange(seed, seed + episodes, dtype=np.int64)
     out = Path(out)
     count = min(num_envs, episodes)

@@ -63,7 +63,8 @@ def simulate(
 
     def compare_seen(t: int, observations: Any, info: Mapping[str, Any]) -> None:
         """What is seen before round t."""
-        compare("observations", t, episode.observations[t], observations[0])
+        # Sets hold float32, also of images, which games show as bytes.
+        compare("observations", t, episode.observations[t], observations[0].astype(np.float32))
         compare("state", t, episode.states[t], info["state"][0])
         if t == len(episode) and episode.derived:
             return

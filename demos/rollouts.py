@@ -27,8 +27,15 @@ def rollouts(env: Any, policy: Policy, seeds: Sequence[int] | np.ndarray) -> Ite
     """Play the episodes with these seeds in `env` (a `VectorGame`), E at a time, and yield them in order.
 
     An episode whose simulator process died or timed out is played again, and the loss is logged.
-    ChildProcessError: this happened MAX_ATTEMPTS times to one episode.
+
+    Raises:
+        ValueError: `env` was made with autoreset=False, where nothing keeps what an episode showed last.
+        ChildProcessError: a simulator was lost MAX_ATTEMPTS times during one episode.
     """
+    if not env.autoreset:
+        raise ValueError(
+            f"{env.id} was made with autoreset=False: episodes are played with autoreset=True"
+        )
     seeds = np.asarray(seeds, np.int64)
     for start in range(0, len(seeds), env.num_envs):
         yield from _batch(env, policy, seeds[start : start + env.num_envs])

@@ -61,8 +61,8 @@ SHARD_BYTES = 64 * 2**20
 WRITERS = {MANIFEST: "recording into this set", "config.yaml": "training in this folder"}
 MIN_ROWS = 2  # of an episode: one round and the final observation
 
-# The search for episodes after a damaged place reads at most SEARCH bytes per byte of the file. Only a file that
-# is crafted to be slow has so many false starts of messages.
+# The search for episodes after damaged places reads at most SEARCH bytes per byte of the file, all places together.
+# Only a file that is crafted to be slow has so many false starts of messages; what follows is then not found.
 SEARCH = 16
 HEADER_COST = 1024  # bytes that parsing one header counts as
 
@@ -226,6 +226,10 @@ class Shard:
         messages: list[tuple[int, int, int]] = []  # start, end, rows
         damaged = [0] if len(view) and (foreign or not first) else []
         start, complete = first, False
+        starts, left = (
+            None,
+            SEARCH * len(view),
+        )  # possible starts; what may still be read of the file
         while start < len(view) and not complete:
             header = header_at(view, start)
             if header is not None and self._fits(header, view):
@@ -234,10 +238,14 @@ class Shard:
             elif view[start:] == END_OF_STREAM:
                 complete = True
             else:
-                if messages and not self._reads(*messages[-1]):
-                    start = messages.pop()[0]  # its length may be wrong
+                if messages:
+                    left -= messages[-1][1] - messages[-1][0]
+                    if not self._reads(*messages[-1]):
+                        start = messages.pop()[0]  # its length may be wrong
                 damaged.append(start)
-                start = self._next_readable(view, start + 8)
+                starts = possible_starts(view, first) if starts is None else starts
+                later = starts[np.searchsorted(starts, start + 8) :]
+                start, left = self._next_readable(view, later, left)
         while self.closed is None and messages and not self._reads(*messages[-1]):
             damaged.append(messages.pop()[0])  # a page of the last write never reached the disk
         table = np.array(messages, np.int64).reshape(-1, 3)
@@ -273,19 +281,21 @@ class Shard:
         room = header.rows * self.layout.row_bytes() <= header.needed
         return in_file and room and header.rows >= MIN_ROWS
 
-    def _next_readable(self, view: memoryview, start: int) -> int:
-        """Start of the next readable episode, or the end of the file if there is none."""
-        left = SEARCH * len(view)
-        for position in possible_starts(view, start):
+    def _next_readable(self, view: memoryview, starts: np.ndarray, left: int) -> tuple[int, int]:
+        """The first of the possible `starts` where an episode is readable, or the end of the file if there is none.
+
+        `left`: how many bytes the search may still read; returns it, too, less what was read.
+        """
+        for position in map(int, starts):
+            if left < 0:
+                break
             header = header_at(view, position)
             left -= HEADER_COST
             if header is not None and self._fits(header, view):
                 left -= header.end - position
                 if self._reads(position, header.end, header.rows):
-                    return position
-            if left < 0:
-                break
-        return len(view)
+                    return position, left
+        return len(view), left
 
     # --- episodes ------------------------------------------------------------------------------------------
 

@@ -290,7 +290,8 @@ def finish_round(
     `flags`: [whether the game has turns; then agents that do not participate get rewards, too].
     """
     now = clock[e]
-    if not which[e] and now.idle == 0:  # has ended and is not reset
+    # The flags are still those of the previous round. A copy that idled until the limit is left, too.
+    if is_left_ended(e, settings[0], terminated, truncated):
         return
     record_actions(e, now.rounds, actions, acts, past_actions, past_acts)
     for i in range(participation.shape[1]):

@@ -39,6 +39,7 @@ from mail_envs.simulator import SimulatorGame
 from mail_envs.worker import READY
 
 START_SECONDS = 120.0  # limit for a new process to import its simulator and make its copies
+LONGEST_WAIT = 86400.0  # seconds; the operating system takes no more than 24 days at once
 CLOSE_SECONDS = 5.0  # limit for all workers together to close their simulators
 MAX_FAILURES = 3  # of a worker, without a successful round in between
 CHUNK = 1 << 20  # bytes; pages that are never touched take no memory
@@ -184,8 +185,6 @@ class Workers:
         num_workers: int,
         worker_timeout: float,
     ):
-        if not worker_timeout > 0:
-            raise ValueError(f"worker_timeout={worker_timeout!r} must be more than 0 seconds")
         self.buffers, self.device, self.timeout = buffers, device, worker_timeout
         num_envs = len(buffers.which)
         self.lost = np.zeros(num_envs, np.bool_)  # copies without a running episode
@@ -249,7 +248,10 @@ class Workers:
             ) from error
 
     def infos(self, e: int) -> dict[str, dict[str, Any]]:
-        """The infos that copy e gives its agents; {} if it was lost. RuntimeError: they cannot be sent."""
+        """The infos that copy e gives its agents; {} if it was lost.
+
+        RuntimeError: the simulator raised, or they cannot be sent.
+        """
         if self.lost[e]:
             return {}
         (worker,) = self._command("infos", np.arange(len(self.lost)) == e, self.timeout)
@@ -301,7 +303,7 @@ class Workers:
         waiting = list(asked)
         while waiting:
             left = min(w.deadline for w in waiting) - time.monotonic()
-            ready = wait([w.pipe for w in waiting], max(left, 0.0))
+            ready = wait([w.pipe for w in waiting], min(max(left, 0.0), LONGEST_WAIT))
             now = time.monotonic()
             for worker in list(waiting):
                 if worker.pipe in ready:

@@ -97,11 +97,20 @@ def _make(factory: Callable[[], SimulatorGame]) -> SimulatorGame:
     return game
 
 
+MOST_BYTES = 2**28  # of the record of one copy
+
+
 def record_dtype(max_rounds: int, num_agents: int, num_components: int) -> np.dtype:
     """A simulator's record: the outcome of the last round, and the episode so far.
 
     `num_components`: number of continuous action components; 0: actions are discrete.
+    ValueError: it would take more than MOST_BYTES.
     """
+    most = MOST_BYTES // (num_agents * (4 * max(num_components, 1) + 1))
+    if max_rounds > most:
+        raise ValueError(
+            f"max_rounds={max_rounds!r} must be at most {most}: a simulator's episode is kept in memory to replay it"
+        )
     joint = (max_rounds, num_agents) + ((num_components,) if num_components else ())
     return np.dtype(
         [

@@ -10,7 +10,7 @@ import numpy as np
 from mail_envs import saving
 from mail_envs.actions import are_discrete, copy_actions, raise_invalid_action
 from mail_envs.buffers import Buffers
-from mail_envs.counts import at_least
+from mail_envs.counts import at_least, is_number
 from mail_envs.devices import make_device
 from mail_envs.kernels import INVALID_ACTION, INVALID_PROBABILITY, KernelLaunches
 from mail_envs.markov_game import KernelGame, MarkovGame
@@ -53,7 +53,7 @@ class VectorGame:
         autoreset: False leaves ended environments as they are.
         num_workers: for simulators, the number of worker processes; 0: run in this process; None: 0 for a
             single copy, else one worker per CPU core.
-        worker_timeout: seconds after which a worker that does not answer is restarted.
+        worker_timeout: seconds, finite and above 0, after which a worker that does not answer is restarted.
         replayable: avoid a simulator's batched interface if it cannot replay an episode from its seed
             (EnvPool); demonstrations and learners require this.
     """
@@ -76,6 +76,10 @@ class VectorGame:
         replayable: bool = False,
     ):
         at_least(1, num_threads=num_threads, num_envs=num_envs)
+        if not (is_number(worker_timeout) and 0 < worker_timeout < np.inf):
+            raise ValueError(
+                f"worker_timeout={worker_timeout!r} must be a finite number of seconds above 0"
+            )
         if null_action not in ("null", "as_action"):
             raise ValueError(f"null_action={null_action!r} is not one of 'null', 'as_action'")
         if array not in ("numpy", "torch"):
@@ -83,6 +87,7 @@ class VectorGame:
         self.game, self.player_function, self.num_envs = game, player_function, num_envs
         self.agents, self.num_agents = list(game.agents), len(game.agents)
         self.null_action, self.fixed_horizon = null_action, fixed_horizon
+        self.autoreset = autoreset
         self.max_rounds = game.max_rounds if max_rounds is None else max_rounds
         at_least(1, max_rounds=self.max_rounds)
         self.limit_is_end = game.limit_is_end
@@ -268,10 +273,10 @@ class VectorGame:
     ) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in every environment; environment e gets seed + e.
 
-        Without a seed, the first call draws seeds from the operating system and later calls derive them from
-        the last episodes' seeds. `options` are passed to external environments that take some, for all
-        episodes until the next call; games that take none ignore them with a warning. TypeError: the options
-        cannot be sent to a worker process.
+        Without a seed, the first call, or one after a call that failed, draws seeds from the operating system,
+        and later calls derive them from the last episodes' seeds. `options` are passed to external environments
+        that take some, for all episodes until the next call; games that take none ignore them with a warning.
+        TypeError: the options cannot be sent to a worker process.
         """
         if self.game.takes_options:
             self.launches.take_options(options)
@@ -298,6 +303,7 @@ class VectorGame:
         b.terminated[...] = False
         b.truncated[...] = False
         b.metrics[...] = 0
+        self._started = False  # until all copies have begun
         self.launches.reset()
         self._started = True
         self.participation.draw()
@@ -308,7 +314,7 @@ class VectorGame:
     def own_infos(self, env: int = 0) -> dict[str, dict[str, Any]]:
         """The infos that the simulator of environment `env` itself gives its agents in this round, else {}.
 
-        RuntimeError: the simulator runs in a worker process, and its infos cannot be sent from there.
+        RuntimeError: the simulator runs in a worker process, and raised there or its infos cannot be sent.
         """
         return self.launches.infos(env) if self.game.has_infos else {}
 
@@ -332,11 +338,10 @@ class VectorGame:
             the end themselves.
 
         Raises:
-            RuntimeError: before the first reset.
+            RuntimeError: before the first reset, or before the next one after a round that the game itself or
+                Ctrl-C broke off, because some copies have played it and others have not.
             TypeError, ValueError: wrong dtype or shape, or an action outside its space; no round is played.
         """
-        if not self._started:
-            raise RuntimeError("step() was called before reset()")
         copy_actions(self, actions)
         self.advance()
         observations, rewards, terminated, truncated = self._out
@@ -344,8 +349,16 @@ class VectorGame:
 
     def advance(self) -> None:
         """Like `step`, with the actions that are already in `buffers.actions`; returns nothing."""
+        if not self._started:
+            raise RuntimeError(
+                "step() was called before reset(), which is also needed after a round that failed"
+            )
         self.participation.before_step()
-        self.launches.step()
+        try:
+            self.launches.step()
+        except BaseException:
+            self._started = False  # copies before the one that failed are a round ahead
+            raise
         errors = self._errors if self._on_cpu else self._device_errors()
         if errors[INVALID_ACTION]:
             raise_invalid_action(self)

@@ -114,8 +114,11 @@ class _Copies:
             return traceback.format_exc()
 
     def _infos(self, e: int) -> bytes | str:
-        """Copy e's infos, pickled; or an error message if they cannot be sent."""
-        infos = self._game(e).infos()
+        """Copy e's infos, pickled; or an error message if the simulator raised or they cannot be sent."""
+        try:
+            infos = self._game(e).infos()
+        except Exception:
+            return f"copy {e} has no infos: {traceback.format_exc()}"
         try:
             return cloudpickle.dumps(infos)
         except Exception:

@@ -205,8 +205,10 @@ def test_a_worker_that_never_finishes_an_episode_is_an_error(faulty, fault):
             vec.step(actions(vec, e3=fault))
             left += pids(vec)
     assert_gone(left)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="before reset"):
         vec.step(actions(vec))
+    with pytest.raises(RuntimeError, match="closed"):
+        vec.reset(seed=0)
 
 
 def test_a_seed_that_cannot_be_played_is_an_error(faulty):
@@ -220,9 +222,33 @@ def test_a_simulator_that_cannot_be_made_is_an_error(faulty):
         faulty(game=Faulty(broken=True))
 
 
-def test_a_timeout_must_be_positive(faulty):
-    with pytest.raises(ValueError, match=r"worker_timeout=0\.0"):
-        faulty(worker_timeout=0.0)
+@pytest.mark.parametrize("seconds", [0.0, -1, np.inf, np.nan, "60"])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_timeout_must_be_positive_and_finite(faulty, seconds, num_workers):
+    with pytest.raises(ValueError, match=f"worker_timeout={seconds!r} must be a finite number"):
+        faulty(num_workers=num_workers, worker_timeout=seconds)
+
+
+def test_a_timeout_may_be_longer_than_the_system_waits_at_once(faulty):
+    vec = faulty(num_envs=1, num_workers=1, worker_timeout=1e9)
+    vec.reset(seed=0)
+    assert vec.step(actions(vec))[0][0, 0].tolist() == [0, 1]
+
+
+def test_infos_that_raise_are_an_error_and_end_no_process(faulty):
+    class Telling(Faulty):
+        has_infos = True
+
+        def infos(self):
+            raise KeyError("nothing to tell")
+
+    vec = faulty(num_envs=2, num_workers=1, game=Telling())
+    vec.reset(seed=0)
+    before = pids(vec)
+    with pytest.raises(RuntimeError, match=r"(?s)copy 1 has no infos.*nothing to tell"):
+        vec.own_infos(1)
+    assert pids(vec) == before
+    assert not vec.step(actions(vec))[-1]["worker_restarted"].any()
 
 
 def test_a_locally_defined_game_is_sent_to_the_workers():

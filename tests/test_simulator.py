@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sample_faults import ENDS, FINE, RAISES, Faulty
 from sample_games import LastStanding
 from sample_simulator import Twin, assert_equal_rounds
 
@@ -35,12 +36,44 @@ def pair(name, num_envs, player=None, **view):
 
 @pytest.mark.parametrize("name", GAMES)
 @pytest.mark.parametrize(
-    "view", [{}, {"fixed_horizon": True}, {"autoreset": False}, {"max_rounds": 7}], ids=str
-)
+    "view",
+    [{}, {"fixed_horizon": True}, {"autoreset": False}, {"max_rounds": 7},
+     {"fixed_horizon": True, "autoreset": False}],
+    ids=str,
+)  # fmt: skip
 def test_a_simulator_is_played_like_the_kernel_game(name, view):
     kernel, twin = pair(name, 3, **view)
     np.testing.assert_array_equal(kernel.reset(seed=5)[0], twin.reset(seed=5)[0])
     assert_equal_rounds(kernel, twin, 70)
+
+
+def test_a_copy_that_idled_until_the_limit_is_left_as_it_is():
+    vec = VectorGame(
+        Faulty(), Synchronous(), 2, num_workers=0, max_rounds=3, fixed_horizon=True, autoreset=False
+    )
+    vec.reset(seed=0)
+    for t in range(8):
+        first = ENDS if t == 0 else FINE
+        *_, truncated, info = vec.step([[first, FINE], [FINE, FINE]])
+        if t == 2:
+            kept = {k: np.copy(v) for k, v in vars(vec.buffers).items()}
+    assert truncated.all() and info["episode_length"].tolist() == [3, 3]
+    for name in set(kept) - {"which", "rewards", "acts"}:  # of the round, not of the episode
+        np.testing.assert_array_equal(getattr(vec.buffers, name), kept[name], err_msg=name)
+
+
+def test_after_a_round_that_failed_a_reset_is_needed():
+    vec = VectorGame(Faulty(), Synchronous(), 2, num_workers=0)
+    vec.reset(seed=0)
+    with pytest.raises(RuntimeError, match="on fire"):
+        vec.step([[FINE, FINE], [RAISES, FINE]])
+    before = vec.buffers.observations.copy()
+    with pytest.raises(RuntimeError, match=r"before reset.*after a round that failed"):
+        vec.step([[FINE, FINE], [FINE, FINE]])
+    np.testing.assert_array_equal(vec.buffers.observations, before)
+    vec.reset(seed=0)
+    observations, *_ = vec.step([[FINE, FINE], [FINE, FINE]])
+    assert observations[:, 0].tolist() == [[0, 1], [1, 1]]
 
 
 def test_phi_as_an_action_and_history_dependent_players():
@@ -92,6 +125,13 @@ def test_own_order_is_for_games_that_have_one():
 def test_simulators_run_on_the_processor():
     with pytest.raises(ValueError, match="device='cuda'"):
         VectorGame(Twin(), Synchronous(), device="cuda")
+
+
+@pytest.mark.parametrize("rounds", [10**8, 10**9])
+@pytest.mark.parametrize("name", ["coop_nav", "coop_nav continuous"])
+def test_an_episode_must_fit_into_memory(name, rounds):
+    with pytest.raises(ValueError, match=f"max_rounds={rounds} must be at most [0-9]+: "):
+        VectorGame(Twin(name.split()[0], **GAMES[name]), Synchronous(), max_rounds=rounds)
 
 
 def test_one_environment_cannot_be_copied():

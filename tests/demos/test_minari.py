@@ -133,6 +133,27 @@ def test_metadata_of_others_are_checked(datasets, change):
         from_minari("mail/some_game/one-v0", datasets / "back")
 
 
+@pytest.mark.parametrize(
+    ("sizes", "changed", "named"),
+    [
+        ({"d": 1}, {"observation_size": 4}, r"observation of agent_0 has the shape \(\d+, 1\), exp"),
+        ({}, {"observation_size": 2**28}, r"observation of agent_0 has the shape \(\d+, 4\), exp"),
+        ({"a": 1}, {"num_actions": 3}, r"action_mask of agent_0 has the shape \(\d+, 2\), expected"),
+        ({"a": 1, "discrete": False}, {"num_actions": 3}, r"action of agent_0 has the shape \(\d+, 1\)"),
+    ],
+)  # fmt: skip
+def test_leaves_of_other_sizes_than_the_metadata_say_are_refused(datasets, sizes, changed, named):
+    write(datasets / "set", 1, **sizes)
+    storage = to_minari(Demonstrations.open(datasets / "set"), "mail/some_game/one-v0").storage
+    meta = storage.metadata["mail_envs"]
+    meta["layout"] |= changed
+    meta["observation_dims"] = [meta["layout"]["observation_size"]] * 3
+    meta["action_dims"] = [meta["layout"]["num_actions"]] * 3
+    storage.update_metadata({"mail_envs": meta})
+    with pytest.raises(DemonstrationError, match=named):
+        from_minari("mail/some_game/one-v0", datasets / "back")
+
+
 def test_sets_that_do_not_say_who_recorded_them_are_exported(datasets):
     write(datasets / "set", 2)
     d = Demonstrations.open(datasets / "set")

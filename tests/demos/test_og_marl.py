@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import mail_envs
 from demos import convert
 from demos.dataset import Demonstrations
 from demos.layout import DemonstrationError, DemonstrationWarning
-from demos.og_marl import from_og_marl
+from demos.og_marl import Vault, from_og_marl
 from demos.record import record
 from mail_envs.vector import VectorGame
 
@@ -146,6 +148,21 @@ def test_vaults_that_do_not_fit_are_refused(recorded, game, tmp_path, change, sa
     vault = write_vault(tmp_path / "vault", columns)
     with pytest.raises(DemonstrationError, match=said):
         from_og_marl(vault, game, tmp_path / "back")
+
+
+def test_a_pipe_in_place_of_the_metadata_is_not_waited_for(tmp_path):
+    def late(*_):
+        raise TimeoutError
+
+    os.mkfifo(tmp_path / "metadata.json")
+    earlier = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    try:
+        with pytest.raises(DemonstrationError, match="metadata: expected a regular file, found a"):
+            Vault(tmp_path)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, earlier)
 
 
 def test_the_command(recorded, tmp_path, capsys):

@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from random_sets import assert_same
+from sample_faults import FINE, Faulty
 
 import mail_envs
 from demos import inspect, replay
@@ -22,7 +24,9 @@ from demos.policies import load_policy
 from demos.record import Args, main, mean_return, record
 from demos.rollouts import rollouts
 from demos.writer import DemonstrationWriter
+from mail_envs.player_functions import Synchronous
 from mail_envs.streams import stream_seed
+from mail_envs.vector import VectorGame
 
 GAMES = [
     "stochastic_coop_nav",
@@ -52,6 +56,26 @@ def test_simulating_again_gives_the_same_bits(tmp_path, id, options):
     assert replay.verify(d) == []
 
 
+class Images(Faulty):
+    observation_spaces = dict.fromkeys(Faulty.agents, gymnasium.spaces.Box(0, 255, (2,), np.uint8))
+
+    def observe(self, observations, action_mask, alive, state):
+        observations[:] = self.seed % 256, self.rounds
+
+
+def test_episodes_of_images_are_simulated_again():
+    env = VectorGame(Images(), Synchronous(), 2, num_workers=0)
+
+    def still(observations, info, rng):
+        return np.full((len(observations), 2), FINE)
+
+    for episode in rollouts(env, still, range(4)):
+        assert replay.simulate(env, episode) == ()
+    assert env.buffers.observations.dtype == np.uint8
+    forged = dataclasses.replace(episode, observations=episode.observations + np.float32(0.5))
+    assert replay.simulate(env, forged) == ("observations from round 0",)
+
+
 def test_verify_reports_differences(tmp_path):
     d = record("stochastic_coop_nav", "scripted", 2, 0, tmp_path / "set", random_return=0.0)
     episode = d[1]
@@ -71,6 +95,12 @@ def test_verify_reports_differences(tmp_path):
 def test_scripted_demonstrators_reach_their_level(id, expected):
     env = mail_envs.make_vec(id, num_envs=300)
     assert mean_return(env, load_policy("scripted", env), 300) == pytest.approx(expected, abs=1.5)
+
+
+def test_episodes_are_played_where_another_one_follows():
+    env = mail_envs.make_vec("coop_nav", 2, autoreset=False)
+    with pytest.raises(ValueError, match="coop_nav was made with autoreset=False"):
+        next(rollouts(env, load_policy("random", env), [0]))
 
 
 def test_scripted_chasers_and_prey_beat_random_ones():
@@ -312,6 +342,7 @@ def test_commands_report_errors_in_one_line(tmp_path, capsys):
         ({"out": tmp_path / "b"}, "b: already exists and is not an empty folder"),
         ({"set": ("null_action=skip",)}, "null_action='skip'"),
         ({"set": ("array=torch",)}, "are recorded on the CPU, in NumPy arrays"),
+        ({"set": ("autoreset=false",)}, "are recorded with autoreset=True"),
         ({"set": ("device=cuda",)}, "are recorded on the CPU, in NumPy arrays"),
     ):
         assert main(Args(**{"env": "coop_nav", "out": tmp_path / "a", **given})) == 2

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from demos import store
 from demos.dataset import Demonstrations
 from demos.inspect import repair
 from demos.layout import DemonstrationError, DemonstrationWarning
+from demos.manifest import read_manifest
+from demos.messages import _field, _target, header_at
 from demos.writer import DemonstrationWriter
 
 small = st.integers(1, 5)
@@ -255,6 +258,45 @@ def test_flipped_bit_is_found_when_reading_without_verification(demos_path):
         list(demonstrations)
     with pytest.raises(DemonstrationError, match="damaged"):
         demonstrations.transitions()
+
+
+def endless(episode: bytes, length: int) -> bytes:
+    """The header of an episode's message, changed to say that the message is `length` bytes long."""
+    header = bytearray(episode[: header_at(memoryview(episode), 0).body])
+    view = memoryview(header)
+    message = _target(view, 8)
+    batch, body = _target(view, _field(view, message, 2)), length - len(header)
+    buffers = _target(view, _field(view, batch, 2))
+    last = buffers + 4 + 16 * (struct.unpack_from("<I", view, buffers)[0] - 1)
+    struct.pack_into("<q", header, _field(view, message, 3), body)
+    struct.pack_into("<qq", header, last, 0, body)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("gap", [b"", bytes(8)], ids=["at once", "after a gap"])
+def test_a_file_of_false_starts_is_not_searched_for_ever(tmp_path, monkeypatch, gap):
+    data, count = unclosed(tmp_path / "set", 1), 60
+    values = store.values_of(read_manifest(tmp_path / "set"))
+    path = tmp_path / "set" / "shard-00000.arrow"
+    first = header_at(memoryview(data), 0).end
+    episode = data[first:]
+    step = len(gap + endless(episode, 2**20) + episode)
+    size = first + count * step + 8
+    parts = [data[:first]]
+    for k in range(count):
+        false = endless(episode, size - 8 - first - k * step - len(gap))
+        parts += [gap, false, episode]
+    path.write_bytes(b"".join([*parts, bytes(8)]))
+    read, reads = [], store.Shard._reads
+
+    def counted(self, start, end, rows):
+        read.append(end - start)
+        return reads(self, start, end, rows)
+
+    monkeypatch.setattr(store.Shard, "_reads", counted)
+    shard = store.Shard(path, values)
+    assert 0 < len(shard.found.starts) < count
+    assert sum(read) <= (store.SEARCH + 2) * size
 
 
 def test_truncated_and_missing_shards_are_named(demos_path):
