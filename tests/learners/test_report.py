@@ -404,6 +404,8 @@ def test_scores_stand_for_run_folders_that_are_elsewhere(runs, tmp_path):
     )
     assert new == old  # the run that is not finished has no score
     assert report.references == {GAME: REFERENCES}
+    write(build(Args((late / "runs.csv",), resamples=100)), late)  # whose curves of before are still there
+    assert f"(curves_{GAME}.png)" in (late / "report.md").read_text()
 
 
 def test_a_run_folder_counts_before_its_score(runs, tmp_path):
