@@ -404,7 +404,9 @@ def test_scores_stand_for_run_folders_that_are_elsewhere(runs, tmp_path):
     )
     assert new == old  # the run that is not finished has no score
     assert report.references == {GAME: REFERENCES}
-    write(build(Args((late / "runs.csv",), resamples=100)), late)  # whose curves of before are still there
+    write(
+        build(Args((late / "runs.csv",), resamples=100)), late
+    )  # whose curves of before are still there
     assert f"(curves_{GAME}.png)" in (late / "report.md").read_text()
 
 
