@@ -226,10 +226,8 @@ class Shard:
         messages: list[tuple[int, int, int]] = []  # start, end, rows
         damaged = [0] if len(view) and (foreign or not first) else []
         start, complete = first, False
-        starts, left = (
-            None,
-            SEARCH * len(view),
-        )  # possible starts; what may still be read of the file
+        starts = None  # where messages may begin
+        left = SEARCH * len(view)  # bytes that may still be read
         while start < len(view) and not complete:
             header = header_at(view, start)
             if header is not None and self._fits(header, view):

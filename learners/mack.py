@@ -237,10 +237,8 @@ def update(
                 loss, partial(policy.sampled_nll, g, inputs[few], some, rng)
             )
 
-        network, rows = (
-            agent.critic.networks[g],
-            policy.rows(g, judged.flatten(0, 1)).nonzero().squeeze(1),
-        )
+        network = agent.critic.networks[g]
+        rows = policy.rows(g, judged.flatten(0, 1)).nonzero().squeeze(1)
         target = policy.rows(g, targets.flatten(0, 1))[rows]
         few = few if len(rows) == len(advantage) else some_rows(len(rows), args.fisher_rows, rng)
         state = agent.critic.inputs(g, observations, actions, participation, left)[rows]

@@ -133,8 +133,9 @@ def load(run: Run, demos: Demonstrations, vec) -> ExpertData:
     demos.check_compatible(vec)
     warn_of_other_ends(run, demos, vec)
     adopt_references(run, demos, vec, run.args.demos)
-    data, whole = to_torch(transitions_of(run, demos), vec, run.device), whole_episodes(run, demos)
+    whole = whole_episodes(run, demos)
     length = len(whole) / int((whole.terminated | whole.truncated).sum())
+    data = to_torch(share_of(whole, run.args), vec, run.device)
     return dataclasses.replace(data, endings=dataclasses.replace(data.endings, length=length))
 
 
@@ -157,10 +158,14 @@ def adopt_references(run: Run, demos: Demonstrations, vec, source: str) -> None:
 
 def transitions_of(run: Run, demos: Demonstrations) -> Transitions:
     """The rounds that the run learns from."""
-    transitions = whole_episodes(run, demos)
-    if run.args.demo_share < 1:
-        transitions = transitions[kept_rounds(np.bincount(transitions.episode), run.args)]
-    return transitions
+    return share_of(whole_episodes(run, demos), run.args)
+
+
+def share_of(transitions: Transitions, args: DemoSettings) -> Transitions:
+    """The rounds that --demo-share leaves."""
+    if args.demo_share == 1:
+        return transitions
+    return transitions[kept_rounds(np.bincount(transitions.episode), args)]
 
 
 def whole_episodes(run: Run, demos: Demonstrations) -> Transitions:

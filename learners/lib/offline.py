@@ -62,7 +62,8 @@ class OfflineSettings(DemoSettings, AdamSteps, Networks):
     """Share of the difference that the target networks make up in every gradient step."""
     reward: RewardKind = "auto"
     """own: the agent's own reward. team: the mean reward of the agents that act (nothing where nobody does); what the team
-    gets after an agent's death is paid to it, discounted, when it dies. auto: team where the game reports a team_return, otherwise own."""
+    gets after an agent's death is paid to it, discounted, when it dies. auto: team where the game reports a team_return,
+    otherwise own."""
     reward_scale: Literal["deviation", "none"] = "deviation"
     """deviation: rewards are divided by their standard deviation in the data."""
     critic: Literal["own", "state"] = "own"

@@ -193,7 +193,7 @@ def resumed(
     `demos` there or in `retyped`.
     """
     saved = _saved(Path(folder), kind)
-    for name in set(NAMING_POLICIES) - changes.keys() - set(retyped):
+    for name in (n for n in NAMING_POLICIES if n not in changes and n not in retyped):
         value = getattr(saved, name, None) or ()
         stated = [value] if isinstance(value, str) else value
         for spec in (part for text in stated for part in text.split(",") if is_own_policy(part)):
