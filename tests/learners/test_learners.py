@@ -512,7 +512,7 @@ def test_resuming_a_finished_run_keeps_its_better_evaluation(tmp_path, capsys):
         (["mack", "--env", "coop_navi"], "unknown id 'coop_navi'"),
         (["magail", "--resume", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere"], "neither expert, scripted, random nor"),
-        (["report", "nowhere"], "is not a folder"),
+        (["report", "nowhere"], "is neither a folder nor a CSV file"),
         (["sweep", "nowhere.yaml"], "nowhere.yaml is missing"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
