@@ -32,6 +32,7 @@ from learners.lib.fields import Count
 from learners.lib.mixers import make_mixer
 from learners.lib.offline import OfflineSettings
 from learners.lib.replay import Source
+from learners.lib.returns import aimed
 from learners.lib.run import main
 from learners.lib.time_limit import fraction_left, time_inputs
 
@@ -78,7 +79,7 @@ class DiscreteLearner:
             targets = self.targets(q, batch)
         values = self.mixed("online", offline.of_taken(q[:-1], batch.actions), batch.seen)
         where = offline.counts(batch, self.args.team)
-        error = mean((values - targets).square(), offline.aimed(self.vec, batch, self.args.team))
+        error = mean((values - targets).square(), aimed(self.vec, batch, self.args.team))
         conservative = self.excess(q[:-1], values, batch, rng)
         loss = 0.5 * error + self.args.alpha * conservative
         found = offline.figures(self.nets.step("networks", loss), values, where)

@@ -7,9 +7,9 @@ probability beta and the learner otherwise; add them, with the teacher's actions
 `--capacity` rounds); make gradient steps of behavioral cloning on random rounds of these.
 
 Agents that are absent or dead teach nothing. Teachers are asked in every round, also in states that they would not have
-reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach. One of
-your own that has a memory begins it anew when a run is resumed. Recurrent learners are trained on chunks, from the memories that they had when they
-played them.
+reached: one that plans its whole episode beforehand (football's `scripted`) cannot teach. One of your own that has a
+memory begins it anew when a run is resumed. Recurrent learners are trained on chunks, from the memories that they had
+when they played them.
 
     python -m learners.dagger --env gold_miner_easy_2_vs_2 --teacher scripted
     python -m learners.dagger --env smacv2_terran_5_vs_5 --teacher scripted --recurrent --batch 1280

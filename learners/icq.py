@@ -36,6 +36,7 @@ from learners.lib.fields import Count, Fraction, Positive
 from learners.lib.mixers import NormalizedWeights
 from learners.lib.offline import OfflineSettings
 from learners.lib.replay import Source
+from learners.lib.returns import aimed
 from learners.lib.run import main
 from learners.lib.time_limit import fraction_left, time_inputs
 
@@ -113,7 +114,7 @@ class Learner:
         total = self.values.mixed(taken, batch.seen, acts)
         errors = (total - targets).square().sum(0)
         advantages = (taken.amin(0) - chosen.amin(0)[:-1]).detach()
-        loss = self.nets.step("critics", mean(errors, offline.aimed(self.vec, batch, team=True)))
+        loss = self.nets.step("critics", mean(errors, aimed(self.vec, batch, team=True)))
         found = offline.figures(loss, total[0], where)
         loss = self.policy_loss(out[:-1], advantages, batch)
         found["policy_loss"] = self.nets.step("policy", loss)

@@ -46,10 +46,8 @@ from learners.lib.imitation import (
     OWN,
     Imitation,
     Terms,
-    anchored,
     following,
     imitate,
-    own_terms,
     sample,
     team_terms,
     valued,
@@ -58,6 +56,7 @@ from learners.lib.mixers import NormalizedWeights, QMixer
 from learners.lib.networks import Policy
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Source, rounds_needed
+from learners.lib.returns import aimed, anchored
 from learners.lib.run import Run, main
 from learners.lib.soft_values import SoftActorCritic, SoftQ
 from learners.lib.time_limit import fraction_left, time_inputs
@@ -199,7 +198,7 @@ class Values(nn.Module):
     def _counted(self, batch: Batch, acts: Tensor, counts: Tensor) -> Tensor:
         """Rounds of the objective, bool (L, B, M): somebody acts, and what follows is a value that a reward holds down."""
         if self.kind == "none":
-            return own_terms(self.vec, batch)
+            return aimed(self.vec, batch, team=False)
         if self.mixer is None:  # every agent's value is carried
             return team_terms(self.vec, batch)
         decides = counts.any(-1, keepdim=True) | ~batch.rows.alive.any(-1, keepdim=True)

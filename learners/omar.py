@@ -33,6 +33,7 @@ from learners.lib.distributions import masked
 from learners.lib.fields import Between, Count, Fraction
 from learners.lib.offline import OfflineSettings
 from learners.lib.replay import Source
+from learners.lib.returns import aimed
 from learners.lib.run import main
 
 
@@ -151,7 +152,7 @@ class DiscreteLearner:
             targets = offline.returns(self.vec, batch, (chances * later).sum(-1), self.args)
         errors = (taken - targets).square().sum(0)
         over = excess(q, mask, batch.actions).sum(0)
-        loss = mean(errors, offline.aimed(self.vec, batch, team=False))
+        loss = mean(errors, aimed(self.vec, batch, team=False))
         loss = loss + self.args.alpha * mean(over, where)
         found = offline.figures(self.nets.step("critics", loss), taken[0], where)
         found["excess"] = float(mean(over.detach() / 2, where))

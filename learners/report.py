@@ -57,7 +57,7 @@ from learners.lib.results import (
     normalized_scores,
     references_of,
 )
-from learners.lib.scores import score_rows, write_scores
+from learners.lib.scores import score_rows
 from learners.lib.statistics import RESAMPLES, stratified_bootstrap
 from learners.lib.sweep_spec import Cell, cells, read_spec
 from mail_envs.commands.errors import exit_status
@@ -241,7 +241,9 @@ def write(report: Report, out: Path) -> list[Path]:
             written.append(out / f"returns_{slug(task)}.png")
             plots.finals(written[-1], task, part, known, color)
     written.append(write_csv(out / "results.csv", result_rows(report)))
-    written.append(write_scores(out / "runs.csv", score_rows(report.records, report.references)))
+    scores = score_rows(report.records, report.references)
+    if scores:
+        written.append(write_csv(out / "runs.csv", scores))
     if report.aggregate:
         written.append(write_csv(out / "aggregate.csv", report.aggregate))
         single = [r for r in report.aggregate if r["num_demos"] != ALL]

@@ -31,7 +31,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from learners.lib.evaluation_file import interval_text, read_evaluation
 from learners.lib.files import read_end, read_json, write_json, wrong
-from learners.lib.settings import NAMING_CODE, read_config
+from learners.lib.settings import NAMING_POLICIES, read_config
 from learners.lib.sources import CELL
 from learners.lib.sweep_spec import Cell, SpecError, cells, read_spec
 from mail_envs.commands.errors import exit_status
@@ -97,7 +97,8 @@ def command_of(cell: Cell, folder: Path) -> list[str]:
     words = [sys.executable, "-m", f"learners.{cell.learner}"]
     if (folder / "config.yaml").exists():
         # What may be the user's own code is named again: nothing that a file in the folder names is imported.
-        naming = {k: x for k, x in cell.settings.items() if k in NAMING_CODE and k != "set"}
+        names = ("player_function", *NAMING_POLICIES)
+        naming = {k: x for k, x in cell.settings.items() if k in names}
         again = dataclasses.replace(cell, num_demos=None, settings=naming).words()
         return [*words, "--resume", str(folder), *again, "--no-progress"]
     threads = [] if "threads" in cell.settings else ["--threads", "1"]

@@ -29,6 +29,7 @@ from learners.lib.distributions import masked
 from learners.lib.fields import Between, Count, Positive
 from learners.lib.offline import OfflineSettings
 from learners.lib.replay import Source
+from learners.lib.returns import aimed
 from learners.lib.run import main
 
 
@@ -72,7 +73,7 @@ class Learner:
         with torch.no_grad():
             targets = self.targets(batch, rng)
         errors = (values - targets).square().sum(0)
-        loss = self.nets.step("critics", mean(errors, offline.aimed(self.vec, batch, team=False)))
+        loss = self.nets.step("critics", mean(errors, aimed(self.vec, batch, team=False)))
         found = offline.figures(loss, values[0], where)
         self.nets.taken += 1
         if self.nets.taken % self.args.delay == 0:

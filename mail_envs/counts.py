@@ -16,6 +16,13 @@ def at_least(least: int, **counts: Any) -> None:
             raise ValueError(f"{name}={count!r} must be at least {least}")
 
 
+def seconds_above_zero(**given: Any) -> None:
+    """Raise ValueError for the first of `given` that is no finite number above 0."""
+    for name, seconds in given.items():
+        if not (is_number(seconds) and 0 < seconds < np.inf):
+            raise ValueError(f"{name}={seconds!r} must be a finite number of seconds above 0")
+
+
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number; True and False are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ import numpy as np
 from mail_envs import saving
 from mail_envs.actions import are_discrete, copy_actions, raise_invalid_action
 from mail_envs.buffers import Buffers
-from mail_envs.counts import at_least, is_number
+from mail_envs.counts import at_least, seconds_above_zero
 from mail_envs.devices import make_device
 from mail_envs.kernels import INVALID_ACTION, INVALID_PROBABILITY, KernelLaunches
 from mail_envs.markov_game import KernelGame, MarkovGame
@@ -76,10 +76,7 @@ class VectorGame:
         replayable: bool = False,
     ):
         at_least(1, num_threads=num_threads, num_envs=num_envs)
-        if not (is_number(worker_timeout) and 0 < worker_timeout < np.inf):
-            raise ValueError(
-                f"worker_timeout={worker_timeout!r} must be a finite number of seconds above 0"
-            )
+        seconds_above_zero(worker_timeout=worker_timeout)
         if null_action not in ("null", "as_action"):
             raise ValueError(f"null_action={null_action!r} is not one of 'null', 'as_action'")
         if array not in ("numpy", "torch"):

@@ -22,6 +22,7 @@ from learners.lib import offline
 from learners.lib.batch import Batch, mean
 from learners.lib.distributions import gaussian_log_prob, masked
 from learners.lib.fields import Between, Count, Positive
+from learners.lib.returns import aimed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +111,8 @@ def conservative_step(
         targets = offline.returns(vec, batch, ahead, args)
     over = continuous_excess(critics, nets.online["policy"], batch, args.samples, args.noise, rng)
     errors = (values - targets).square().sum(0)
-    loss = mean(errors, offline.aimed(vec, batch, team=False)) + args.alpha * mean(
-        over.sum(0), where
-    )
+    loss = mean(errors, aimed(vec, batch, team=False))
+    loss = loss + args.alpha * mean(over.sum(0), where)
     found = offline.figures(nets.step("critics", loss), values[0], where)
     return {**found, "excess": float(mean(over.detach().mean(0), where))}
 

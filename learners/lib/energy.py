@@ -61,11 +61,8 @@ class EnergyPolicy(nn.Module):
     @classmethod
     def of(cls, vec: Any, share: Share, **form: Any) -> Self:
         """A policy for a game; `form`: more arguments of the class."""
-        dims, actions, bounds = (
-            list(vec.observation_dims),
-            list(vec.action_dims),
-            action_bounds(vec),
-        )
+        dims, actions = list(vec.observation_dims), list(vec.action_dims)
+        bounds = action_bounds(vec)
         check_finite(vec.agents, *bounds)
         return cls(groups_of(vec, share), dims, actions, **form, bounds=bounds)
 

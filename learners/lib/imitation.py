@@ -25,7 +25,7 @@ from learners.lib.game import describe
 from learners.lib.groups import AdamSteps, DemonstratedReplay, Networks, Rollouts
 from learners.lib.processor import fast_products
 from learners.lib.replay import Replay, Source, sample_chunks, sample_episodes, sample_starts
-from learners.lib.returns import anchored, carried
+from learners.lib.returns import aimed, carried, decided
 from learners.lib.rollout import Rollout
 from learners.lib.run import Run
 from learners.lib.time_limit import continues
@@ -117,22 +117,17 @@ def valued(batch: Batch) -> Tensor:
     return batch.rows.participation & batch.rows.alive
 
 
-def own_terms(vec: Any, batch: Batch) -> Tensor:
-    """Rounds in which an agent acts and what follows for it is anchored, bool (L, B, N)."""
-    decides = valued(batch) | ~batch.rows.alive  # the dead are worth 0
-    return batch.learned_from() & anchored(vec, batch, decides)
-
-
 def team_terms(vec: Any, batch: Batch) -> Tensor:
     """Rounds in which somebody acts and what follows is anchored for all who do, bool (L, B, 1)."""
     acts = batch.learned_from()
-    return acts.any(-1, keepdim=True) & (own_terms(vec, batch) == acts).all(-1, keepdim=True)
+    return acts.any(-1, keepdim=True) & (aimed(vec, batch, team=False) == acts).all(
+        -1, keepdim=True
+    )
 
 
 def following(vec: Any, batch: Batch, values: Tensor, gamma: float) -> Tensor:
     """What follows each round, (L, B, M), from the values (L + 1, B, M) of agents or of the team."""
-    acts = batch.rows.participation & batch.rows.alive
-    decides = acts if values.shape[-1] == acts.shape[-1] else acts.any(-1, keepdim=True)
+    decides, _ = decided(batch, team=values.shape[-1] != batch.rows.alive.shape[-1])
     ends = continues(vec, batch.terminated, batch.truncated)
     return carried(values, decides, ends, batch.filled, gamma)
 

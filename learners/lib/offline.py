@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +31,7 @@ from learners.lib.groups import AdamSteps, Networks
 from learners.lib.networks import Policy, groups_of
 from learners.lib.optimizers import Adam
 from learners.lib.replay import Source, read_episodes, rounds_needed, sample_chunks, sample_episodes
-from learners.lib.returns import anchored, lambda_returns
+from learners.lib.returns import anchored, decided, lambda_returns
 from learners.lib.rewards import TEAM_RETURN, RewardKind
 from learners.lib.run import Run
 from learners.lib.time_limit import continues, fraction_left, time_inputs
@@ -92,7 +91,7 @@ class Rewarded:
     """A source with the rewards that a learner is trained on, (L, B, M): M is 1 for the team, or the number of agents.
 
     Attributes:
-        rewards: of all rows, (rows, M). scale: they are the true ones times this.
+        rewards: of all rows, (rows, M). scale: they are the true ones times this. paid: the sum of the team's, without it.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class Rewarded:
         """`whole`: where the source holds parts of episodes, their whole and the rows there of its rows, int64 (rows,)."""
         self.source, self.acted, self.round = source, source.acted, source.round
         everything, rows = whole or (source, None)
-        self.rewards, deviation = rewards_of(everything, kind, args.team, args.gamma)
+        self.rewards, deviation, self.paid = rewards_of(everything, kind, args.team, args.gamma)
         if rows is not None:
             self.rewards = self.rewards[rows.to(self.rewards.device)]
         scaled = args.reward_scale == "deviation" and deviation > 1e-6
@@ -123,14 +122,15 @@ class Rewarded:
         return dataclasses.replace(batch, rewards=self.rewards[rows[:-1]])
 
 
-def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Tensor, float]:
-    """Rewards of all rows, (rows, M), and their standard deviation over the agents that act; see `OfflineSettings.reward`.
+def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Tensor, float, float]:
+    """Rewards of all rows, (rows, M), their standard deviation over the agents that act, and, of the kind `team`, their sum.
 
-    With `team`, M is 1. Otherwise nothing is paid to the dead: what follows their death belongs to their last round.
+    See `OfflineSettings.reward`. With `team`, M is 1. Otherwise nothing is paid to the dead: what follows their death
+    belongs to their last round.
     """
     firsts, lengths = source.episodes()
     table: Tensor | None = None
-    acting = []
+    acting, paid = [], 0.0
     for which in torch.arange(len(firsts), device=firsts.device).split(EPISODES_AT_ONCE):
         batch = read_episodes(source, which)
         # Nothing is paid in padding, which repeats the last row.
@@ -138,7 +138,8 @@ def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Ten
         acts = batch.learned_from()
         if kind == "team":
             sums = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
-            rewards = (sums / acts.sum(-1, keepdim=True).clamp(min=1)).expand_as(rewards)
+            shares = sums / acts.sum(-1, keepdim=True).clamp(min=1)
+            rewards, paid = shares.expand_as(rewards), paid + float(shares.sum())
         acting.append(rewards[acts])
         rewards = rewards[..., :1] if team else credited(rewards, batch.rows.alive[:-1], gamma)
         if table is None:
@@ -149,7 +150,7 @@ def rewards_of(source: Source, kind: str, team: bool, gamma: float) -> tuple[Ten
         table[rows[batch.filled.to(rows.device)]] = rewards[batch.filled]
     if table is None:
         raise ValueError("there is no episode to learn from")
-    return table, float(torch.cat(acting).std(correction=0))
+    return table, float(torch.cat(acting).std(correction=0)), paid
 
 
 def credited(rewards: Tensor, alive: Tensor, gamma: float) -> Tensor:
@@ -174,23 +175,6 @@ def counts(batch: Batch, team: bool) -> Tensor:
     return acts.any(-1, keepdim=True) if team else acts
 
 
-def decided(batch: Batch, team: bool) -> tuple[Tensor, Tensor]:
-    """Who acts, and who does or is dead and so worth 0, bool (L + 1, B, M); M is 1 for the team."""
-    alive = batch.rows.alive
-    acts = batch.rows.participation & alive
-    if team:
-        acts, alive = acts.any(-1, keepdim=True), alive.any(-1, keepdim=True)
-    return acts, acts | ~alive
-
-
-def aimed(vec: Any, batch: Batch, team: bool) -> Tensor:
-    """Where critics have a target, bool (L, B, M).
-
-    After the other rounds nobody whose value it is acts again within the sequence: what such a row is worth is not learned.
-    """
-    return counts(batch, team) & anchored(vec, batch, decided(batch, team)[1])
-
-
 def returns(vec: Any, batch: Batch, next_values: Tensor, args: OfflineSettings) -> Tensor:
     """Targets (L, B, M) from the values of the rows after each round, (L, B, M).
 
@@ -202,10 +186,10 @@ def returns(vec: Any, batch: Batch, next_values: Tensor, args: OfflineSettings) 
     if not args.team:
         next_values = torch.where(batch.next.alive, next_values, 0.0)
     last = batch.filled & ~torch.cat([batch.filled[1:], torch.zeros_like(batch.filled[:1])])
-    # The return of a round that is not `aimed` is no target, and no part of one.
-    unknown = ~anchored(vec, batch, known)
-    unknown = decides & torch.cat([unknown[1:], torch.zeros_like(unknown[:1])])
-    alone = last.unsqueeze(-1) | unknown
+    alone = last.unsqueeze(-1)
+    if args.lam > 0:  # the return of a round that is not `aimed` is no part of a target
+        unknown = ~anchored(vec, batch, known)
+        alone = alone | (decides & torch.cat([unknown[1:], torch.zeros_like(unknown[:1])]))
     ends = continues(vec, batch.terminated, batch.truncated)
     return lambda_returns(batch.rewards, next_values, decides, ends, alone, args.gamma, args.lam)
 
@@ -374,12 +358,13 @@ def learn(name: str, args: Any, make: Callable[..., Any]) -> dict:
         vec = unplayed_game(args)
         demos = demonstrated(run, vec)
         kind = args.reward
-        if args.team or (kind == "auto" and TEAM_RETURN in demos.demos.layout.metrics):
+        reported = TEAM_RETURN in demos.demos.layout.metrics
+        if args.team or (kind == "auto" and reported):
             kind = "team"
-        if kind == "team":
-            warn_of_unpaid(run, demos.demos)
         whole = demos.whole() if args.demo_share < 1 else None
         source = Rewarded(in_memory(demos), "team" if kind == "team" else "own", args, whole)
+        if kind == "team" and reported:
+            warn_of_unpaid(run, demos.demos, source.paid)
         learner = make(vec, args, source, run.device)
         noted = {**describe(vec), "reward_scale": source.scale}
         run.begin(learner.policy, noted, {"learner": learner.nets})
@@ -395,14 +380,9 @@ def learn(name: str, args: Any, make: Callable[..., Any]) -> dict:
         return run.finish()
 
 
-def warn_of_unpaid(run: Run, demos: Demonstrations) -> None:
-    """Say how much of the team's reward the demonstrations do not hold: they pay only agents that act."""
-    total = paid = 0.0
-    for episode in demos:
-        acts = (episode.participation != 0) & episode.alive[:-1]
-        shares = np.where(acts, episode.rewards, 0.0).sum(1) / np.maximum(acts.sum(1), 1)
-        paid += float(shares.sum())
-        total += float(episode.metrics.get(TEAM_RETURN, np.nan))
+def warn_of_unpaid(run: Run, demos: Demonstrations, paid: float) -> None:
+    """Say how much of the team's reward the demonstrations do not hold, which pay only agents that act: they hold `paid`."""
+    total = float(demos.table().metrics[TEAM_RETURN].sum())
     if abs(total - paid) > UNPAID * abs(total):
         run.say(
             f"warning: the team's return is {total / len(demos):.2f} in the demonstrations, but their rewards add up to "

@@ -127,3 +127,22 @@ def anchored(vec: Any, batch: Batch, decides: Tensor) -> Tensor:
     """
     ends = time_limit.continues(vec, batch.terminated, batch.truncated)
     return carried((~decides).float(), decides, ends, batch.filled, 1.0) == 0
+
+
+def decided(batch: Batch, team: bool) -> tuple[Tensor, Tensor]:
+    """Who acts, and who does or is dead and so worth 0, bool (L + 1, B, M); M is 1 for the team."""
+    alive = batch.rows.alive
+    acts = batch.rows.participation & alive
+    if team:
+        acts, alive = acts.any(-1, keepdim=True), alive.any(-1, keepdim=True)
+    return acts, acts | ~alive
+
+
+def aimed(vec: Any, batch: Batch, team: bool) -> Tensor:
+    """Rounds in which an agent, or somebody of the team, acts and what follows is anchored, bool (L, B, M): those with a
+    target. After the others nobody whose value it is acts again within the sequence, and what such a row is worth is not
+    learned.
+    """
+    acts = batch.learned_from()
+    acts = acts.any(-1, keepdim=True) if team else acts
+    return acts & anchored(vec, batch, decided(batch, team)[1])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from learners.lib.evaluation_file import check_evaluation
-from learners.lib.files import read_bytes, whole, write_text, wrong
+from learners.lib.files import read_bytes, whole, wrong
 from learners.lib.records import RunRecord
 
 # One row per evaluation: of sampled actions (of what the learner plays, where it does not sample), or of the best ones.
@@ -23,16 +23,9 @@ ACTIONS = ("played", "best")
 REFERENCES = ("random", "expert")
 WHOLE = ("num_demos", "seed", "steps", "episodes")
 NUMBERS = ("return", "sd", "win_rate", *REFERENCES)
-COLUMNS: tuple[str, ...] = (
-    "environment",
-    "algorithm",
-    "num_demos",
-    "seed",
-    "actions",
-    "steps",
-    "episodes",
-    *NUMBERS,
-)
+RUN = ("environment", "algorithm", "num_demos", "seed")
+RESULT = ("steps", "episodes", "return", "sd", "win_rate")
+COLUMNS = (*RUN, "actions", *RESULT, *REFERENCES)
 
 
 def score_rows(
@@ -46,21 +39,9 @@ def score_rows(
         known = {k: references.get(task, {}).get(k) for k in REFERENCES}
         for actions, result in zip(ACTIONS, (record.evaluation, record.greedy), strict=True):
             if result is not None:
-                figures = {
-                    k: result.get(k) for k in ("steps", "episodes", "return", "sd", "win_rate")
-                }
+                figures = {k: result.get(k) for k in RESULT}
                 rows.append({**cell, "seed": record.seed, "actions": actions, **figures, **known})
     return rows
-
-
-def write_scores(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    """Write `score_rows`; None becomes an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(COLUMNS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-    return path
 
 
 def read_scores(path: Path) -> list[RunRecord]:
@@ -83,15 +64,9 @@ def read_scores(path: Path) -> list[RunRecord]:
         if row["num_demos"] is not None:
             whole(where, row, "num_demos")
         known = {k: row[k] for k in REFERENCES if row[k] is not None}
-        result = {
-            k: row[k]
-            for k in ("steps", "episodes", "return", "sd", "win_rate")
-            if row[k] is not None
-        }
+        result = {k: row[k] for k in RESULT if row[k] is not None}
         check_evaluation(where, {**result, "references": known})
-        run = runs.setdefault(
-            tuple(row[k] for k in ("environment", "algorithm", "num_demos", "seed")), {}
-        )
+        run = runs.setdefault(tuple(row[k] for k in RUN), {})
         if row["actions"] in run:
             raise ValueError(f"{where} is damaged: it repeats an evaluation")
         run[row["actions"]] = {**result, "references": known}

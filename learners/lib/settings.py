@@ -41,7 +41,6 @@ OPERATIONAL = (
 )
 # Settings that may name the user's own code on the command line: games and players, and policies.
 NAMING_GAMES, NAMING_POLICIES = ("env", "player_function", "set"), ("teacher", "demos")
-NAMING_CODE = NAMING_GAMES + NAMING_POLICIES
 LEARNERS = Path(__file__).resolve().parents[1]
 COMMANDS = ("evaluate", "references", "report", "sweep")
 

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from mail_envs.buffers import Buffers
-from mail_envs.counts import is_number
+from mail_envs.counts import seconds_above_zero
 from mail_envs.games.hands.game import describe
 from mail_envs.games.hands.rules import HIGH, LOW, MOTORIZED
 from mail_envs.processes import SharedMemory
@@ -77,8 +77,7 @@ class IsaacGym(SimulatorGame):
         timeout: float = 60.0,
     ):
         describe(self, task)
-        if not (is_number(timeout) and 0 < timeout < np.inf):
-            raise ValueError(f"timeout={timeout!r} must be a finite number of seconds above 0")
+        seconds_above_zero(timeout=timeout)
         for name in settings or {}:
             if any(flag.startswith(str(name)) for flag in OURS):  # argparse takes abbreviations
                 raise ValueError(

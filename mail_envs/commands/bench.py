@@ -197,9 +197,8 @@ def choose_peers(against: str) -> list[str]:
     return chosen
 
 
-Job = tuple[
-    str, str, Callable[[], dict[str, Any]]
-]  # who, what, a measurement of this and others: {who: result}
+# Who, what, and a measurement, also of others: {who: result}.
+Job = tuple[str, str, Callable[[], dict[str, Any]]]
 
 
 def game_jobs(id: str, others: list[Rival], seconds: float, start: bool) -> Iterator[Job]:

@@ -1,8 +1,8 @@
 """Speed of the environments of other libraries.
 
-Each function returns another one that plays so many steps, with random actions drawn beforehand, or None. MPE2 is measured on all
-scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative navigation, N = 3), which no other game of the
-particle family is compared with. Multi-Agent MuJoCo is in
+Each function returns another one that plays so many steps, with random actions drawn beforehand, or None where the peer does
+not have so many copies. MPE2 is measured on all scenarios, with one copy; VMAS and JaxMARL on simple_spread (cooperative
+navigation, N = 3), which no other game of the particle family is compared with. Multi-Agent MuJoCo is in
 `mail_envs.commands.mamujoco_peers`, StarCraft, including JaxMARL's SMAX, in `mail_envs.commands.starcraft_peers`, and
 football in `mail_envs.commands.football_peers`.
 """

@@ -16,6 +16,7 @@ from learners.lib import conservative, offline
 from learners.lib.batch import mean
 from learners.lib.offline import OfflineSettings, Rewarded
 from learners.lib.replay import read_episodes, sample_transitions
+from learners.lib.returns import aimed as aimed_rounds
 
 SMALL: dict[str, Any] = {"hidden": (16,), "gamma": 0.9}
 ALL = [
@@ -38,7 +39,7 @@ def test_returns_are_those_of_the_team_to_the_end_also_for_the_dead_and_absent()
     numbers = torch.arange(len(source.episodes()[0]))
     plain, batch = read_episodes(replay, numbers), read_episodes(source, numbers)
     found = offline.returns(vec, batch, torch.full_like(batch.rewards, 7.0), args)
-    aimed = offline.aimed(vec, batch, team=False)
+    aimed = aimed_rounds(vec, batch, team=False)
     acts, checked, died, left_out, sooner = plain.learned_from(), 0, 0, 0, 0
     acting = plain.rows.participation & plain.rows.alive
     team = torch.where(acts, plain.rewards, 0.0).sum(-1) / acts.sum(-1).clamp(min=1)

@@ -87,8 +87,8 @@ def shaped(frame: Frame, before: Frame, last: bool) -> float:
     """The reward of a round in the code of MAT, for all players of a team. `last`: whether it is the time limit's.
 
     5 per goal, 0.003 times the value of the ball's zone, -0.003 times the distance of the nearest field player to the
-    ball while the team does not have it (0 in a team without field players), and the difference of cards in this round. In the last round also 5 for each
-    goal by which the team leads; who is behind loses nothing.
+    ball while the team does not have it (0 in a team without field players), and the difference of cards in this round. In
+    the last round also 5 for each goal by which the team leads; who is behind loses nothing.
     """
     goals = frame.lead - before.lead
     near = 0.0

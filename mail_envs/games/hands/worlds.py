@@ -105,7 +105,7 @@ def start_of(task: Task, model: Any, seed: int) -> tuple[Start, np.random.Genera
 
 
 def random_turn(about_x: float, about_y: float) -> np.ndarray:
-    """A rotation about y, then about x, by shares of pi in [-1, 1]."""
+    """A rotation about y, then about x, by shares of pi in [-1, 1]: `rotation`'s product, since every start needs some."""
     angles = np.pi * about_x, np.pi * about_y
     (cx, cy), (sx, sy) = np.cos(angles), np.sin(angles)
     return np.array([[cy, 0, sy], [sx * sy, cx, -sx * cy], [-cx * sy, sx, cx * cy]])
