@@ -33,7 +33,7 @@ from learners.lib.optimizers import Adam
 from learners.lib.replay import Source, rounds_needed
 from learners.lib.returns import lambda_returns
 from learners.lib.run import Run, main
-from learners.lib.soft_values import SoftQ
+from learners.lib.soft_values import SoftQ, soft_maximum
 from learners.lib.time_limit import continues, fraction_left, time_inputs
 
 
@@ -114,8 +114,7 @@ def targets_of(
     """
     after, later = batch.next, target.agents.of_actions(batch)[1:]
     if values.soft:
-        scale = target.agents.temperature
-        q = scale * torch.logsumexp(later / scale, -1)
+        q = soft_maximum(later, target.agents.temperature)
     else:  # double Q-learning, with the actions that are allowed next
         best = masked(online[1:], after.action_mask).argmax(-1, keepdim=True)
         q = later.gather(-1, best).squeeze(-1)

@@ -152,42 +152,42 @@ class Values(nn.Module):
         parts = [rows.states, fraction_left(self.vec, rows.round)]
         return torch.cat(parts if counts is None else [*parts, counts.float()], -1)
 
-    def weighted(self, x: Tensor, counts: Tensor, rows: Seen) -> Tensor:
-        """The agents' values x (*L, N) with their weights, 0 where they do not count."""
-        if self.weights is not None:
-            x = x * self.weights(counts, self.inputs(rows))
-        return torch.where(counts, x, 0.0)
+    def mixed(self, batch: Batch, v: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """V (L + 1, B, N) and Q (L, B, N) with their weights, or the team's (..., 1); 0 where they do not count."""
+        rows, acts, counts = batch.rows, batch.learned_from(), valued(batch)
+        if self.mixer is not None:
+            values = self.mixer(v, counts, self.inputs(rows, counts))
+            return values, self.mixer(q, acts, self.inputs(batch.seen, acts))
+        shares = counts if self.weights is None else self.weights(counts, self.inputs(rows))
+        values = torch.where(counts, shares * v, 0.0)
+        return values, torch.where(acts, shares[:-1] * q, 0.0)
 
     def terms(self, batch: Batch, target: Values | None, rng: torch.Generator) -> list[Terms]:
         """The terms of each critic (of the only network with discrete actions)."""
         found = self.agents.values(batch, rng)
         if target is None:
-            return [self._mixed(batch, q, v, self, v) for q, v in found]
+            return [self._terms(batch, q, v, self, v) for q, v in found]
         with torch.no_grad():
             later = target.agents.values(batch, rng)
         return [
-            self._mixed(batch, q, v, target, after)
+            self._terms(batch, q, v, target, after)
             for (q, v), (_, after) in zip(found, later, strict=True)
         ]
 
-    def _mixed(self, batch: Batch, q: Tensor, v: Tensor, other: Values, after: Tensor) -> Terms:
-        """Mix Q (L, B, N) and V (L + 1, B, N); `other` and `after`: the mixer and V of the next rounds."""
-        rows, seen, acts, counts = batch.rows, batch.seen, batch.learned_from(), valued(batch)
-        if self.mixer is None:
-            mine, theirs = self.weighted, other.weighted
-        else:
-            mine, theirs = self._team, other._team
-        values = mine(v, counts, rows)
-        later = values if after is v else theirs(after, counts, rows).detach()
+    def _terms(self, batch: Batch, q: Tensor, v: Tensor, other: Values, after: Tensor) -> Terms:
+        """The terms of Q (L, B, N) and V (L + 1, B, N); `other` and `after`: the mixer and V of the next rounds."""
+        acts, counts = batch.learned_from(), valued(batch)
+        values, chosen = self.mixed(batch, v, q)
+        later = values if after is v else other.mixed(batch, after, q)[0].detach()
         ahead = self.gamma * self.following(batch, later)
         gaps = values[:-1] - ahead
         if self.cost_mixer is not None:  # the agents' own rewards are mixed
             own = torch.where(counts, after, 0.0)
             rewards = q - self.gamma * self.following(batch, own if after is v else own.detach())
-            costs = self.cost_mixer(-rewards, acts, self.inputs(seen, acts))
+            costs = self.cost_mixer(-rewards, acts, self.inputs(batch.seen, acts))
             rewards = torch.where(acts, rewards, 0.0).sum(-1, keepdim=True)
         else:
-            rewards = mine(q, acts, seen) - ahead
+            rewards = chosen - ahead
             if self.mixer is None:
                 rewards, gaps = (torch.where(acts, x, 0.0) for x in (rewards, gaps))
             if self.mixer is None and self.kind != "none":
@@ -206,10 +206,6 @@ class Values(nn.Module):
         if self.cost_mixer is not None:  # and the agents', too
             return where & team_terms(self.vec, batch)
         return where & acts.any(-1, keepdim=True)
-
-    def _team(self, x: Tensor, counts: Tensor, rows: Seen) -> Tensor:
-        assert self.mixer is not None
-        return self.mixer(x, counts, self.inputs(rows, counts))
 
     def following(self, batch: Batch, values: Tensor) -> Tensor:
         return following(self.vec, batch, values, self.gamma)

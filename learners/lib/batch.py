@@ -75,23 +75,29 @@ class Batch:
 def joined(*batches: Batch) -> Batch:
     """The sequences of several batches as one batch, all padded to the longest."""
     longest = max(len(b.filled) for b in batches)
-    rows, played = [], []
-    for b in batches:
-        missing = longest - len(b.filled)
-        last = each(b.rows[-1:], lambda x, n=missing: x.expand(n, *x.shape[1:]))
-        nobody = torch.zeros_like(last.alive)  # in padding nobody is alive or acts
-        rows.append((b.rows, dataclasses.replace(last, alive=nobody, participation=nobody)))
-        played.append({n: padded(getattr(b, n), missing) for n in LENGTHS})
-    names = [f.name for f in dataclasses.fields(Seen) if getattr(rows[0][0], f.name) is not None]
-    seen = {
-        n: torch.cat([torch.cat([getattr(x, n) for x in pair]) for pair in rows], 1) for n in names
-    }
+    rows = [extended(b.rows, longest - len(b.filled)) for b in batches]
+    played = [{n: padded(getattr(b, n), longest - len(b.filled)) for n in LENGTHS} for b in batches]
+    names = [f.name for f in dataclasses.fields(Seen) if getattr(rows[0], f.name) is not None]
+    seen = {n: torch.cat([getattr(x, n) for x in rows], 1) for n in names}
     parts = {n: torch.cat([p[n] for p in played], 1) for n in LENGTHS}
     memory = torch.cat([b.memory for b in batches])
     return Batch(Seen(**{"action_mask": None, **seen}), **parts, memory=memory)
 
 
 LENGTHS = ("actions", "rewards", "terminated", "truncated", "filled")  # of a batch, (L, B, ...)
+
+
+def extended(rows: Seen, count: int) -> Seen:
+    """`rows` (L, B), and the last of them `count` more times; in this padding nobody is alive or acts."""
+    if not count:
+        return rows
+    last = each(rows[-1:], lambda x: x.expand(count, *x.shape[1:]))
+    nobody = torch.zeros_like(last.alive)
+    last = dataclasses.replace(last, alive=nobody, participation=nobody)
+    both = {
+        f.name: (getattr(rows, f.name), getattr(last, f.name)) for f in dataclasses.fields(Seen)
+    }
+    return Seen(**{n: None if pair[0] is None else torch.cat(pair) for n, pair in both.items()})
 
 
 def padded(x: Tensor, count: int) -> Tensor:

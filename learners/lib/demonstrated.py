@@ -62,6 +62,7 @@ class Demonstrated:
         self.round = torch.from_numpy(number.astype(np.int32))
         self.acted = torch.ones(total, dtype=torch.bool)
         self.acted[torch.from_numpy(self.first + self.lengths)] = False
+        self.begins: dict[tuple[int, int], Tensor] = {}
         self._columns = functools.lru_cache(maxsize=OPEN_EPISODES)(self._open)
 
     def __str__(self) -> str:
@@ -154,6 +155,7 @@ class Loaded:
     def __init__(self, source: Demonstrated):
         self.acted, self.round = (x.to(source.device) for x in (source.acted, source.round))
         self._episodes = tuple(x.to(source.device) for x in source.episodes())
+        self.begins: dict[tuple[int, int], Tensor] = {}
         self.tensors: dict[str, Tensor] = {}
         for first, length in zip(*source.episodes(), strict=True):
             rows = torch.arange(int(length) + 1).unsqueeze(1) + first

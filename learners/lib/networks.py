@@ -342,6 +342,31 @@ class Policy(nn.Module):
         memories = torch.cat([self._in_order(states, 2), after], -1)
         return self._in_order(outs, 2), memories
 
+    def outputs_where(self, observations: Tensor, where: Tensor) -> Tensor:
+        """Outputs of networks without a memory for the agents at `where`, 0 for the others: (B, N, W), padded with zeros.
+
+        Others' rows are not computed: in battles and where agents are absent, these are many.
+
+        Args:
+            observations: (B, N, D).
+            where: bool (B, N).
+        """
+        B, widest = len(observations), max(n.layers[-1].out_features for n in self.networks)
+        outs = []
+        for g, network in enumerate(self.networks):
+            picked, members = self.rows(g, where).nonzero().squeeze(1), len(self.members[g])
+            # Few different sizes: libraries prepare products for every new one.
+            rows = nn.functional.pad(picked, (0, -len(picked) % 128))
+            x = self.rows(g, observations).index_select(0, rows)[:, : self.dims[g]]
+            if self.agent_id:
+                one_hot = torch.eye(members, dtype=x.dtype, device=x.device)
+                x = torch.cat([x, one_hot.index_select(0, rows % members)], 1)
+            out = network(x)[: len(picked)]
+            out = nn.functional.pad(out, (0, widest - out.shape[1]))
+            everybody = out.new_zeros(B * members, widest)
+            outs.append(everybody.index_copy(0, picked, out).view(B, members, widest))
+        return self._in_order(outs, 1)
+
     def _last_actions(
         self, last: Tensor, acts: Tensor, fresh: Tensor | None, actions: Tensor | None
     ) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,18 @@ Values = tuple[
     Tensor, Tensor
 ]  # Q of the actions that were taken, (L, B, N), and V of all rows, (L + 1, B, N)
 
+SMALLEST = -80.0  # exponent; float32 underflows at -87
 ROWS = 4096  # whose actions are sampled at once
+
+
+def soft_maximum(q: Tensor, temperature: float) -> Tensor:
+    """Soft maximum over the last dimension: temperature * log sum exp(q / temperature).
+
+    torch's own is 40 times as slow on a CPU where an exponential underflows, as those of forbidden actions do.
+    """
+    top = q.detach().amax(-1, keepdim=True)
+    below = ((q - top) / temperature).clamp(min=SMALLEST)
+    return top.squeeze(-1) + temperature * below.exp().sum(-1).log()
 
 
 class SoftQ(nn.Module):
@@ -40,23 +51,31 @@ class SoftQ(nn.Module):
         super().__init__()
         self.policy, self.temperature = policy, temperature
 
-    def of_actions(self, batch: Batch) -> Tensor:
-        """Values of all own actions, (L + 1, B, N, A); very low where an action is forbidden."""
-        rows, nothing = batch.rows, torch.zeros_like(batch.actions[:1])
-        memory = rows.observations.new_zeros(*batch.actions.shape[1:3], self.policy.memory_size)
-        actions = torch.cat([batch.actions, nothing])
-        out, _ = self.policy.unroll(rows.observations, memory, rows.participation, actions=actions)
+    def of_actions(self, batch: Batch, where: Tensor | None = None) -> Tensor:
+        """Values of all own actions, (L + 1, B, N, A); very low where an action is forbidden.
+
+        Without a memory they are computed where agents live, or in the rows `where`, bool (L + 1, B, N); others are 0.
+        """
+        rows, policy = batch.rows, self.policy
+        if not policy.memory_size:
+            where = rows.alive if where is None else where
+            out = policy.outputs_where(rows.observations.flatten(0, 1), where.flatten(0, 1))
+            out = out.unflatten(0, where.shape[:2])
+        else:
+            actions = torch.cat([batch.actions, torch.zeros_like(batch.actions[:1])])
+            memory = rows.observations.new_zeros(*batch.actions.shape[1:3], policy.memory_size)
+            out, _ = policy.unroll(rows.observations, memory, rows.participation, actions=actions)
         return masked(out, rows.action_mask) * self.temperature
 
     def values(
         self, batch: Batch, rng: torch.Generator | None = None, weights: Tensor | None = None
     ) -> list[Values]:
-        """One pair of Q and V, with weights (L + 1, B, N, 1). `rng` is not used."""
-        q = self.of_actions(batch)
+        """One pair of Q and V of the agents that act, with weights (L + 1, B, N, 1). `rng` is not used."""
+        q = self.of_actions(batch, batch.rows.alive & batch.rows.participation)
         if weights is not None:
             q = masked(q * weights, batch.rows.action_mask)
-        v = self.temperature * torch.logsumexp(q / self.temperature, -1)
-        return [(q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1), v)]
+        taken = q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)
+        return [(taken, soft_maximum(q, self.temperature))]
 
     @torch.no_grad()
     def entropy(self, batch: Batch, counts: Tensor) -> float:

@@ -57,6 +57,7 @@ class Episodes:
             if (x := columns.get(name)) is not None:
                 full = x if x.shape[1] == T + 1 else torch.cat([x, torch.zeros_like(x[:, :1])], 1)
                 self.tensors[name] = full.flatten(0, 1)
+        self.begins: dict[tuple[int, int], Tensor] = {}
         self.acted, self.round = acted.flatten(), self.tensors["round"]
 
     def after(self, rows: Tensor, steps: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ def test_fast_products_are_precise():
 @needs_choice
 def test_products_are_fast_only_inside(monkeypatch):
     monkeypatch.setattr(processor, "error_of_product", lambda *shape: 0.0)
+    monkeypatch.setattr(processor, "intel", lambda: False)
     with fast_products():
         assert matmul.fp32_precision == processor.FAST
     assert matmul.fp32_precision == "ieee"
@@ -80,3 +81,11 @@ def test_memory_is_kept(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", Library)
     processor.keep_memory()
     assert dict(calls) == {processor.MMAP_THRESHOLD: 32 << 20, processor.TRIM_THRESHOLD: 1 << 30}
+
+
+@needs_choice
+def test_processors_of_intel_keep_mkl(monkeypatch):
+    monkeypatch.setattr(processor, "error_of_product", lambda *shape: 0.0)
+    monkeypatch.setattr(processor, "intel", lambda: True)
+    with fast_products():
+        assert matmul.fp32_precision == "ieee"
