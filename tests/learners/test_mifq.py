@@ -19,12 +19,14 @@ from learners import mifq
 from learners.lib.alarms import Alarms
 from learners.lib.batch import Batch, joined
 from learners.lib.demonstrated import Demonstrated, Loaded
+from learners.lib.distributions import masked
 from learners.lib.imitation import Terms
 from learners.lib.mixers import NormalizedWeights
 from learners.lib.replay import Replay, sample_chunks, sample_episodes, sample_starts
 from learners.lib.returns import carried
 from learners.lib.rollout import Rollout
 from learners.lib.settings import parse
+from learners.lib.soft_values import soft_maximum
 from mail_envs.vector import VectorGame
 
 MIXERS = get_args(mifq.Mixer)
@@ -246,6 +248,19 @@ def test_one_agents_objective_is_that_of_a_tabular_reference(chi, vterm):
         "first": (1 - gamma) * mean["first"],
     }[vterm]
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 2.0])
+def test_soft_maxima_are_those_of_torch(temperature):
+    q = torch.randn(40, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    allowed = torch.rand(q.shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    allowed[:, 0] |= ~allowed.any(1)
+    x = masked(3 * q, allowed)
+    known = temperature * torch.logsumexp(x / temperature, -1)
+    found = soft_maximum(x, temperature)
+    assert torch.allclose(found, known, atol=1e-5)
+    slopes = [torch.autograd.grad(y.sum(), q, retain_graph=True)[0] for y in (found, known)]
+    assert torch.allclose(*slopes, atol=1e-5) and not slopes[0][~allowed].any()
 
 
 def test_weights_are_positive_bounded_and_add_up_to_the_agents_that_count():

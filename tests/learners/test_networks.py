@@ -209,6 +209,25 @@ def test_unrolling_gives_the_memories_and_outputs_of_acting(form):
             assert torch.equal(best, p["actions"][:, :, members])
 
 
+@pytest.mark.parametrize("agent_id", [False, True])
+def test_outputs_are_computed_where_they_are_asked_for(agent_id):
+    policy = policy_of({"distribution": "greedy", "agent_id": agent_id})
+    p = played(policy)
+    seen, seed = p["seen"].flatten(0, 1), torch.Generator().manual_seed(3)
+    where = torch.rand(seen.shape[:2], generator=seed) < 0.4
+    everywhere, _ = policy.unroll(p["seen"], torch.zeros(2, 3, 0), p["acts"])
+    everywhere, rows = everywhere.flatten(0, 1), []
+    policy.networks[0].register_forward_hook(lambda _, x, y: rows.append(len(x[0])))
+    found = policy.outputs_where(seen, where)
+    assert torch.allclose(found[where], everywhere[where], atol=1e-6)
+    assert not found[~where].any() and where.any() and not where.all()
+    policy.outputs_where(seen.repeat(100, 1, 1), where.repeat(100, 1))
+    needed = [int(w[:, policy.members[0]].sum()) for w in (where, where.repeat(100, 1))]
+    assert all(n <= r < n + 128 for n, r in zip(needed, rows, strict=True))
+    nobody = policy.outputs_where(seen, torch.zeros_like(where))
+    assert nobody.shape == found.shape and not nobody.any()
+
+
 def test_the_last_action_is_the_one_the_agent_took_when_it_acted():
     policy = policy_of({"distribution": "greedy", "last_action": True})
     p = played(policy)

@@ -147,6 +147,24 @@ def test_transitions_have_their_true_successors_and_are_all_drawn():
     assert (rounds - share).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("length", [1, 3])
+def test_rounds_that_were_added_since_the_last_batch_are_drawn(length):
+    kept, again = Replay(duels(), PLENTY), Replay(duels(), PLENTY)
+    rng = torch.Generator().manual_seed(1)
+
+    def drawn(source: Replay) -> set[float]:
+        """The rows that many batches hold."""
+        source.tensors["rewards"][:] = torch.arange(len(source.acted)).unsqueeze(1)
+        batches = [sample_chunks(source, 4000, length, rng) for _ in range(4 * length)]
+        return set().union(*(b.rewards[b.filled][:, 0].tolist() for b in batches))
+
+    for fragments in (1, 2):
+        collected(fragments, again)
+        assert drawn(again) == set(again.acted.nonzero().squeeze(1).tolist())
+        kept.load_state_dict(again.state_dict())
+        assert drawn(kept) == drawn(again)
+
+
 def test_chunks_begin_with_the_memory_that_the_policy_had():
     kept, rng = Replay(duels(), PLENTY, memory=1), torch.Generator().manual_seed(1)
     collected(3, kept, memory=1)
