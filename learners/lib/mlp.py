@@ -103,8 +103,8 @@ class MLP(nn.Module):
         """Inputs (..., D), standardized and clipped for the first layer."""
         if self.mean is None:
             return x
-        x = (x - self.mean) / self.std
-        return x if self.limit is None else x.clamp(-self.limit, self.limit)
+        x = (x - self.mean).div_(self.std)
+        return x if self.limit is None else x.clamp_(-self.limit, self.limit)
 
     def _features(self, x: Tensor) -> Tensor:
         x = self.standardize(x)

@@ -260,7 +260,7 @@ def test_soft_maxima_are_those_of_torch(temperature):
     found = soft_maximum(x, temperature)
     assert torch.allclose(found, known, atol=1e-5)
     slopes = [torch.autograd.grad(y.sum(), q, retain_graph=True)[0] for y in (found, known)]
-    assert torch.allclose(*slopes, atol=1e-5) and not slopes[0][~allowed].any()
+    assert torch.allclose(slopes[0], slopes[1], atol=1e-5) and not slopes[0][~allowed].any()
 
 
 def test_weights_are_positive_bounded_and_add_up_to_the_agents_that_count():
