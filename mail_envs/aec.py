@@ -147,7 +147,7 @@ class AECGame(AECEnv):
         """Act for the agent whose turn it is; `action` is None if the agent has terminated or truncated.
 
         Raises:
-            RuntimeError: before reset, or when the episode is over.
+            RuntimeError: before reset, when the episode is over, or when the game failed in the last round.
             TypeError, ValueError: an action of the wrong type or outside its space; the turn can be repeated.
         """
         if not self.agents:
@@ -156,6 +156,8 @@ class AECGame(AECEnv):
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
+        if not self._queue:
+            raise RuntimeError("the last round failed; reset() begins another episode")
         self._actions[self._slots[agent]] = check_action(self.vector, agent, action)
         self._cumulative_rewards[agent] = 0.0
         if self._paid:

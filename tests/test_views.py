@@ -158,6 +158,24 @@ def test_only_the_last_turn_of_a_round_advances_the_game():
     assert not np.array_equal(env.state(), before) and all(env.rewards.values())
 
 
+def test_after_a_round_that_failed_turns_are_refused_until_reset(monkeypatch):
+    env = mail_envs.make("coop_nav")
+    env.reset(seed=0)
+
+    def fail():
+        raise OSError("the simulator died")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="died"):
+        broken.setattr(env.vector, "advance", fail)
+        for _ in env.possible_agents:
+            env.step(0)
+    with pytest.raises(RuntimeError, match=r"last round failed; reset\(\)"):
+        env.step(0)
+    env.reset(seed=0)
+    finish(env)
+    assert not env.agents
+
+
 def test_the_cumulative_reward_is_that_of_the_rounds_since_the_last_turn():
     keywords = {"player_function": mail_envs.TurnOrder([[0], [0, 1], [2], [], [0, 1]])}
     env, parallel = (mail_envs.make("coop_nav", api=api, **keywords) for api in ("aec", "parallel"))
