@@ -38,9 +38,11 @@ def make_game(id: str | EnvSpec, backend: str | None = None, **arguments):
 
     found = spec(id)
     kind = found.load(backend)
-    known = list(inspect.signature(kind).parameters)
+    parameters = inspect.signature(kind).parameters
+    known, any_name = list(parameters), inspect.Parameter.VAR_KEYWORD
+    takes_any = any(p.kind is any_name for p in parameters.values())
     for name in arguments:
-        if name not in known:
+        if name not in known and not takes_any:
             common = [p for p in inspect.signature(make_vec).parameters if p != "arguments"]
             near = difflib.get_close_matches(name, [*known, *common], n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"

@@ -77,6 +77,17 @@ def test_an_unknown_argument_names_the_nearest(wrong, nearest):
             call("coop_nav", **{wrong: 1})
 
 
+def test_a_game_may_take_arguments_of_any_name():
+    class Open(LastStanding):
+        def __init__(self, max_rounds: int = 5, **options):
+            super().__init__(max_rounds=max_rounds)
+            self.options = options
+
+    mail_envs.register("open_game", Open)
+    game, _ = mail_envs.make_game("open_game", max_rounds=3, colour="red")
+    assert game.options == {"colour": "red"}
+
+
 def test_a_misspelt_argument_of_make_itself_is_named_too():
     with pytest.raises(TypeError, match="player_function"):
         mail_envs.make("coop_nav", player_functoin=mail_envs.Synchronous())
