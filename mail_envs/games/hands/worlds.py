@@ -1,19 +1,21 @@
-"""E worlds of one task in C MuJoCo: starts, physics, and the arrays that the compiled rules read.
-
-A substep is MuJoCo's second half of a step (forces, integration), the damping of the hands' links, and the first half of
-the next one (positions, contacts), so that positions, velocities and contacts always belong together at no extra cost.
-"""
+"""E worlds of one task in C MuJoCo: starts, and the arrays that the compiled rounds read and write."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mail_envs.code_keys import python
 from mail_envs.devices import Cpu
+from mail_envs.games.hands import native
 from mail_envs.games.hands.model import build, quaternion, rotation
+from mail_envs.games.hands.physics import copies_of, places_of, plan_of, play, settle
 from mail_envs.games.hands.picture import Picture
 from mail_envs.games.hands.rules import (
     FOREARM,
@@ -30,6 +32,8 @@ from mail_envs.games.hands.rules import (
 from mail_envs.games.hands.tasks import CATCH, DOOR, TURN, Task
 from mail_envs.kernels import launch
 
+SPAN = HIGH - LOW
+MOTOR_LOW, MOTOR_HIGH, MOTOR_SPAN = LOW[MOTORIZED], HIGH[MOTORIZED], SPAN[MOTORIZED]
 SEEN = ("qpos", "qvel", "xpos", "xquat", "cvel", "subtree_com", "cfrc_ext", "qfrc_actuator")
 
 
@@ -78,48 +82,65 @@ class Start:
 def start_of(task: Task, model: Any, seed: int) -> tuple[Start, np.random.Generator]:
     """The start of the episode with `seed`, and the generator that draws further goals."""
     rng = np.random.default_rng(seed)
-    qpos, qvel = model.qpos0.copy(), np.zeros(model.nv)
     noise = rng.uniform(-1, 1, 2 * JOINTS + 3 + 4)
     # As in the original: up to `joint_noise` of the range to either side of zero, here within the limits.
-    delta = LOW + (HIGH - LOW) * noise[:JOINTS]
-    joints = np.clip(task.joint_noise * delta, LOW, HIGH)
+    delta = LOW + SPAN * noise[:JOINTS]
+    joints = (task.joint_noise * delta).clip(LOW, HIGH)
+    motors = joints[MOTORIZED]
+    targets, control = np.empty((2, MOTORS)), np.empty((2, MOTORS))
+    targets[:] = (2 * motors - MOTOR_HIGH - MOTOR_LOW) / MOTOR_SPAN
+    control[:] = motors
+    qpos, qvel = model.qpos0.copy(), np.zeros(model.nv)
     base = 7 if task.free else 0
     for i in range(2):
         first = base * (i + 1) + JOINTS * i
         qpos[first : first + JOINTS] = joints
-    objects = model.nq - 2 * (base + JOINTS)
-    first = model.nq - objects
+    place_objects(task, noise[JOINTS : JOINTS + 3], noise[-4:-2], qpos, qvel)
+    return Start(qpos, qvel, targets, control.ravel(), draw_goals(task, noise[-2:])), rng
+
+
+def place_objects(
+    task: Task, shift: np.ndarray, turn: np.ndarray, qpos: np.ndarray, qvel: np.ndarray
+) -> None:
+    """Set the objects' part of a start, by shares in [-1, 1] of the largest shift (3,) and turn (2,)."""
     if task.kind == DOOR:
         if task.door < 0:
-            qpos[first:], qvel[-2:] = 1.57, 1.57
-    else:
-        for k in range(len(task.objects)):
-            at = first + 7 * k
-            qpos[at : at + 3] = task.objects[k] + task.noise * noise[JOINTS : JOINTS + 3]
-            turn = random_turn(*noise[-4:-2]) if task.random_turns else rotation(task.turned)
-            qpos[at + 3 : at + 7] = quaternion(turn)
-    span = HIGH[MOTORIZED] - LOW[MOTORIZED]
-    targets = (2 * joints[MOTORIZED] - HIGH[MOTORIZED] - LOW[MOTORIZED]) / span
-    control, goals = np.tile(joints[MOTORIZED], 2), draw_goals(task, noise[-2:])
-    return Start(qpos, qvel, np.stack([targets] * 2), control, goals), rng
+            qpos[-2:], qvel[-2:] = 1.57, 1.57
+        return
+    facing = random_turn(turn) if task.random_turns else fixed_turn(task.turned)
+    moved = task.noise * shift
+    first = len(qpos) - 7 * len(task.objects)
+    for at, place in zip(range(first, len(qpos), 7), task.objects, strict=True):
+        qpos[at : at + 3] = place + moved
+        qpos[at + 3 : at + 7] = facing
 
 
-def random_turn(about_x: float, about_y: float) -> np.ndarray:
-    """A rotation about y, then about x, by shares of pi in [-1, 1]: `rotation`'s product, since every start needs some."""
-    angles = np.pi * about_x, np.pi * about_y
-    (cx, cy), (sx, sy) = np.cos(angles), np.sin(angles)
-    return np.array([[cy, 0, sy], [sx * sy, cx, -sx * cy], [-cx * sy, sx, cx * cy]])
+@functools.lru_cache(maxsize=32)
+def fixed_turn(euler: tuple[float, float, float]) -> np.ndarray:
+    """The quaternion (w, x, y, z) of Rz Ry Rx."""
+    return quaternion(rotation(euler))
+
+
+def random_turn(noise: np.ndarray) -> np.ndarray:
+    """The quaternion (w, x, y, z) of a rotation about y, then about x, by shares of pi in [-1, 1].
+
+    It multiplies out what `rotation` does, and with Python's numbers, since every start needs some.
+    """
+    angles = np.pi * noise
+    (cx, cy), (sx, sy) = np.cos(angles).tolist(), np.sin(angles).tolist()
+    return quaternion(np.array([cy, 0, sy, sx * sy, cx, -sx * cy, -cx * sy, sx, cx * cy]))
 
 
 def draw_goals(task: Task, noise: np.ndarray) -> np.ndarray:
     """Goal poses; both have the same rotation. `noise`: two numbers in [-1, 1]."""
     goals = np.zeros((2, 7), np.float32)
-    goals[:, 6] = 1
     for k, place in enumerate(task.goals):
         goals[k, :3] = place
     if task.kind in (CATCH, TURN):
-        w, x, y, z = quaternion(random_turn(*noise))
+        w, x, y, z = random_turn(noise).tolist()
         goals[:, 3:] = x, y, z, w
+    else:
+        goals[:, 6] = 1
     return goals
 
 
@@ -138,35 +159,38 @@ class Arrays:
         self.control, self.wrench = np.zeros((e, 2 * MOTORS)), np.zeros((e, 2, 6))
 
 
+def bound(device: Any, one: Any, *known: dict[str, Any]) -> list[Callable[[], None]]:
+    """Loops of the compiled function `one` over all worlds: for each of the `known`, on the arrays in it that `one` names."""
+    names = list(inspect.signature(python(one)).parameters)[1:]  # without e
+    loop = launch(one, ", ".join(names), device.name)
+    return [device.bind(loop, *(arrays[n] for n in names)) for arrays in known]
+
+
+def named(params: np.ndarray, arrays: Any, out: Any) -> dict[str, Any]:
+    """The arrays by the names that the rules give them. `arrays`: an `Arrays`; `out`: those of the view."""
+    a = arrays
+    names = (
+        "which", "actions", "acts", "participation", "rewards", "outcome", "metrics", "observations",
+        "state",
+    )  # fmt: skip
+    return {
+        **vars(a), "params": params, "com": a.subtree_com, "cfrc": a.cfrc_ext,
+        "force": a.qfrc_actuator, **{name: getattr(out, name) for name in names},
+    }  # fmt: skip
+
+
 class Rules:
-    """The compiled rules, bound to the arrays of E worlds and of their view.
+    """The compiled rules alone, for another simulation: bound to the arrays of E worlds and of their view.
 
     `command` before the physics, then `judge` and `look`; see `mail_envs.games.hands.rules`. `arrays`: an `Arrays`, or
     an object with the same attributes. `device`: where they are.
     """
 
     def __init__(self, params: np.ndarray, arrays: Any, out: Any, device: Any):
-        a, params = arrays, device.put(params)
-
-        def bind(one, **given):
-            return device.bind(launch(one, ", ".join(given), device.name), *given.values())
-
-        self.command = bind(
-            command, params=params, actions=out.actions, acts=out.acts,
-            participation=out.participation, last=a.last, control=a.control, wrench=a.wrench,
-        )  # fmt: skip
-        self.judge = bind(
-            judge, params=params, which=out.which, qpos=a.qpos, qvel=a.qvel, xpos=a.xpos,
-            xquat=a.xquat, last=a.last, goals=a.goals, success=a.success, broken=a.broken,
-            renew=a.renew, participation=out.participation, rewards=out.rewards,
-            outcome=out.outcome, metrics=out.metrics,
-        )  # fmt: skip
-        self.look = bind(
-            look, params=params, which=out.which, qpos=a.qpos, qvel=a.qvel, xpos=a.xpos,
-            xquat=a.xquat, cvel=a.cvel, com=a.subtree_com, cfrc=a.cfrc_ext, force=a.qfrc_actuator,
-            last=a.last, goals=a.goals, broken=a.broken, participation=out.participation,
-            observations=out.observations, state=out.state,
-        )  # fmt: skip
+        known = named(device.put(params), arrays, out)
+        self.command, self.judge, self.look = (
+            bound(device, one, known)[0] for one in (command, judge, look)
+        )
 
 
 class Worlds:
@@ -185,47 +209,67 @@ class Worlds:
         self.arrays = Arrays(self.model, num_envs)
         self.generators: list[Any] = [None] * num_envs
         self.params = parameters(task, self.model, physics.wrench_scale)
-        self.kept, self.hands = physics.kept, hand_velocities(task)
         self.forearms = forearms(self.params)
-        # Bound once: MuJoCo's attributes are slow to look up. MjData's arrays stay where they are.
-        self._seen = [
-            [(getattr(self.arrays, name)[e], getattr(data, name)) for name in SEEN]
-            for e, data in enumerate(self.datas)
-        ]
-        self._moved = [
-            (
-                (data.ctrl, self.arrays.control[e]),
-                (data.xfrc_applied[self.forearms], self.arrays.wrench[e]),
-                data.qvel[self.hands],
-            )
-            for e, data in enumerate(self.datas)
-        ]
+        self._picture = Picture(task, self.model)
         threads = min(threads, num_envs)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._shares = [range(k, num_envs, threads) for k in range(threads)]
-        self._picture = Picture(task, self.model)
-        self._rules = Rules(self.params, self.arrays, out, Cpu(num_envs))
+        self._shares = [np.arange(num_envs) % threads == k for k in range(threads)]
+        self._parts = [np.zeros_like(share) for share in self._shares]
+        self._bind()
+
+    def _bind(self) -> None:
+        """Bind the compiled loops: a round in each thread's worlds, and the beginning of episodes."""
+        native.load()
+        device, physics = Cpu(len(self.datas)), self.physics
+        hands = hand_velocities(self.task).stop
+        plan = plan_of(self.model, physics.substeps, hands, physics.kept)
+        known = {
+            **named(device.put(self.params), self.arrays, self.out),
+            "plan": device.put(plan),
+            "places": places_of(self.datas),
+            "commands": copies_of([self._commands(e) for e in range(len(self.datas))]),
+            "results": copies_of([self._results(e) for e in range(len(self.datas))]),
+        }
+        (self._settle,), (self._look,) = (bound(device, one, known) for one in (settle, look))
+        # A thread plays those of the worlds `out.which` that are its own.
+        parts = [known] if self._pool is None else [{**known, "which": p} for p in self._parts]
+        self._plays = bound(device, play, *parts)
+
+    def _commands(self, e: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the targets and wrenches of world e go, and where they are."""
+        data, a = self.datas[e], self.arrays
+        pushed = data.xfrc_applied[self.forearms]
+        return [(data.ctrl, a.control[e]), *zip(pushed, a.wrench[e], strict=True)]
+
+    def _results(self, e: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Where the rules read world e, and where MuJoCo has it."""
+        return [(getattr(self.arrays, name)[e], getattr(self.datas[e], name)) for name in SEEN]
 
     def step(self) -> None:
         """Play a round in the worlds `out.which`."""
-        self._rules.command()
-        chosen = self.out.which
         if self._pool is None:
-            self._advance_some(chosen.nonzero()[0].tolist())
+            self._plays[0]()
         else:
-            shares = [[e for e in share if chosen[e]] for share in self._shares]
-            list(self._pool.map(self._advance_some, shares))
-        self._rules.judge()
-        if self.arrays.renew.any():
-            for e in np.flatnonzero(self.arrays.renew & chosen):
+            for part, share in zip(self._parts, self._shares, strict=True):
+                np.logical_and(self.out.which, share, out=part)
+            list(self._pool.map(lambda play_part: play_part(), self._plays))
+        if self.task.kind == TURN:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Draw another goal where one was reached."""
+        reached = self.arrays.renew & self.out.which
+        if reached.any():
+            for e in np.flatnonzero(reached):
                 self.arrays.goals[e] = draw_goals(self.task, self.generators[e].uniform(-1, 1, 2))
-        self._rules.look()
+            self._look()
 
     def reset(self, seeds: np.ndarray) -> None:
         """Begin the episodes with `seeds` in the worlds `out.which`."""
         for e in self.out.which.nonzero()[0].tolist():
             self._begin(e, int(seeds[e]))
-        self._rules.look()
+        self._settle()
+        self._look()
 
     def _begin(self, e: int, seed: int) -> None:
         import mujoco
@@ -239,30 +283,6 @@ class Worlds:
         a.last[e, :, first : first + MOTORS] = start.targets
         a.control[e] = start.control
         a.goals[e], a.success[e], a.broken[e] = start.goals, 0, False
-        mujoco.mj_step1(self.model, data)
-        self._gather(e)
-
-    def _advance_some(self, worlds: list[int]) -> None:
-        import mujoco
-
-        model, kept, step1, step2 = self.model, self.kept, mujoco.mj_step1, mujoco.mj_step2
-        measure_forces = mujoco.mj_rnePostConstraint
-        last = self.physics.substeps - 1
-        for e in worlds:
-            data = self.datas[e]
-            (targets, control), (pushed, wrench), speeds = self._moved[e]
-            targets[:], pushed[:] = control, wrench
-            for k in range(last + 1):
-                step2(model, data)
-                if k == last:
-                    measure_forces(model, data)  # contacts still belong to the forces
-                speeds *= kept
-                step1(model, data)
-            self._gather(e)
-
-    def _gather(self, e: int) -> None:
-        for target, source in self._seen[e]:
-            target[...] = source
 
     def take(self, e: int, other: Worlds) -> None:
         """Set world e to the state of the first of the `other` worlds."""
