@@ -23,7 +23,7 @@ from mail_envs.commands.peers import (
     mpe2_aec,
     scenario_of,
 )
-from mail_envs.commands.rates import Run, aec_turns, last_line_of, measure
+from mail_envs.commands.rates import Run, aec_turns, drawn_rounds, last_line_of, measure
 from mail_envs.cores import one_core
 
 DEFAULT = ("stochastic_coop_nav",)
@@ -328,17 +328,8 @@ def agent_turns(id: str) -> Run:
 
 def drawn_steps(vector: Any) -> Callable[[int], Any]:
     """A function that plays step k with one of sixteen random arrays of actions."""
-    rng = np.random.default_rng(0)
-    shape = (16, *vector.buffers.actions.shape)
-    if vector.discrete:
-        # int32 is the buffers' dtype, so no conversion is measured.
-        actions = rng.integers(0, vector.action_dims, shape).astype(np.int32)
-    else:
-        actions = np.zeros(shape, np.float32)
-        for i, agent in enumerate(vector.agents):
-            space, own = vector.action_spaces[agent], vector.action_dims[i]
-            actions[:, :, i, :own] = rng.uniform(space.low, space.high, (*shape[:2], own))
-    return lambda k: vector.step(actions[k % 16])
+    actions = drawn_rounds(vector)
+    return lambda k: vector.step(actions[k % len(actions)])
 
 
 def run_python(code: str, *arguments: str) -> float:

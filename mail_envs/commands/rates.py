@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,20 @@ def drawn_actions(env) -> dict[str, list]:
             actions = rng.uniform(space.low, space.high, (DRAWN, *space.shape))
             drawn[agent] = list(actions.astype(np.float32))
     return drawn
+
+
+def drawn_rounds(vector: Any) -> np.ndarray:
+    """Sixteen random arrays of actions for `make_vec`'s games, int32 (16, E, N) or float32 (16, E, N, A)."""
+    rng = np.random.default_rng(0)
+    shape = (16, *vector.buffers.actions.shape)
+    if vector.discrete:
+        # int32 is the buffers' dtype, so no conversion is measured.
+        return rng.integers(0, vector.action_dims, shape).astype(np.int32)
+    actions = np.zeros(shape, np.float32)
+    for i, agent in enumerate(vector.agents):
+        space, own = vector.action_spaces[agent], vector.action_dims[i]
+        actions[:, :, i, :own] = rng.uniform(space.low, space.high, (*shape[:2], own))
+    return actions
 
 
 def drawn_choices(env) -> Callable:

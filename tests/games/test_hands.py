@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 
 import numpy as np
@@ -10,15 +11,18 @@ import scipy.optimize
 
 import mail_envs
 from mail_envs.commands import hands_peers, peers
+from mail_envs.commands.rates import drawn_rounds
 from mail_envs.conformance import CHECKS, Subject
+from mail_envs.devices import Cpu
 from mail_envs.games.hands.tasks import TASKS
 
 mujoco = pytest.importorskip("mujoco")
 pytest.importorskip("gymnasium_robotics")
 
-from mail_envs.games.hands import game, rules  # noqa: E402
+from mail_envs.games.hands import game, native, rules  # noqa: E402
 from mail_envs.games.hands.game import Hands  # noqa: E402
 from mail_envs.games.hands.picture import Picture  # noqa: E402
+from mail_envs.games.hands.worlds import SEEN, Rules, hand_velocities  # noqa: E402
 
 DOORS = [name for name, task in TASKS.items() if task.door]
 CATCHES = [name for name in TASKS if "catch" in name or name == "over"]
@@ -62,11 +66,12 @@ def played(vec, rounds, seed=0):
 
 
 def set_to(worlds, data):
-    """Let the rules see what was changed in `data`."""
-    mujoco.mj_step1(worlds.model, data)
-    worlds._gather(0)
-    worlds._rules.judge()
-    worlds._rules.look()
+    """Let the rules see what was changed in `data`, the first world's."""
+    assert data is worlds.datas[0]
+    worlds._settle()
+    rules_alone = Rules(worlds.params, worlds.arrays, worlds.out, Cpu(1))
+    rules_alone.judge()
+    rules_alone.look()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -599,18 +604,77 @@ def test_the_bench_compares_with_mujoco_alone():
     assert peers.PEERS["mj_step"]("bidexhands_over", 2)(3) == 6
 
 
-def test_mujoco_alone_is_measured_where_random_play_is():
-    import mujoco
-
-    game = mail_envs.make_game("bidexhands_door_open_inward")[0]
+@pytest.mark.parametrize("task", ["door_open_inward", "over"])
+def test_mujoco_alone_is_measured_where_the_game_is(task):
+    """From a state that is loaded, with the damping that is left out, MuJoCo comes to the next one of the game."""
     kind = mujoco.mjtState.mjSTATE_INTEGRATION
-    states = hands_peers.random_play(game, kind)
-    data = mujoco.MjData(game.worlds.model)
-    mujoco.mj_setState(game.worlds.model, data, states[-1], kind)
-    assert data.qpos[:6].any() and (data.ctrl != 0).all()
-    assert np.flatnonzero(data.xfrc_applied.any(1)).tolist() == list(
-        range(*game.worlds.forearms.indices(len(data.xfrc_applied)))
-    )
+    states = hands_peers.random_play(f"bidexhands_{task}", 1, kind)
+    vec = make(task, seed=0)
+    worlds, _ = world_of(vec)
+    data, hands = mujoco.MjData(worlds.model), hand_velocities(worlds.task)
+    np.testing.assert_array_equal(
+        states[0][1 : 1 + worlds.model.nq], worlds.datas[0].qpos
+    )  # [0] is time
+    vec.step(drawn_rounds(vec)[0])
+    for k in range(20):
+        mujoco.mj_setState(worlds.model, data, states[k], kind)
+        if k == 0:
+            np.testing.assert_array_equal(data.ctrl, worlds.arrays.control[0])
+            assert data.xfrc_applied[worlds.forearms].any() == worlds.task.free
+        for _ in range(2):
+            mujoco.mj_step(worlds.model, data)
+            data.qvel[hands] *= worlds.physics.kept
+        reached = data.qpos.copy()
+        mujoco.mj_setState(worlds.model, data, states[k + 1], kind)
+        np.testing.assert_array_equal(reached, data.qpos)
+
+
+@pytest.mark.parametrize("num_envs", [2, 64])
+def test_mujoco_alone_is_measured_in_rounds_of_all_copies(num_envs):
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    states = hands_peers.random_play("bidexhands_over", num_envs, kind)
+    played = set(np.round(states[:, 0] * 60).astype(int))  # time
+    assert {0, 10, 30, 60} <= played and 0.9 * hands_peers.STATES < len(
+        states
+    ) <= hands_peers.STATES
+
+
+@pytest.mark.parametrize("task", ["catch_underarm", "door_close_inward", "re_orientation"])
+def test_a_round_is_what_mujocos_functions_do_in_turn(task):
+    vec = make(task, 2, seed=0)
+    played(vec, 8)
+    worlds = vec.launches.copies.worlds
+    model, a = worlds.model, worlds.arrays
+    data, hands = copy.copy(worlds.datas[1]), hand_velocities(worlds.task)
+    played(vec, 1, seed=1)
+    data.ctrl[:], data.xfrc_applied[worlds.forearms] = a.control[1], a.wrench[1]
+    for last in (False, True):
+        mujoco.mj_step2(model, data)
+        if last:
+            mujoco.mj_rnePostConstraint(model, data)
+        data.qvel[hands] *= worlds.physics.kept
+        mujoco.mj_step1(model, data)
+    for name in SEEN:
+        np.testing.assert_array_equal(getattr(a, name)[1], getattr(data, name))
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_a_world_that_has_ended_is_not_simulated(num_envs):
+    vec = make("over", num_envs, seed=0, autoreset=False, max_rounds=2)
+    copies = vec.launches.copies
+    worlds = copies.worlds if num_envs > 1 else copies.games[0].worlds
+    played(vec, 2)
+    before = [data.qpos.copy() for data in worlds.datas]
+    played(vec, 1, seed=1)
+    np.testing.assert_array_equal(before, [data.qpos for data in worlds.datas])
+
+
+def test_mujocos_functions_can_also_be_called_from_python(monkeypatch):
+    monkeypatch.setattr(native.config, "DISABLE_JIT", 1)
+    to, source = np.zeros(3), np.arange(3.0)
+    native.external("mju_copy")(to.ctypes.data, source.ctypes.data, 2)
+    native.external("mju_scl")(to.ctypes.data, to.ctypes.data, np.float64(0.5), np.int32(3))
+    assert to.tolist() == [0, 0.5, 0]
 
 
 def test_a_missing_package_is_named(monkeypatch):
