@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from mail_envs.adapters.football.frame import CORNER, DX, GOAL_KICK, PENALTY, Frame, X, Y
+from mail_envs.adapters.football.frame import (
+    BALL,
+    CORNER,
+    DX,
+    DY,
+    FIELDS,
+    GOAL_KICK,
+    MINUS_ONE,
+    MODE,
+    MOTION,
+    ONE,
+    OWNER,
+    PENALTY,
+    PLAYERS,
+    ZERO,
+    Frame,
+    X,
+    Y,
+)
 from mail_envs.adapters.football.rules import BOX_X, BOX_Y, zone
 
 MOST_PLAYERS = 11
@@ -21,21 +39,27 @@ PASSES = [0, LONG_PASS, HIGH_PASS, SHORT_PASS]  # and idle
 SPRINTS, DRIBBLES = 8, 9  # places among the sticky flags, after eight directions
 
 
-def simple115v2(frame: Frame, players: np.ndarray) -> np.ndarray:
-    """Gfootball's 115 numbers for each of `players` (n,): float64 (n, 115)."""
-    shared = np.zeros(SIMPLE)
-    shared[:88] = -1
-    at = 0
-    for team in (frame.own, frame.other):
-        for columns in (team[:, :2], team[:, 2:4]):
-            shared[at : at + columns.size] = columns.ravel()
-            at += 2 * MOST_PLAYERS
-    shared[88:91], shared[91:94] = frame.ball, frame.motion
-    shared[95 + frame.owner] = shared[108 + frame.mode] = 1
-    out = np.empty((len(players), SIMPLE))
-    out[:] = shared
-    out[np.arange(len(players)), 97 + players] = 1
-    return out
+def simple115v2(own: int, other: int, players: tuple[int, ...]) -> np.ndarray:
+    """Where in `Frame.numbers` gfootball's 115 numbers are, for each of `players`: int64 (n, 115).
+
+    Teams of `own` and `other` players: places of both teams and their motion, -1 for players that they do not have; the
+    ball and its motion; who owns it; the player's own number; the game mode.
+    """
+    first = PLAYERS
+    shared: list[int] = []
+    for size in (own, other):
+        for x, y in ((X, Y), (DX, DY)):
+            rows = range(first, first + FIELDS * size, FIELDS)
+            shared += [row + column for row in rows for column in (x, y)]
+            shared += [MINUS_ONE] * 2 * (MOST_PLAYERS - size)
+        first += FIELDS * size
+    shared += [*range(BALL, MOTION), *range(MOTION, PLAYERS), *range(OWNER, MODE)]
+    return np.array([shared + one_hot(player) + [*range(MODE, BALL)] for player in players])
+
+
+def one_hot(player: int) -> list[int]:
+    """Where the number of a player is as a one-hot vector."""
+    return [ONE if k == player else ZERO for k in range(MOST_PLAYERS)]
 
 
 def smm(frame: Frame, players: np.ndarray) -> np.ndarray:
@@ -137,9 +161,10 @@ def mat_size(own: int, other: int, actions: int) -> int:
     return actions + 18 + 19 + 7 * (own + 1) + 7 * other
 
 
-def others(players: list[int]) -> np.ndarray:
-    """The part of the state that does not change: the other controlled players' numbers as one-hot vectors."""
-    return np.eye(MOST_PLAYERS)[players[1:]].ravel()
+def state(own: int, other: int, players: list[int]) -> np.ndarray:
+    """Where in `Frame.numbers` the state is: simple115v2 of the first player, the others' numbers one-hot. int64 (S,)."""
+    rest = [place for player in players[1:] for place in one_hot(player)]
+    return np.array([*simple115v2(own, other, (players[0],))[0].tolist(), *rest])
 
 
 def state_size(n: int) -> int:

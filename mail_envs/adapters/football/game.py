@@ -131,12 +131,15 @@ class Football(SimulatorGame):
         )
         both = one_of("teams", teams, ("left", "both")) == "both"
         players = self._controlled(controlled, both)
-        self.sides = [Side(left, players) for left in ((True, False) if both else (True,))]
+        sizes = len(self.scenario.left), len(self.scenario.right)
+        self.sides = [Side(True, players, sizes)]
+        if both:
+            self.sides.append(Side(False, players, sizes[::-1]))
         if not (mask_actions is None or isinstance(mask_actions, (bool, np.bool_))):
             raise ValueError(f"mask_actions={mask_actions!r} is not None, True or False")
         self.has_action_mask = observation == "mat" if mask_actions is None else bool(mask_actions)
         self.umpire = Umpire(self.scenario)
-        self.rest_of_state = encoders.others([k for side in self.sides for k in side.players])
+        self.state_places = encoders.state(*sizes, [k for side in self.sides for k in side.players])
         self.kind = engines.choose(self.backend)
         self.engine: Any = None
         self._describe(f"reward {reward}, {team_reward} of the team, absent {absent}")
@@ -204,30 +207,30 @@ class Football(SimulatorGame):
             side.frame = left if side.left else left.turned()
 
     def step(self, actions, acts, rewards, metrics):
-        chosen = np.where(acts != 0, actions, self.absent)
-        first = 0
-        for side in self.sides:
-            self._give(side, chosen[first : first + side.size].tolist())
-            first += side.size
+        # Lists: an array operation costs more than the few numbers, when the engine has emptied the caches.
+        acting = zip(actions.tolist(), acts.tolist())
+        chosen = [action if acts else self.absent for action, acts in acting]
         before = [side.frame for side in self.sides]
+        for side in self.sides:
+            self._give(side, chosen[side.rows])
         self._play()
         frame = self.sides[0].frame
         over = self.umpire.see(frame)
-        first = 0
         for side, then in zip(self.sides, before):
-            rewards[first : first + side.size] = self._rewards(side, then)
-            first += side.size
+            own = self._rewards(side, then)
+            if any(own):  # in most rounds nobody is paid
+                rewards[side.rows] = self._shared(np.array(own))
         metrics[:] = frame.lead > 0, frame.lead, ENDS[self.umpire.why]
         return over, not over and frame.round >= self.scenario.rounds
 
     def _give(self, side: Side, actions: list[int]) -> None:
         """Send the actions of a team to the engine."""
-        frame, act = side.frame, self.engine.act
-        for slot, (player, action) in enumerate(zip(side.players, actions)):
-            has_ball = frame.owner == 0 and frame.holder == player
-            instead = self.umpire.instead(has_ball)
-            action = side.turn(action if instead is None else instead)
-            act(side.left, slot, engines.ACTIONS[action])
+        act, left, codes = self.engine.act, side.left, side.codes
+        if self.umpire.replaces:
+            holder = side.frame.holder if side.frame.owner == 0 else None
+            actions = [self.umpire.instead(player == holder) for player in side.players]
+        for slot, action in enumerate(actions):
+            act(left, slot, codes[action])
 
     def _play(self) -> None:
         """Play a round; after a goal or a foul that is until the ball is in play again."""
@@ -239,51 +242,47 @@ class Football(SimulatorGame):
                 break
         self._see(info)
 
-    def _rewards(self, side: Side, before: Frame) -> np.ndarray:
-        """The rewards of a team's agents, float64 (n,)."""
+    def _rewards(self, side: Side, before: Frame) -> list[float]:
+        """What each of a team's agents earns himself, (n,)."""
         frame = side.frame
-        goals = frame.lead - before.lead
         if self.reward == "shaped":
-            paid = shaped(frame, before, frame.round >= self.scenario.rounds)
-        else:
-            paid = float(goals)
-        own = np.array([paid] * side.size)
-        if self.reward == "scoring,checkpoints":
-            own += side.checkpoints.rewards(frame, goals == 1)
+            return [shaped(frame, before, frame.round >= self.scenario.rounds)] * side.size
+        goals = frame.lead - before.lead
+        if self.reward == "scoring":
+            return [float(goals)] * side.size
+        return [goals + reached for reached in side.checkpoints.rewards(frame, goals == 1)]
+
+    def _shared(self, own: np.ndarray) -> np.ndarray:
+        """What a team's agents get of what each of them earns, float64 (n,)."""
         if self.team_reward == "sum":
             own[:] = own.sum()
         elif self.team_reward == "mean":
-            own[:] = own.sum() / side.size
+            own[:] = own.sum() / own.size
         elif self.team_reward == "slot0":
             own[:] = own[0]
         return own
 
     def observe(self, observations, action_mask, alive, state):
-        first = 0
         for side in self.sides:
-            rows = slice(first, first + side.size)
-            seen, masks, simple = self._look(side)
-            observations[rows] = seen
-            alive[rows] = [side.frame.here[player] for player in side.players]
+            seen, masks = self._look(side)
+            observations[side.rows] = seen
+            here = side.frame.here
+            alive[side.rows] = [here[player] for player in side.players]
             if self.has_action_mask:
-                action_mask[rows, : self.num_actions] = masks
-            if side.left:
-                state[: encoders.SIMPLE] = simple[0]
-            first += side.size
-        state[encoders.SIMPLE :] = self.rest_of_state
+                action_mask[side.rows, : self.num_actions] = masks
+        state[:] = self.sides[0].frame.numbers.take(self.state_places)
 
-    def _look(self, side: Side) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Observations (n, D), action masks if there are any (n, A), and simple115v2 (n, 115) of a team's agents."""
-        frame, numbers, masks = side.frame, side.numbers, None
-        simple = encoders.simple115v2(frame, numbers)
+    def _look(self, side: Side) -> tuple[np.ndarray, np.ndarray | None]:
+        """Observations (n, D), and action masks if there are any (n, A), of a team's agents."""
+        frame, masks = side.frame, None
         if self.has_action_mask or self.observation == "mat":
             sticky = side.sticky(self.engine)
-            masks = encoders.mat_masks(frame, numbers, sticky, self.num_actions)
+            masks = encoders.mat_masks(frame, side.numbers, sticky, self.num_actions)
             if self.observation == "mat":
-                return encoders.mat(frame, numbers, sticky, masks), masks, simple
+                return encoders.mat(frame, side.numbers, sticky, masks), masks
         if self.observation == "smm":
-            return encoders.smm(frame, numbers).reshape(side.size, -1), masks, simple
-        return simple, masks, simple
+            return encoders.smm(frame, side.numbers).reshape(side.size, -1), masks
+        return frame.numbers.take(side.simple_places), masks
 
     def draw(self, canvas, state, participation):
         from mail_envs.adapters.football.picture import draw
@@ -302,14 +301,21 @@ class Side:
 
     Attributes:
         left: whether it is the left team. players: their numbers, by slot; numbers: the same as an array.
+        rows: of its agents in arrays of all agents.
+        codes: the engine's numbers of the actions.
+        simple_places: where simple115v2 is in `Frame.numbers`, int64 (n, 115).
         frame: the present round from this team's view.
     """
 
     frame: Frame
 
-    def __init__(self, left: bool, players: tuple[int, ...]):
+    def __init__(self, left: bool, players: tuple[int, ...], sizes: tuple[int, ...]):
+        """`sizes`: how many players this team and the other one have."""
         self.left, self.players, self.size = left, players, len(players)
+        self.rows = slice(self.size) if left else slice(self.size, 2 * self.size)
         self.numbers = np.array(players)
+        self.codes = [engines.ACTIONS[self.turn(action)] for action in range(len(engines.ACTIONS))]
+        self.simple_places = encoders.simple115v2(*sizes, players)
         self.checkpoints = Checkpoints(players)
 
     def begin(self, info: dict[str, Any]) -> None:

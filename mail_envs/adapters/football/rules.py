@@ -30,22 +30,26 @@ class Umpire:
 
     def see(self, frame: Frame) -> bool:
         """Take note of a round; returns whether it ended the episode."""
+        goal = any(frame.goals)
+        out = frame.mode != NORMAL and self.mode == NORMAL
         changed = frame.owner != -1 and self.owner not in (-1, frame.owner)
-        happened = {
-            GOAL: any(frame.goals),
-            OUT: frame.mode != NORMAL and self.mode == NORMAL,
-            POSSESSION: changed,
-        }
-        self.why = next((end for end in self.ends if happened[end]), "")
+        if goal or out or changed:
+            happened = {GOAL: goal, OUT: out, POSSESSION: changed}
+            self.why = next((end for end in self.ends if happened[end]), "")
+        else:
+            self.why = ""
         self.mode = frame.mode
         self.owner = self.owner if frame.owner == -1 else frame.owner
         self.waiting = self.waiting + 1 if frame.mode != NORMAL else 0
         return bool(self.why)
 
-    def instead(self, has_ball: bool) -> int | None:
-        """The action that replaces a player's when his team holds the game up; None: he may choose."""
-        if self.waiting < PATIENCE:
-            return None
+    @property
+    def replaces(self) -> bool:
+        """Whether the game has been held up for so long that players may not choose their actions."""
+        return self.waiting >= PATIENCE
+
+    def instead(self, has_ball: bool) -> int:
+        """The action that then replaces a player's."""
         if self.waiting == PATIENCE:
             return SHORT_PASS
         if not has_ball:
@@ -63,19 +67,19 @@ class Checkpoints:
     def begin(self) -> None:
         self.collected = [0] * len(self.players)
 
-    def rewards(self, frame: Frame, scored: bool) -> np.ndarray:
-        """float64 (n,). A goal pays all players what they have not collected yet."""
-        paid = np.zeros(len(self.players))
+    def rewards(self, frame: Frame, scored: bool) -> list[float]:
+        """Of every player (n,). A goal pays all of them what they have not collected yet."""
+        paid = [0] * len(self.players)
         if scored:
-            paid += CHECKPOINTS - np.array(self.collected)
+            paid = [CHECKPOINTS - collected for collected in self.collected]
             self.collected = [CHECKPOINTS] * len(self.players)
         elif frame.owner == 0 and frame.holder in self.players:
-            k = self.players.index(frame.holder)
-            distance = ((frame.ball[X] - 1) ** 2 + frame.ball[Y] ** 2) ** 0.5
+            k, ball = self.players.index(frame.holder), frame.ball
+            distance = ((ball[X] - 1) ** 2 + ball[Y] ** 2) ** 0.5
             while self.collected[k] < CHECKPOINTS and distance <= threshold(self.collected[k]):
                 self.collected[k] += 1
                 paid[k] += 1
-        return CHECKPOINT_REWARD * paid
+        return [CHECKPOINT_REWARD * number for number in paid]
 
 
 def threshold(k: int) -> float:
