@@ -45,12 +45,14 @@ class Copies:
         self.rows = [Row(buffers, e) for e in range(len(games))]
 
     def step(self, which: np.ndarray) -> None:
-        for e in which.nonzero()[0].tolist():
-            play(self.games[e], self.rows[e])
+        for e, plays in enumerate(which.tolist()):
+            if plays:
+                play(self.games[e], self.rows[e])
 
     def reset(self, which: np.ndarray) -> None:
-        for e in which.nonzero()[0].tolist():
-            begin(self.games[e], self.rows[e])
+        for e, begins in enumerate(which.tolist()):
+            if begins:
+                begin(self.games[e], self.rows[e])
 
     def replay(self, which: np.ndarray) -> list[int]:
         """Replay the episodes in the buffers up to now; returns the copies that gave other observations."""
@@ -191,7 +193,8 @@ class SimulatorLaunches:
             return
         self.copies.step(b.which)
         self._finish_round()
-        if np.count_nonzero(self.device.get(b.which)):  # episodes that ended: reset
+        # Episodes that ended. The bytes are looked through faster than by NumPy, for one copy and for many.
+        if 1 in self.device.get(b.which).tobytes():
             self._keep_finals()
             self._start_clocks()
             self.copies.reset(b.which)

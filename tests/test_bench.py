@@ -141,6 +141,27 @@ def test_battles_of_peers_run(id, peer):
     assert bench.vector_rates(id, [rival], 1, 0.01)[rival.name]["cpu"] > 0
 
 
+def test_the_bare_engine_of_football_plays_the_episodes_of_the_view():
+    """The same rounds, ends and seeds: otherwise one of them might be reset more often, or have less to do."""
+    pytest.importorskip("envpool")
+    from mail_envs.commands.football_peers import engine_rounds, next_seeds
+
+    id = "football_empty_goal_close"
+    vec, game = mail_envs.make_vec(id, 1), mail_envs.make_game(id)[0]
+    seeds, actions = next_seeds(vec, 80), rates.random_rounds(vec)
+    rounds = max(seeds)
+    assert rounds >= 80 and seeds.pop(rounds) == 0 and len({*seeds.values(), 0}) == len(seeds) + 1
+    play = engine_rounds(game, actions, {**seeds, rounds: 0})
+    vec.reset(seed=0)
+    for k in range(rounds + 20):
+        if k == rounds:
+            vec.reset(seed=0)
+        vec.step(actions[k % rounds % rates.ROUNDS])
+        play()
+        ball = np.float32(game.engine.info()["ball_position"])
+        np.testing.assert_array_equal(vec.buffers.state[0, 88:91], ball, err_msg=f"round {k}")
+
+
 def test_football_is_compared_with_gfootball_and_with_the_bare_engine():
     id = "football_pass_and_shoot_with_keeper"
     found = bench.rivals((id, "coop_nav"), ["mpe2", "envpool", "gfootball", "engine"])

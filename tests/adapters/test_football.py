@@ -546,17 +546,20 @@ def frame(**changes):
     """A round in which player 1 of three has the ball at (0.5, 0.1)."""
     rows = np.zeros((3, 5))
     rows[:, 0], rows[1, :2] = (-1, 0.5, 0.3), (0.5, 0.1)
-    rest = {
-        "roles": [0, 1, 2], "other_roles": [0, 1], "here": [True] * 3, "other_here": [True] * 2, "cards": (0, 0),
-        "owner": 0, "holder": 1, "mode": NORMAL, "goals": (0, 0), "round": 0,
-    }  # fmt: skip
+    rest = {"owner": 0, "holder": 1, "mode": NORMAL, "goals": (0, 0), "round": 0}
     seen = {"own": rows, "other": rows[:2] * -1, "ball": (0.5, 0.1, 0.1), "motion": np.zeros(3)}
+    seen |= {"cards": (0, 0)}
     seen |= {name: changes.pop(name) for name in seen if name in changes}
     rest |= changes
     owner, mode = np.eye(3)[rest["owner"] + 1], np.eye(7)[rest["mode"]]
-    players = np.concatenate([seen["own"], seen["other"]]).ravel()
+    teams = [seen["own"], seen["other"]]
+    players = np.concatenate(teams).ravel()
     numbers = np.concatenate([(-1, 0, 1), owner, mode, seen["ball"], seen["motion"], players])
-    return Frame(numbers, len(seen["own"]), **rest)
+    said = [
+        [{"role": k, "is_active": True, "has_card": k < cards} for k in range(len(team))]
+        for team, cards in zip(teams, seen["cards"])
+    ]
+    return Frame(numbers, *said, **rest)
 
 
 def test_checkpoints_belong_to_the_player_with_the_ball():

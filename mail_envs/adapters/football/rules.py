@@ -74,8 +74,9 @@ class Checkpoints:
             paid = [CHECKPOINTS - collected for collected in self.collected]
             self.collected = [CHECKPOINTS] * len(self.players)
         elif frame.owner == 0 and frame.holder in self.players:
-            k, ball = self.players.index(frame.holder), frame.ball
-            distance = ((ball[X] - 1) ** 2 + ball[Y] ** 2) ** 0.5
+            k = self.players.index(frame.holder)
+            x, y, _ = frame.ball.tolist()
+            distance = ((x - 1) ** 2 + y**2) ** 0.5
             while self.collected[k] < CHECKPOINTS and distance <= threshold(self.collected[k]):
                 self.collected[k] += 1
                 paid[k] += 1
