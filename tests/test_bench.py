@@ -148,7 +148,7 @@ def test_the_bare_engine_of_football_plays_the_episodes_of_the_view():
 
     id = "football_empty_goal_close"
     vec, game = mail_envs.make_vec(id, 1), mail_envs.make_game(id)[0]
-    seeds, actions = next_seeds(vec, 80), rates.random_rounds(vec)
+    seeds, actions = next_seeds(vec, 80), rates.drawn_rounds(vec)
     rounds = max(seeds)
     assert rounds >= 80 and seeds.pop(rounds) == 0 and len({*seeds.values(), 0}) == len(seeds) + 1
     play = engine_rounds(game, actions, {**seeds, rounds: 0})

@@ -758,6 +758,18 @@ def test_the_frame_is_turned_twice_to_itself():
     game.close()
 
 
+def test_the_other_team_sees_the_ball_in_its_own_possession():
+    for owner, other in ((0, 1), (1, 0), (-1, -1)):
+        now = frame(owner=owner, mode=CORNER, motion=np.array([0.1, 0.2, 0.3]))
+        seen = now.turned()
+        assert seen.owner == other and seen.roles == [0, 1]
+        row = seen.numbers[encoders.simple115v2(2, 3, (1,))][0]
+        assert row[94:97].tolist() == np.eye(3)[other + 1].tolist()
+        assert row[88:94].tolist() == [-0.5, -0.1, 0.1, -0.1, -0.2, 0.3]
+        np.testing.assert_array_equal(seen.own[:, :4], -now.other[:, :4])
+        np.testing.assert_array_equal(seen.other[:, :4], -now.own[:, :4])
+
+
 def test_a_picture_shows_who_acts(tmp_path):
     pytest.importorskip("pygame")
     vec = one(COUNTER, player_function=mail_envs.TurnOrder([[0]]))
