@@ -156,7 +156,7 @@ def test_the_bare_engine_of_football_plays_the_episodes_of_the_view():
     for k in range(rounds + 20):
         if k == rounds:
             vec.reset(seed=0)
-        vec.step(actions[k % rounds % rates.ROUNDS])
+        vec.step(actions[k % rounds % len(actions)])
         play()
         ball = np.float32(game.engine.info()["ball_position"])
         np.testing.assert_array_equal(vec.buffers.state[0, 88:91], ball, err_msg=f"round {k}")
