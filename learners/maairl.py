@@ -32,7 +32,7 @@ from learners.lib.actor_critic import estimate_advantages
 from learners.lib.adversarial import REWARD_LIMIT, balanced_loss
 from learners.lib.checkpoints import checkpoints, load_checkpoint
 from learners.lib.expert_data import DemoSettings, demonstrations_of, load, transitions_of
-from learners.lib.fields import Between, Count, Positive, Sizes, Whole
+from learners.lib.fields import Between, Count, Fraction, Positive, Sizes, Whole
 from learners.lib.game import describe, make_game
 from learners.lib.mlp import MLP
 from learners.lib.networks import Policy
@@ -44,6 +44,7 @@ from mail_envs.streams import stream_seed
 
 Paid = Literal["logit", "f", "g"]
 LEAST_LOG_PROB = -20.0  # of actions that the policy hardly ever takes, or that a mask forbids
+KEPT, NEW = 10_000, 100  # rounds of earlier policies, and how many an update adds
 INPUT_LIMIT = 5.0  # standardized observations of g and h are clipped to +- this
 
 
@@ -64,6 +65,9 @@ class Args(ippo.Args, DemoSettings):
     """Rounds per step, of both sources each."""
     disc_lr: Positive = 1e-3
     """Learning rate of g and h (Adam); --anneal decreases it, too."""
+    disc_replay: Fraction = 0.5
+    """Share of the played rounds in these steps that are of earlier policies, from all of the run. Without them g soon
+    says nothing of states that only beginners visit, and new policies that are trained on it alone never leave them."""
     disc_first: Whole = 10
     """Updates at the start in which only g, h and the critics are trained."""
     weight_decay: Annotated[float, Between(0.0)] = 0.0
@@ -86,6 +90,7 @@ class Rounds(NamedTuple):
     """B rounds: observations and those that followed (B, N, D), actions (B, N[, A]), masks (B, N, A) or None.
 
     `over`: bool (B, N), whether the agent's episode ended there, other than by the time limit. `counts`: bool (B, N).
+    `log_probs`: of the actions, (B, N), by the policy that took them; None: by the present one.
     """
 
     observations: Tensor
@@ -94,9 +99,14 @@ class Rounds(NamedTuple):
     mask: Tensor | None
     over: Tensor
     counts: Tensor
+    log_probs: Tensor | None = None
 
     def take(self, rows: Tensor) -> Rounds:
         return Rounds(*(None if x is None else x[rows] for x in self))  # pyright: ignore[reportArgumentType]
+
+
+def joined(a: Rounds, b: Rounds) -> Rounds:
+    return Rounds(*(None if x is None else torch.cat([x, y]) for x, y in zip(a, b, strict=True)))  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def demonstrated(run: Run, demos: Demonstrations, vec) -> Rounds:
@@ -139,6 +149,8 @@ class Rewarder:
                 tail = seats.widths[k] - seats.dims[k]
                 network.normalize_with(rows[:, : seats.dims[k]], tail, INPUT_LIMIT)
         self.optimizers = [Adam(pair, args.disc_lr) for pair in self.networks]
+        self.kept: Rounds | None = None  # of earlier policies
+        self.seen = 0  # rounds that `kept` was chosen from
 
     def scores(self, k: int, rounds: Rounds) -> tuple[Tensor, Tensor, Tensor]:
         """g, f and f - log pi of group k's rows, (B * members,) each."""
@@ -147,19 +159,32 @@ class Rewarder:
         reward, ahead = g(before).squeeze(1), h(after).squeeze(1)
         ahead = ahead.masked_fill(self.seats.rows(k, rounds.over), 0.0)
         f = reward + self.args.gamma * ahead - h(before).squeeze(1)
+        logs = rounds.log_probs
+        logs = self.log_probs(k, rounds) if logs is None else self.seats.rows(k, logs)
+        return reward, f, f - logs.clamp(min=LEAST_LOG_PROB)
+
+    @torch.no_grad()
+    def log_probs(self, k: int, rounds: Rounds) -> Tensor:
+        """Of the actions of group k's rows, by the present policy, (B * members,)."""
         mask = None if rounds.mask is None else self.seats.rows(k, rounds.mask)
-        with torch.no_grad():
-            inputs = self.policy.inputs(k, rounds.observations)
-            log_prob, _ = self.policy.log_prob(k, inputs, self.seats.rows(k, rounds.actions), mask)
-        return reward, f, f - log_prob.clamp(min=LEAST_LOG_PROB)
+        actions = self.seats.rows(k, rounds.actions)
+        return self.policy.log_prob(k, self.policy.inputs(k, rounds.observations), actions, mask)[0]
+
+    def judged(self, rounds: Rounds) -> Rounds:
+        """The same rounds with the likelihoods that the actions have now."""
+        logs = torch.zeros(rounds.counts.shape, device=rounds.counts.device)
+        for k, members in enumerate(self.seats.members):
+            logs[:, members] = self.log_probs(k, rounds).view(-1, len(members))
+        return rounds._replace(log_probs=logs)
 
     def update(self, rounds: Rounds, rng: torch.Generator) -> dict[str, float]:
         """Train g and h on the rounds of a fragment; the metrics are means over groups, of their last steps."""
-        found = []
+        rounds, found = self.judged(rounds), []
         for k, optimizer in enumerate(self.optimizers):
             metrics = {}
             for _ in range(self.args.disc_steps):
-                y, x = (self._sampled(source, rng) for source in (self.expert, rounds))
+                y = self._sampled(self.expert, rng, self.args.disc_batch)
+                x = self._mixture(rounds, rng)
                 logits = [self.scores(k, part)[2] for part in (y, x)]
                 counts = [self.seats.rows(k, part.counts).float() for part in (y, x)]
                 loss, metrics = balanced_loss(logits[0], logits[1], (counts[0], counts[1]))
@@ -168,11 +193,34 @@ class Rewarder:
                     loss = loss + 0.5 * self.args.weight_decay * squares
                 optimizer.step(loss)
             found.append(metrics)
+        self._keep(rounds, rng)
         return {key: sum(m[key] for m in found) / len(found) for key in found[0]}
 
-    def _sampled(self, rounds: Rounds, rng: torch.Generator) -> Rounds:
-        size, count = len(rounds.observations), self.args.disc_batch
+    def _sampled(self, rounds: Rounds, rng: torch.Generator, count: int) -> Rounds:
+        size = len(rounds.counts)
         return rounds.take(torch.randint(size, (count,), generator=rng, device=rng.device))
+
+    def _mixture(self, rounds: Rounds, rng: torch.Generator) -> Rounds:
+        """Rounds of the present policy and of earlier ones."""
+        size = self.args.disc_batch
+        earlier = round(size * self.args.disc_replay)
+        if self.kept is None or not earlier:
+            return self._sampled(rounds, rng, size)
+        return joined(
+            self._sampled(rounds, rng, size - earlier), self._sampled(self.kept, rng, earlier)
+        )
+
+    def _keep(self, rounds: Rounds, rng: torch.Generator) -> None:
+        """Keep some rounds of this update; all updates so far are equally likely to be those of a round that is kept."""
+        some = self._sampled(rounds, rng, NEW)
+        self.seen += NEW
+        if self.kept is None or len(self.kept.counts) < KEPT:
+            self.kept = some if self.kept is None else joined(self.kept, some)
+            return
+        at = torch.randint(self.seen, (NEW,), generator=rng, device=rng.device)
+        for old, new in zip(self.kept, some, strict=True):
+            if old is not None and new is not None:
+                old[at[at < KEPT]] = new[at < KEPT]
 
     @torch.no_grad()
     def rewards(self, rounds: Rounds) -> dict[Paid, Tensor]:
@@ -187,12 +235,16 @@ class Rewarder:
         return {
             "networks": dict(self.networks.state_dict()),
             "optimizers": [o.state_dict() for o in self.optimizers],
+            "kept": None if self.kept is None else self.kept._asdict(),
+            "seen": self.seen,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.networks.load_state_dict(state["networks"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self.kept = None if state["kept"] is None else Rounds(**state["kept"])
+        self.seen = state["seen"]
 
     def read(self, folder: Path) -> None:
         """Take over g and h from the latest checkpoint of a run; ValueError when it has none that fit."""
