@@ -83,6 +83,28 @@ def test_actions_that_the_policy_never_takes_have_a_bounded_logit():
     assert float(gap.max()) == pytest.approx(-maairl.LEAST_LOG_PROB)
 
 
+def test_earlier_policies_are_remembered_evenly_with_the_likelihoods_of_then(monkeypatch):
+    monkeypatch.setattr(maairl, "KEPT", 400)
+    _, rewarder, _, rounds = made(disc_steps=1, disc_batch=200, disc_replay=0.25)
+    rng = torch.Generator().manual_seed(1)
+    assert torch.equal(rewarder.judged(rounds).log_probs[:, 0], rewarder.log_probs(0, rounds)[::3])
+    for update in range(40):
+        marked = rounds._replace(observations=torch.full_like(rounds.observations, update))
+        known = rewarder.judged(marked)
+        rewarder.update(marked, rng)
+        with torch.no_grad():  # the policy changes
+            for p in rewarder.policy.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=rng))
+        of_now = rewarder.kept.observations[:, 0, 0] == update
+        assert of_now.any() and torch.isin(rewarder.kept.log_probs[of_now], known.log_probs).all()
+    kept = rewarder.kept.observations[:, 0, 0]
+    assert len(kept) == 400 and rewarder.seen == 4000
+    first = (kept < 20).float().mean()  # reservoir sampling: half of them, +- 4 sd
+    assert 0.4 < first < 0.6 and len(kept.unique()) > 30
+    mixed = rewarder._mixture(rounds._replace(log_probs=torch.zeros(len(rounds.counts), 3)), rng)
+    assert int((mixed.log_probs != 0).any(1).sum()) == 50
+
+
 def test_agreement_is_pearson_s_and_spearman_s_correlation():
     x = torch.tensor([[1.0, 2.0, 2.0, 9.0, 100.0]])
     y = torch.tensor([[0.0, 1.0, 2.0, 3.0, -50.0]])
