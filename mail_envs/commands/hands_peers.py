@@ -10,9 +10,7 @@ import mail_envs
 from mail_envs.commands.rates import Run, drawn_rounds
 
 STATES = 1024  # that are simulated, of as many copies as the game has
-ROUNDS = (
-    128  # from whose play they are, at least; with 64 copies the game is measured for about as many
-)
+ROUNDS = 128  # that are played for them, at least; 64 copies are measured for about as many
 
 
 def mj_step(scenario: str, num_envs: int) -> Run | None:
@@ -44,8 +42,8 @@ def mj_step(scenario: str, num_envs: int) -> Run | None:
 def random_play(scenario: str, num_envs: int, kind: Any) -> np.ndarray:
     """About STATES states of random play, of this kind: what MuJoCo needs to simulate a round of the game (K, S).
 
-    The actions are those with which the game is measured. The states are spread evenly over copies and rounds. Rounds that end an episode are left out, because the targets are then
-    those of the next one.
+    The actions are those with which the game is measured. The states are spread evenly over copies and rounds. Rounds that
+    end an episode are left out, because the targets are then those of the next one.
     """
     import mujoco
 
