@@ -103,6 +103,7 @@ class Rewarded:
     ):
         """`whole`: where the source holds parts of episodes, their whole and the rows there of its rows, int64 (rows,)."""
         self.source, self.acted, self.round = source, source.acted, source.round
+        self.begins = source.begins
         everything, rows = whole or (source, None)
         self.rewards, deviation, self.paid = rewards_of(everything, kind, args.team, args.gamma)
         if rows is not None:
