@@ -8,6 +8,7 @@ Single transitions are sequences of one round.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,10 +95,11 @@ def extended(rows: Seen, count: int) -> Seen:
     last = each(rows[-1:], lambda x: x.expand(count, *x.shape[1:]))
     nobody = torch.zeros_like(last.alive)
     last = dataclasses.replace(last, alive=nobody, participation=nobody)
-    both = {
-        f.name: (getattr(rows, f.name), getattr(last, f.name)) for f in dataclasses.fields(Seen)
-    }
-    return Seen(**{n: None if pair[0] is None else torch.cat(pair) for n, pair in both.items()})
+    both: dict[str, Any] = {}
+    for name in (f.name for f in dataclasses.fields(Seen)):
+        x = getattr(rows, name)
+        both[name] = None if x is None else torch.cat([x, getattr(last, name)])
+    return Seen(**both)
 
 
 def padded(x: Tensor, count: int) -> Tensor:
