@@ -93,7 +93,7 @@ class DiscreteLearner:
 
     def mixed(self, which: str, q: Tensor, rows: Seen, acts: Tensor | None = None) -> Tensor:
         """Values (*L, M) of joint actions whose agents' values are q (*L, N); `acts`: who counts, by default who acts."""
-        acts = rows.participation & rows.alive if acts is None else acts
+        acts = rows.acts if acts is None else acts
         left = fraction_left(self.vec, rows.round)
         inputs = torch.cat([rows.states, acts.to(q.dtype), left], -1)
         nets = self.nets.online if which == "online" else self.nets.target
@@ -105,7 +105,7 @@ class DiscreteLearner:
         after = batch.next
         best = masked(q[1:], after.action_mask).argmax(-1)
         later = offline.of_taken(self.of_actions(self.nets.target["networks"][0], batch)[1:], best)
-        acts = after.participation & after.alive
+        acts = after.acts
         # Where an episode is cut while nobody acts, the living agents would act next.
         acts = acts | (after.alive & ~acts.any(-1, keepdim=True)) if self.args.team else after.alive
         return offline.returns(self.vec, batch, self.mixed("target", later, after, acts), self.args)

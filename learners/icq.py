@@ -140,7 +140,7 @@ class Learner:
         done = values.mixed(taken.amin(0), batch.seen, acts)
         done = done * weights_of(done / self.args.beta, acts.any(-1, keepdim=True), (0, 1))
         # Where an episode is cut while nobody acts, the living agents would act next.
-        would = rows.participation & rows.alive
+        would = rows.acts
         would = would | (rows.alive & ~would.any(-1, keepdim=True))
         ahead = values.mixed(chosen.amin(0), rows, would)[1:]
         follows = torch.cat([batch.filled[1:], torch.zeros_like(batch.filled[:1])]).unsqueeze(-1)

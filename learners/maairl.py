@@ -178,8 +178,8 @@ class Rewarder:
         return rounds._replace(log_probs=logs)
 
     def update(self, rounds: Rounds, rng: torch.Generator) -> dict[str, float]:
-        """Train g and h on the rounds of a fragment; the metrics are means over groups, of their last steps."""
-        rounds, found = self.judged(rounds), []
+        """Train g and h on a fragment's rounds, `judged`; the metrics are means over groups, of their last steps."""
+        found = []
         for k, optimizer in enumerate(self.optimizers):
             metrics = {}
             for _ in range(self.args.disc_steps):
@@ -308,7 +308,7 @@ def train(args: Args) -> dict:
                     optimizer.lr = args.disc_lr * (1 - run.progress)
 
             # g and h against the current policy; their reward; IPPO's update.
-            rounds = played(rollout)
+            rounds = rewarder.judged(played(rollout))
             metrics = {} if args.fixed is not None else rewarder.update(rounds, rng)
             recovered = rewarder.rewards(rounds)
             rewards = recovered[paid].view_as(rollout.rewards)

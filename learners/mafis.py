@@ -46,7 +46,6 @@ from learners.lib.imitation import (
     imitate,
     sample,
     team_terms,
-    valued,
 )
 from learners.lib.mixers import SigmoidWeights
 from learners.lib.networks import Policy
@@ -158,7 +157,7 @@ class Values(nn.Module):
         """Rewards and values of the team."""
         acts, weights = batch.learned_from(), self.weights(batch.rows.states).unsqueeze(-1)
         ((chosen, values),) = self.agents.values(batch, rng, weights)
-        values = torch.where(valued(batch), values, 0.0)
+        values = torch.where(batch.rows.acts, values, 0.0)
         ahead = self.gamma * following(self.vec, batch, values, self.gamma)
         parts = (chosen - ahead, values[:-1] - ahead, values[:-1])
         rewards, gaps, now = (torch.where(acts, x, 0.0).sum(-1, keepdim=True) for x in parts)

@@ -118,7 +118,7 @@ def targets_of(
     else:  # double Q-learning, with the actions that are allowed next
         best = masked(online[1:], after.action_mask).argmax(-1, keepdim=True)
         q = later.gather(-1, best).squeeze(-1)
-    acts = after.participation & after.alive
+    acts = after.acts
     decides = acts.any(-1, keepdim=True) if values.mixer.team else acts | ~after.alive
     counts = (after.participation | ~decides) & after.alive
     last = batch.filled & ~torch.cat([batch.filled[1:], torch.zeros_like(batch.filled[:1])])

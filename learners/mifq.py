@@ -50,7 +50,6 @@ from learners.lib.imitation import (
     imitate,
     sample,
     team_terms,
-    valued,
 )
 from learners.lib.mixers import NormalizedWeights, QMixer
 from learners.lib.networks import Policy
@@ -154,7 +153,7 @@ class Values(nn.Module):
 
     def mixed(self, batch: Batch, v: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         """V (L + 1, B, N) and Q (L, B, N) with their weights, or the team's (..., 1); 0 where they do not count."""
-        rows, acts, counts = batch.rows, batch.learned_from(), valued(batch)
+        rows, acts, counts = batch.rows, batch.learned_from(), batch.rows.acts
         if self.mixer is not None:
             values = self.mixer(v, counts, self.inputs(rows, counts))
             return values, self.mixer(q, acts, self.inputs(batch.seen, acts))
@@ -176,7 +175,7 @@ class Values(nn.Module):
 
     def _terms(self, batch: Batch, q: Tensor, v: Tensor, other: Values, after: Tensor) -> Terms:
         """The terms of Q (L, B, N) and V (L + 1, B, N); `other` and `after`: the mixer and V of the next rounds."""
-        acts, counts = batch.learned_from(), valued(batch)
+        acts, counts = batch.learned_from(), batch.rows.acts
         values, chosen = self.mixed(batch, v, q)
         later = values if after is v else other.mixed(batch, after, q)[0].detach()
         ahead = self.gamma * self.following(batch, later)

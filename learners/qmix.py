@@ -113,7 +113,7 @@ class Values(nn.Module):
 
     def decides(self, rows: Seen) -> Tensor:
         """Whether somebody whose value it is acts, bool (*L, M)."""
-        acts = rows.participation & rows.alive
+        acts = rows.acts
         return acts.any(-1, keepdim=True) if self.mixer.team else acts
 
 

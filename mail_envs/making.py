@@ -39,8 +39,8 @@ def make_game(id: str | EnvSpec, backend: str | None = None, **arguments):
     found = spec(id)
     kind = found.load(backend)
     parameters = inspect.signature(kind).parameters
-    known, any_name = list(parameters), inspect.Parameter.VAR_KEYWORD
-    takes_any = any(p.kind is any_name for p in parameters.values())
+    known = list(parameters)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in arguments:
         if name not in known and not takes_any:
             common = [p for p in inspect.signature(make_vec).parameters if p != "arguments"]

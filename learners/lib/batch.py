@@ -8,7 +8,6 @@ Single transitions are sequences of one round.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +30,11 @@ class Seen:
     alive: Tensor
     participation: Tensor
     round: Tensor
+
+    @property
+    def acts(self) -> Tensor:
+        """Who is alive and acts, bool (*L, N)."""
+        return self.participation & self.alive
 
     def __getitem__(self, rows) -> Seen:
         """The same rows of all tensors."""
@@ -92,14 +96,10 @@ def extended(rows: Seen, count: int) -> Seen:
     """`rows` (L, B), and the last of them `count` more times; in this padding nobody is alive or acts."""
     if not count:
         return rows
-    last = each(rows[-1:], lambda x: x.expand(count, *x.shape[1:]))
-    nobody = torch.zeros_like(last.alive)
-    last = dataclasses.replace(last, alive=nobody, participation=nobody)
-    both: dict[str, Any] = {}
-    for name in (f.name for f in dataclasses.fields(Seen)):
-        x = getattr(rows, name)
-        both[name] = None if x is None else torch.cat([x, getattr(last, name)])
-    return Seen(**both)
+    length = len(rows.round)
+    found = rows[torch.arange(length + count, device=rows.round.device).clamp(max=length - 1)]
+    found.alive[length:] = found.participation[length:] = False
+    return found
 
 
 def padded(x: Tensor, count: int) -> Tensor:

@@ -112,11 +112,6 @@ def sample(
     return joined(*parts), origin.to(parts[0].filled.device)
 
 
-def valued(batch: Batch) -> Tensor:
-    """Agents whose values count in a row, bool (L + 1, B, N): those that act."""
-    return batch.rows.participation & batch.rows.alive
-
-
 def team_terms(vec: Any, batch: Batch) -> Tensor:
     """Rounds in which somebody acts and what follows is anchored for all who do, bool (L, B, 1)."""
     acts = batch.learned_from()

@@ -85,13 +85,16 @@ class Seats:
         members = self.members[g]
         return (x if len(members) == x.shape[1] else x[:, members]).flatten(0, 1)
 
-    def inputs(self, g: int, observations: Tensor) -> Tensor:
-        """Observations of group g: (B, N, D) -> (B * members, `widths[g]`)."""
-        x = self.rows(g, observations)[:, : self.dims[g]]
+    def inputs(self, g: int, observations: Tensor, picked: Tensor | None = None) -> Tensor:
+        """Observations of group g: (B, N, D) -> (B * members, `widths[g]`), or only rows `picked`, int64 (R,), of these."""
+        x, members = self.rows(g, observations), len(self.members[g])
+        x = (x if picked is None else x.index_select(0, picked))[:, : self.dims[g]]
         if not self.agent_id:
             return x
-        one_hot = torch.eye(len(self.members[g]), dtype=x.dtype, device=x.device)
-        return torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
+        one_hot = torch.eye(members, dtype=x.dtype, device=x.device)
+        if picked is None:
+            return torch.cat([x, one_hot.repeat(len(observations), 1)], 1)
+        return torch.cat([x, one_hot.index_select(0, picked % members)], 1)
 
 
 class Policy(nn.Module):
@@ -357,11 +360,7 @@ class Policy(nn.Module):
             picked, members = self.rows(g, where).nonzero().squeeze(1), len(self.members[g])
             # Few different sizes: libraries prepare products for every new one.
             rows = nn.functional.pad(picked, (0, -len(picked) % 128))
-            x = self.rows(g, observations).index_select(0, rows)[:, : self.dims[g]]
-            if self.agent_id:
-                one_hot = torch.eye(members, dtype=x.dtype, device=x.device)
-                x = torch.cat([x, one_hot.index_select(0, rows % members)], 1)
-            out = network(x)[: len(picked)]
+            out = network(self.seats.inputs(g, observations, rows))[: len(picked)]
             out = nn.functional.pad(out, (0, widest - out.shape[1]))
             everybody = out.new_zeros(B * members, widest)
             outs.append(everybody.index_copy(0, picked, out).view(B, members, widest))

@@ -132,7 +132,7 @@ def anchored(vec: Any, batch: Batch, decides: Tensor) -> Tensor:
 def decided(batch: Batch, team: bool) -> tuple[Tensor, Tensor]:
     """Who acts, and who does or is dead and so worth 0, bool (L + 1, B, M); M is 1 for the team."""
     alive = batch.rows.alive
-    acts = batch.rows.participation & alive
+    acts = batch.rows.acts
     if team:
         acts, alive = acts.any(-1, keepdim=True), alive.any(-1, keepdim=True)
     return acts, acts | ~alive

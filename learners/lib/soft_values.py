@@ -71,7 +71,7 @@ class SoftQ(nn.Module):
         self, batch: Batch, rng: torch.Generator | None = None, weights: Tensor | None = None
     ) -> list[Values]:
         """One pair of Q and V of the agents that act, with weights (L + 1, B, N, 1). `rng` is not used."""
-        q = self.of_actions(batch, batch.rows.alive & batch.rows.participation)
+        q = self.of_actions(batch, batch.rows.acts)
         if weights is not None:
             q = masked(q * weights, batch.rows.action_mask)
         taken = q[:-1].gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)

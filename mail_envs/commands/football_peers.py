@@ -24,6 +24,7 @@ def gfootball(scenario: str, num_envs: int) -> Run | None:
     vec = mail_envs.make_vec(scenario, 1)
     game: Any = vec.game
     actions = drawn_rounds(vec)[:, 0]
+    vec.close()
     env: Any = package.create_environment(
         env_name=game.scenario.name,
         representation="simple115v2",

@@ -91,7 +91,7 @@ def test_earlier_policies_are_remembered_evenly_with_the_likelihoods_of_then(mon
     for update in range(40):
         marked = rounds._replace(observations=torch.full_like(rounds.observations, update))
         known = rewarder.judged(marked)
-        rewarder.update(marked, rng)
+        rewarder.update(known, rng)
         with torch.no_grad():  # the policy changes
             for p in rewarder.policy.parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=rng))
@@ -157,5 +157,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
     maairl.train(maairl.Args(**{**settings, "steps": 240}, run_dir=str(tmp_path / "cut")))
     maairl.train(resumed(tmp_path / "cut", maairl.Args, progress=False, steps=480))
     trees = [load_checkpoint(checkpoints(tmp_path / n)[-1])["parts"] for n in ("whole", "cut")]
+    kept = [t["rewarder"]["kept"]["log_probs"] for t in trees]  # the likelihoods of then
+    assert torch.equal(*kept) and len(kept[0].unique()) > 10
     for a, b in ([t["policy"] for t in trees], [t["rewarder"]["networks"] for t in trees]):
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -30,14 +30,12 @@ class Umpire:
 
     def see(self, frame: Frame) -> bool:
         """Take note of a round; returns whether it ended the episode."""
-        goal = any(frame.goals)
-        out = frame.mode != NORMAL and self.mode == NORMAL
-        changed = frame.owner != -1 and self.owner not in (-1, frame.owner)
-        if goal or out or changed:
-            happened = {GOAL: goal, OUT: out, POSSESSION: changed}
-            self.why = next((end for end in self.ends if happened[end]), "")
-        else:
-            self.why = ""
+        happened = {
+            GOAL: any(frame.goals),
+            OUT: frame.mode != NORMAL and self.mode == NORMAL,
+            POSSESSION: frame.owner != -1 and self.owner not in (-1, frame.owner),
+        }
+        self.why = next((end for end in self.ends if happened[end]), "")
         self.mode = frame.mode
         self.owner = self.owner if frame.owner == -1 else frame.owner
         self.waiting = self.waiting + 1 if frame.mode != NORMAL else 0
